@@ -1,0 +1,114 @@
+"""
+Commands, signals and exit codes.
+
+`controller` and `activator` are processes of the product, started by a
+platform; `standalone` is the whole product on one machine; `get` and
+`describe` are the user's.
+
+Exit codes: 0 ended as asked, 1 failed, 2 wrong use or a place that is taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+DEFAULT_ADMIN = "http://127.0.0.1:8080"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    command: Callable[[Namespace], int] = arguments.command
+    return command(arguments)
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="wml-serving", description="Serves many models from a few shared model servers.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    standalone = commands.add_parser("standalone", help="the whole product on this machine")
+    standalone.add_argument("directory", metavar="DIR", type=Path, help="YAML files: the desired state")
+    standalone.add_argument("--state-dir", metavar="STATE", type=Path, required=True, help="what survives restarts")
+    standalone.add_argument("--namespace", default="wml-serving")
+    standalone.add_argument("--grpc-port", type=int, default=8033, help="inference (default 8033)")
+    standalone.add_argument("--admin-port", type=int, default=8080, help="get, describe, health (default 8080)")
+    standalone.add_argument("--pods-per-runtime", type=int, default=1, help="the most pods a runtime may have")
+    standalone.add_argument(
+        "--pool-grace", type=float, default=60.0, metavar="SECONDS", help="idle pools stop after it"
+    )
+    standalone.add_argument("--max-message-bytes", type=int, default=16 << 20)
+    standalone.add_argument(
+        "--recheck", type=float, default=60.0, metavar="SECONDS", help="how often the sources of failed models are seen"
+    )
+    standalone.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    standalone.set_defaults(command=_standalone)
+
+    for name, command in (("controller", _controller), ("activator", _activator)):
+        process = commands.add_parser(name, help="a process of the product; platforms start it")
+        process.add_argument("--settings", type=Path, required=True, metavar="FILE")
+        process.set_defaults(command=command)
+
+    get = commands.add_parser("get", help="list models")
+    get.add_argument("resource", choices=_RESOURCES, metavar="trainedmodels")
+    get.add_argument("name", nargs="?")
+    get.add_argument("-o", "--output", choices=("wide", "json", "yaml"))
+    get.add_argument("--admin", default=DEFAULT_ADMIN, metavar="URL")
+    get.set_defaults(command=_get)
+
+    describe = commands.add_parser("describe", help="all about one model")
+    describe.add_argument("resource", choices=_RESOURCES, metavar="trainedmodel")
+    describe.add_argument("name")
+    describe.add_argument("--admin", default=DEFAULT_ADMIN, metavar="URL")
+    describe.set_defaults(command=_describe)
+    return parser
+
+
+_RESOURCES = ("trainedmodels", "trainedmodel", "tm")
+
+
+# Each command imports what it needs when it runs: `get` starts in milliseconds, a controller does not load servers' code.
+
+
+def _get(arguments: Namespace) -> int:
+    from orchestrator.cli.verbs import get
+
+    return get(arguments)
+
+
+def _describe(arguments: Namespace) -> int:
+    from orchestrator.cli.verbs import describe_model
+
+    return describe_model(arguments)
+
+
+def _controller(arguments: Namespace) -> int:
+    from orchestrator.cli.processes import controller
+
+    return _run(lambda: controller(arguments.settings))
+
+
+def _activator(arguments: Namespace) -> int:
+    from orchestrator.cli.processes import activator
+
+    return _run(lambda: activator(arguments.settings))
+
+
+def _standalone(arguments: Namespace) -> int:
+    from orchestrator.cli.processes import standalone
+
+    return standalone(arguments)
+
+
+def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> int:
+    from orchestrator.machinery.signals import until_signal
+
+    return asyncio.run(until_signal(work))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

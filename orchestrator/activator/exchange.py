@@ -1,0 +1,136 @@
+"""
+One attempt to have a server answer a request.
+
+An attempt that certainly did nothing raises NotThere, and the request may be
+sent elsewhere: no connection, a refused stream, or the server's own words that
+it does not hold the model. Everything else is the request's answer, the loss of
+a connection included: the server may have begun.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+
+from orchestrator.activator.budget import Permit
+from orchestrator.activator.channels import Connection
+from orchestrator.activator.hold import Hold
+from orchestrator.activator.identity import forwarded
+
+Metadata = Sequence[tuple[str, str | bytes]]
+
+#: The servers' words for "I do not hold this model", whole; the mesh retries by the same.
+_UNKNOWN_MODEL: Final = re.compile(
+    "Request for unknown model: '[^']*' (is not found|has no available versions)"
+    "|Request for unknown model: '[^']*' version [0-9]+ is not at ready state"
+    r"|Model [^ ]+( with version [^ ]*)? (not found|is not ready yet\.)"
+)
+_UNKNOWN_MODEL_CODES: Final = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.FAILED_PRECONDITION,
+)
+#: gRPC's own words for a stream that the server never began.
+_REFUSED_STREAM: Final = "REFUSED_STREAM"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a call ended."""
+
+    code: grpc.StatusCode
+    details: str
+    trailing: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a server answered. `permit` is for `message`, and the receiver's to release."""
+
+    initial: Metadata
+    message: bytes | None
+    permit: Permit | None
+    status: Status
+
+
+class NotThere(Exception):
+    """The server did not take the request: it can be sent elsewhere. `said` is its answer, if it gave one."""
+
+    def __init__(self, why: str, said: Response | None = None) -> None:
+        super().__init__(why)
+        self.said = said
+
+
+def is_not_there(status: Status) -> bool:
+    """Whether a call that ended so, without any response headers, did nothing."""
+    if status.code in _UNKNOWN_MODEL_CODES and _UNKNOWN_MODEL.fullmatch(status.details):
+        return True
+    return status.code is grpc.StatusCode.UNAVAILABLE and _REFUSED_STREAM in status.details
+
+
+async def exchange(
+    hold: Hold,
+    connection: Connection,
+    method: str,
+    message: bytes,
+    *,
+    metadata: Metadata,
+    timeout: float | None,
+    max_message_bytes: int,
+) -> Response:
+    """
+    Send the request and read the one response, when there is room for it.
+
+    Raises NotThere.
+    """
+    call = connection.unary(method)(message, metadata=metadata, timeout=timeout)
+    permit: Permit | None = None
+    pool = hold.budget.responses
+    try:
+        # Only now does a response exist: a permit taken earlier would be idle for as long as the model computes.
+        initial = forwarded(await call.initial_metadata())
+        permit = await hold.permit(pool, max_message_bytes, None)
+        if permit is None:
+            return _overloaded(hold)
+        try:
+            answer = await call.read()
+        except grpc.aio.AioRpcError as error:
+            status = Status(error.code(), error.details() or "", forwarded(error.trailing_metadata() or ()))
+            response = Response(initial, None, None, status)
+            if not initial and is_not_there(status):
+                raise NotThere(status.details, response) from None
+            return response
+        body = answer if isinstance(answer, bytes) else None
+        hold.settle(pool, permit, len(body or b""))
+        status = await status_of(call)
+        kept, permit = permit, None
+        return Response(initial, body, kept, status)
+    finally:
+        if permit is not None:
+            hold.release(pool, permit)
+        if not call.done():
+            call.cancel()
+
+
+async def status_of(call: grpc.aio.Call) -> Status:
+    """How the call ended; waits for that."""
+    return Status(await call.code(), await call.details() or "", forwarded(await call.trailing_metadata()))
+
+
+def _overloaded(hold: Hold) -> Response:
+    pool = hold.budget.responses
+    return Response(
+        (),
+        None,
+        None,
+        Status(
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            f"{pool.used} of {pool.total} bytes for responses are in use, and {pool.line} wait: try again later",
+            (),
+        ),
+    )

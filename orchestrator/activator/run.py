@@ -1,0 +1,96 @@
+"""
+The activator as a process's one task: started by `run`, ended by cancelling it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+import structlog
+
+from orchestrator.activator.budget import Budget
+from orchestrator.activator.channels import Channels
+from orchestrator.activator.demand_client import DemandClient
+from orchestrator.activator.gate import Gate
+from orchestrator.activator.hold import Hold
+from orchestrator.activator.proxy import Proxy, ProxySettings, server_options
+from orchestrator.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+#: How long a stopping activator goes on with what it holds; the last part is left for its refusals to be sent.
+_GRACE_S: Final = 5.0
+_REFUSE_S: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivatorSettings(Settings):
+    """
+    What differs between activators.
+
+    Addresses are gRPC's: `unix:/path` or `host:port`. `leader` lists all that
+    may lead; one of them answers at a time.
+    """
+
+    listen: str
+    leader: tuple[str, ...]
+    max_message_bytes: int = 16 << 20
+    #: Requests held, or on their way to a server that has not answered; in all, and for one model.
+    max_waiting: int = 1_000
+    max_waiting_per_model: int = 800
+    #: Messages held in this process.
+    max_bytes: int = 256 << 20
+    max_streams: int = 64
+    #: How long a request without a deadline is held.
+    default_wait_s: float = 120.0
+    version: str = "0"
+    log_level: str = "info"
+
+
+async def run(settings: ActivatorSettings) -> None:
+    """
+    Serve until cancelled; then admit no one, go on with what is held for a few seconds, and return.
+
+    Raises RuntimeError if it cannot listen, ValueError if the settings contradict each other.
+    """
+    budget = Budget.divide(settings.max_bytes, largest=settings.max_message_bytes, max_line=settings.max_waiting)
+    hold = Hold(Gate(max_waiting=settings.max_waiting, max_per_model=settings.max_waiting_per_model), budget)
+    channels = Channels(max_message_bytes=settings.max_message_bytes)
+    proxy = Proxy(
+        hold,
+        channels,
+        ProxySettings(
+            max_message_bytes=settings.max_message_bytes,
+            max_streams=settings.max_streams,
+            default_wait_s=settings.default_wait_s,
+            version=settings.version,
+        ),
+    )
+    server = grpc.aio.server(options=server_options(settings.max_message_bytes))
+    server.add_generic_rpc_handlers((proxy,))
+    try:
+        server.add_insecure_port(settings.listen)
+        async with asyncio.TaskGroup() as group:
+            demand = group.create_task(DemandClient(hold, settings.leader).run())
+            await server.start()
+            log.info("activator_started", listen=settings.listen, leader=settings.leader)
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                await _stop(server, hold)
+                demand.cancel()
+    finally:
+        hold.stop_timer()
+        await channels.close()
+        log.info("activator_stopped", waiting=hold.waiting)
+
+
+async def _stop(server: grpc.aio.Server, hold: Hold) -> None:
+    log.info("activator_stopping", waiting=hold.waiting)
+    async with asyncio.TaskGroup() as group:
+        stopping = group.create_task(server.stop(_GRACE_S))
+        await asyncio.wait([stopping], timeout=_GRACE_S - _REFUSE_S)
+        hold.close("the activator is stopping: try again")

@@ -1,0 +1,132 @@
+"""
+Carries out a plan's actions, in their order.
+
+An action that fails raises: the worker tries the whole name again later, from
+a fresh observation. Whatever was done before is seen then.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final, assert_never
+
+import structlog
+
+from orchestrator.controller.observer import Observer
+from orchestrator.controller.residency import Residency
+from orchestrator.domain import memory as memories
+from orchestrator.domain.eviction import choose_victims
+from orchestrator.domain.fleet import CopyKey, CopyState
+from orchestrator.domain.plan import Action, LoadCopy, MakeRoom, PublishRoute, RemoveRoute, UnloadCopy
+from orchestrator.ports import Activators, Fleet, FleetView, Mesh
+
+log = structlog.get_logger(__name__)
+
+#: A copy stays at least this long, so that models which do not fit together do not replace each other at every request.
+MIN_RESIDENCY_S: Final = 1.0
+
+
+class Actor:
+    """The hands of the reconciler. `enqueue` marks another model for a look."""
+
+    def __init__(
+        self,
+        *,
+        observer: Observer,
+        fleet: Fleet,
+        view: FleetView,
+        mesh: Mesh,
+        activators: Activators,
+        residency: Residency,
+        enqueue: Callable[[str, float], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._observer = observer
+        self._fleet = fleet
+        self._view = view
+        self._mesh = mesh
+        self._activators = activators
+        self._residency = residency
+        self._enqueue = enqueue
+        self._clock = clock
+
+    async def act(self, name: str, action: Action) -> None:
+        """Raises FleetError when an adapter did not accept its command."""
+        match action:
+            case PublishRoute(route):
+                self._mesh.publish(route)
+                event = "route_published" if route.endpoints else "route_withdrawn"
+                log.info(event, trained_model=route.model, endpoints=list(route.endpoints))
+            case RemoveRoute(model):
+                self._mesh.remove(model)
+                log.info("route_removed", trained_model=model)
+            case LoadCopy():
+                await self._load(action)
+            case UnloadCopy(pod, key):
+                await self._fleet.unload(pod, key)
+                log.info("unload_commanded", trained_model=key.model, pod=self._pod_name(pod), revision=key.revision)
+            case MakeRoom(pod, need):
+                self._make_room(name, pod, need)
+            case _:
+                assert_never(action)
+
+    async def _load(self, action: LoadCopy) -> None:
+        target = action.target
+        await self._fleet.load(
+            action.pod,
+            action.key,
+            source=target.source,
+            uri=target.uri,
+            framework=target.framework,
+            credentials=target.credentials,
+            reserve=action.reserve,
+            urgent=action.urgent,
+            timeout_s=target.runtime.load_timeout_s,
+        )
+        if not action.verify:
+            name = action.key.model
+            self._observer.remember(name, memories.commanded(self._observer.memory(name), target))
+        log.info(
+            "load_verified" if action.verify else "load_commanded",
+            trained_model=action.key.model,
+            runtime=target.runtime.name,
+            pod=self._pod_name(action.pod),
+            revision=action.key.revision,
+        )
+
+    def _make_room(self, name: str, pod: str, need: int) -> None:
+        now = self._clock()
+        view = self._view.pod(pod)
+        if view is None:
+            return
+        copies = self._view.copies_in(pod)
+        leaving = sum(c.reserved for k, c in copies.items() if c.state is CopyState.UNLOADING or self._going(k))
+        victims = choose_victims(
+            # Its own former revision serves until the new one does.
+            self._residency.residents((c for k, c in copies.items() if k.model != name), now, self._pinned),
+            need=need,
+            free=view.free + leaving,
+            now=now,
+            min_residency_s=MIN_RESIDENCY_S,
+        )
+        if victims is None:
+            self._enqueue(name, MIN_RESIDENCY_S)
+            return
+        for key in victims:
+            self._observer.remember(key.model, memories.evicting(self._observer.memory(key.model), key))
+            self._enqueue(key.model, 0.0)
+            log.info("evicted", trained_model=key.model, pod=view.pod.name, revision=key.revision, in_favour_of=name)
+
+    def _going(self, key: CopyKey) -> bool:
+        return self._observer.memory(key.model).evict == key
+
+    def _pinned(self, key: CopyKey) -> bool:
+        memory = self._observer.memory(key.model)
+        # A copy that its model does not ask for could not be brought back: it is replaced, never evicted.
+        replaced = (memory.uid, memory.revision) != (key.uid, key.revision)
+        return replaced or memory.evict == key or self._activators.wanted(key.model) is not None
+
+    def _pod_name(self, uid: str) -> str:
+        view = self._view.pod(uid)
+        return view.pod.name if view is not None else uid

@@ -1,0 +1,134 @@
+"""
+The controller: events put names into a queue, workers reconcile them.
+
+Start order matters: desired state is listed, then the pods, then each pod's
+adapter has reported or the patience with it is over. Only then do workers run,
+so that what has not been heard yet is never taken for absent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final, Literal, NamedTuple
+
+import structlog
+
+from orchestrator.controller.desired import DesiredState
+from orchestrator.controller.pool_keeper import PoolKeeper
+from orchestrator.controller.reconciler import Reconciler
+from orchestrator.domain.errors import FleetError
+from orchestrator.domain.serving_runtime import ServingRuntime
+from orchestrator.domain.storage import StorageConfig
+from orchestrator.domain.trained_model import TrainedModel
+from orchestrator.machinery.work_queue import WorkQueue
+
+log = structlog.get_logger(__name__)
+
+#: Reconciles are short and wait for adapters only: more workers than cores, few enough to stay fair.
+WORKERS: Final = 16
+
+
+class Key(NamedTuple):
+    """What the queue carries: names only (law 1)."""
+
+    kind: Literal["model", "pool"]
+    name: str
+
+
+class Controller:
+    """Events in, reconciles out. Implements `ports.DesiredSink`."""
+
+    def __init__(
+        self,
+        *,
+        queue: WorkQueue[Key],
+        desired: DesiredState,
+        keeper: PoolKeeper,
+        reconciler: Reconciler,
+    ) -> None:
+        self._queue = queue
+        self._desired = desired
+        self._keeper = keeper
+        self._reconciler = reconciler
+        self.synced = asyncio.Event()
+
+    # Events. All of them are synchronous and only mark work to do.
+
+    def replace(
+        self,
+        *,
+        models: Mapping[str, TrainedModel],
+        runtimes: Mapping[str, ServingRuntime],
+        storage: StorageConfig | None,
+        config: Mapping[str, str],
+    ) -> None:
+        """A complete listing of the desired state."""
+        pools = self._desired.runtimes.keys() | runtimes.keys()
+        pools_changed = runtimes != self._desired.runtimes or config != self._desired.config
+        for name in self._desired.replace(models=models, runtimes=runtimes, storage=storage, config=config):
+            self._queue.add(Key("model", name))
+        if pools_changed:
+            for runtime in pools:
+                self._queue.add(Key("pool", runtime))
+        self.synced.set()
+
+    def fleet_changed(self, models: frozenset[str], runtimes: frozenset[str]) -> None:
+        """Copies of these models changed; so did pods of these runtimes."""
+        for name in models:
+            self._queue.add(Key("model", name))
+        for runtime in runtimes:
+            self._queue.add(Key("pool", runtime))
+            for name in self._keeper.waiting(runtime):
+                self._queue.add(Key("model", name))
+
+    def models_changed(self, names: frozenset[str]) -> None:
+        """Routes or demand of these models changed."""
+        for name in names:
+            self._queue.add(Key("model", name))
+
+    # Work.
+
+    async def run(self) -> None:
+        """Reconcile until cancelled or shut down. The caller has seen to it that the first lists are in."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(WORKERS):
+                group.create_task(self._work(), name=f"worker-{number}")
+
+    async def _work(self) -> None:
+        while (key := await self._queue.get()) is not None:
+            try:
+                await self._reconcile(key)
+            finally:
+                self._queue.done(key)
+
+    async def _reconcile(self, key: Key) -> None:
+        reconcile = self._reconciler.model if key.kind == "model" else self._reconciler.pool
+        try:
+            requeue_after = await reconcile(key.name)
+        except FleetError as error:
+            # Ordinary: a pod went, a boot changed, a leader was deposed. The next look sees it.
+            log.info("command_refused", **_named(key), problem=str(error))
+            self._queue.add_rate_limited(key)
+        except Exception:
+            # One model's trouble must not end the worker that serves all others.
+            log.exception("reconcile_failed", **_named(key))
+            self._queue.add_rate_limited(key)
+        else:
+            self._queue.forget(key)
+            if requeue_after is not None:
+                self._queue.add_after(key, requeue_after)
+
+
+def enqueue_model(queue: WorkQueue[Key]) -> Callable[[str, float], None]:
+    """How the actor marks another model."""
+    return lambda name, delay: queue.add_after(Key("model", name), delay)
+
+
+def enqueue_pool(queue: WorkQueue[Key]) -> Callable[[str], None]:
+    """How the reconciler marks a pool."""
+    return lambda runtime: queue.add(Key("pool", runtime))
+
+
+def _named(key: Key) -> dict[str, str]:
+    return {"trained_model" if key.kind == "model" else "runtime": key.name}

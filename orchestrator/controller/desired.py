@@ -1,0 +1,89 @@
+"""
+Desired state as the controller holds it, with the indexes that keep an event's cost to what it touches.
+
+The sink side is a pure fold: a complete listing comes in, names to reconcile
+come out. Statuses are overlaid, because the platform echoes a status back some
+time after it was written, and a decision must not be made on the older one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from orchestrator.domain.errors import ModelProblem
+from orchestrator.domain.serving_runtime import ServingRuntime
+from orchestrator.domain.storage import StorageConfig
+from orchestrator.domain.target import Target, resolve
+from orchestrator.domain.trained_model import ModelStatus, TrainedModel
+
+
+class DesiredState:
+    """The objects as last listed. `synced` is False until the first list."""
+
+    def __init__(self) -> None:
+        self.models: Mapping[str, TrainedModel] = {}
+        self.runtimes: Mapping[str, ServingRuntime] = {}
+        self.storage: StorageConfig | None = None
+        self.config: Mapping[str, str] = {}
+        self.synced = False
+        self._targets: dict[str, Target | ModelProblem] = {}
+        self._status: dict[str, tuple[str, ModelStatus]] = {}
+
+    def replace(
+        self,
+        *,
+        models: Mapping[str, TrainedModel],
+        runtimes: Mapping[str, ServingRuntime],
+        storage: StorageConfig | None,
+        config: Mapping[str, str],
+    ) -> frozenset[str]:
+        """Take a complete listing; the names of models for which something changed."""
+        common = runtimes != self.runtimes or storage != self.storage
+        changed = {n for n in models.keys() | self.models.keys() if models.get(n) is not self.models.get(n)}
+        changed = {n for n in changed if models.get(n) != self.models.get(n)}
+        self.models, self.runtimes, self.storage, self.config = models, runtimes, storage, config
+        self.synced = True
+        for name in changed:
+            self._targets.pop(name, None)
+            model = models.get(name)
+            known = self._status.get(name)
+            if known is not None and (model is None or known[0] != model.uid):
+                del self._status[name]
+        if common:
+            # Rare, and it may concern any model: all targets are resolved anew, those that differ are reconciled.
+            before, self._targets = self._targets, {}
+            changed |= {n for n, old in before.items() if not _same(self.target(n), old)}
+        return frozenset(changed)
+
+    def model(self, name: str) -> TrainedModel | None:
+        """The model with the newest status known here."""
+        model = self.models.get(name)
+        known = self._status.get(name)
+        if model is None or known is None or known[0] != model.uid:
+            return model
+        return replace(model, status=known[1])
+
+    def target(self, name: str) -> Target | ModelProblem | None:
+        """What the model resolves to; None for a name that is not there."""
+        model = self.models.get(name)
+        if model is None:
+            return None
+        if name not in self._targets:
+            try:
+                self._targets[name] = resolve(model, self.runtimes.values(), self.storage)
+            except ModelProblem as problem:
+                self._targets[name] = problem.with_traceback(None)
+        return self._targets[name]
+
+    def status_written(self, name: str, uid: str, status: ModelStatus) -> None:
+        """Remember what the platform will echo. The model may have gone while it was written."""
+        model = self.models.get(name)
+        if model is not None and model.uid == uid:
+            self._status[name] = (uid, status)
+
+
+def _same(one: Target | ModelProblem | None, other: Target | ModelProblem | None) -> bool:
+    if isinstance(one, ModelProblem) and isinstance(other, ModelProblem):
+        return one.args == other.args
+    return one == other

@@ -1,0 +1,72 @@
+"""
+Gathers all that is known of one model into one frozen observation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from orchestrator.controller.desired import DesiredState
+from orchestrator.domain import memory as memories
+from orchestrator.domain.observation import Memory, Observation
+from orchestrator.domain.target import Target
+from orchestrator.ports import Activators, FleetView, Mesh
+
+
+class Observer:
+    """The eyes of the reconciler, and its memory of each model."""
+
+    def __init__(
+        self,
+        desired: DesiredState,
+        fleet: FleetView,
+        mesh: Mesh,
+        activators: Activators,
+        clock: Callable[[], float],
+    ) -> None:
+        self._desired = desired
+        self._fleet = fleet
+        self._mesh = mesh
+        self._activators = activators
+        self._clock = clock
+        self._memories: dict[str, Memory] = {}
+
+    def observe(self, name: str) -> Observation:
+        """Everything about the model, now."""
+        model = self._desired.model(name)
+        target = self._desired.target(name)
+        copies = self._fleet.copies(name)
+        stranger = self._mesh.stranger(name)
+        memory = memories.remember(
+            self.memory(name), uid=model.uid if model else "", target=target, copies=copies, now=self._clock()
+        )
+        if model is None and not copies:
+            self._memories.pop(name, None)
+        else:
+            self._memories[name] = memory
+        pods = {uid: pod for uid in {c.pod for c in copies} if (pod := self._fleet.pod(uid)) is not None}
+        if isinstance(target, Target):
+            pods |= {p.pod.uid: p for p in self._fleet.pods(target.runtime.name)}
+        if stranger:
+            # Any of them may hold what that route leads to, whatever the target is now.
+            pods |= {p.pod.uid: p for p in self._fleet.pods()}
+        return Observation(
+            name=name,
+            model=model,
+            target=target,
+            pods=tuple(pods[uid] for uid in sorted(pods)),
+            copies=copies,
+            route=self._mesh.view(name),
+            stranger=stranger,
+            want=self._activators.wanted(name),
+            lost=self._fleet.lost(name),
+            memory=memory,
+        )
+
+    def memory(self, name: str) -> Memory:
+        """What is remembered of the model."""
+        return self._memories.get(name, Memory())
+
+    def remember(self, name: str, memory: Memory) -> None:
+        """Replace what is remembered."""
+        self._memories[name] = memory

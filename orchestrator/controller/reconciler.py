@@ -1,0 +1,185 @@
+"""
+One reconcile: observe, plan, act, tell.
+
+A reconcile is level-based: it does not know which event woke it, and running
+it twice does nothing the second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import structlog
+
+from orchestrator.controller.actor import Actor
+from orchestrator.controller.desired import DesiredState
+from orchestrator.controller.observer import Observer
+from orchestrator.controller.pool_keeper import PoolKeeper
+from orchestrator.controller.residency import Residency
+from orchestrator.domain import memory as memories
+from orchestrator.domain.conditions import status_of
+from orchestrator.domain.config import Config, parse_config
+from orchestrator.domain.errors import InvalidManifest
+from orchestrator.domain.fleet import CopyState
+from orchestrator.domain.observation import Observation
+from orchestrator.domain.plan import MakeRoom, Plan, answer, plan
+from orchestrator.domain.serving_runtime import ServingRuntime
+from orchestrator.domain.target import Target
+from orchestrator.domain.trained_model import ModelStatus, TrainedModel
+from orchestrator.ports import Activators, FleetView, Pools, Recorder, StatusWriter
+
+log = structlog.get_logger(__name__)
+
+
+class Reconciler:
+    """What a worker does with a name. Both methods return in how many seconds to look again (None: when woken)."""
+
+    def __init__(
+        self,
+        *,
+        desired: DesiredState,
+        observer: Observer,
+        actor: Actor,
+        view: FleetView,
+        activators: Activators,
+        residency: Residency,
+        keeper: PoolKeeper,
+        pools: Pools,
+        statuses: StatusWriter,
+        recorder: Recorder,
+        defaults: Config,
+        enqueue_pool: Callable[[str], None],
+        clock: Callable[[], float],
+        wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._desired = desired
+        self._observer = observer
+        self._actor = actor
+        self._view = view
+        self._activators = activators
+        self._residency = residency
+        self._keeper = keeper
+        self._pools = pools
+        self._statuses = statuses
+        self._recorder = recorder
+        self._defaults = defaults
+        self._enqueue_pool = enqueue_pool
+        self._clock = clock
+        self._wall = wall
+        #: Runtimes as last seen, since a pool outlives its deleted ServingRuntime until it is scaled down.
+        self._runtimes: dict[str, ServingRuntime] = {}
+
+    async def model(self, name: str) -> float | None:
+        """Bring one model nearer to what its TrainedModel asks for, and say in its status how far it is."""
+        now = self._clock()
+        seen = self._observer.observe(name)
+        self._residency.look(seen.copies, name, now)
+        decided = plan(seen, now)
+        self._account(seen, decided)
+        for action in decided.actions:
+            if isinstance(action, MakeRoom) and self._may_grow(seen):
+                continue
+            await self._actor.act(name, action)
+        if decided.stands_by:
+            self._observer.remember(name, memories.standing_by(self._observer.memory(name)))
+        asked_stale = seen.want is not None and seen.want.stale
+        # Acting changed what there is to tell: routes are published, loads under way.
+        seen = self._observer.observe(name)
+        if seen.lost and (seen.model is None or seen.memory.evicted):
+            # Gone with its server, but gone by choice too: no loss to show when it comes back.
+            self._view.found(name)
+        # A stale mark that came while acting has not been acted on: an answer now would settle it.
+        if seen.want is not None and (asked_stale or not seen.want.stale):
+            for copy in seen.serving:
+                self._residency.used(copy.key, now)
+            self._activators.answer(name, answer(seen))
+        await self._tell(seen)
+        return decided.requeue_after
+
+    async def pool(self, runtime: str) -> float | None:
+        """Have as many pods of this runtime as its models need."""
+        found = self._desired.runtimes.get(runtime) or self._runtimes.get(runtime)
+        if found is None:
+            return None
+        self._runtimes[runtime] = found
+        config = self._config()
+        pods = [p for p in self._view.pods(runtime) if not p.pod.terminating]
+        current = len(pods)
+        decided = self._keeper.plan(
+            runtime,
+            current=current,
+            growing=any(not p.usable for p in pods),
+            limit=config.pods_per_runtime,
+            grace_s=config.pool_grace_s,
+        )
+        if decided.replicas != current:
+            log.info("pool_scaled", runtime=runtime, replicas=decided.replicas, before=current)
+        await self._pools.scale(found, decided.replicas)
+        return decided.requeue_after
+
+    def _account(self, seen: Observation, decided: Plan) -> None:
+        """Keep the pool keeper's books on this model."""
+        target = seen.target if isinstance(seen.target, Target) else None
+        needed = {target.runtime.name} if target is not None else set()
+        needed |= {p.pod.runtime for c in seen.serving if (p := seen.pod(c.pod)) is not None}
+        for runtime in self._keeper.needs(seen.name, frozenset(needed)):
+            self._enqueue_pool(runtime)
+        under_way = any(c.state is not CopyState.FAILED for c in seen.target_copies)
+        for_room = any(isinstance(a, MakeRoom) for a in decided.actions)
+        urgent = seen.want is not None and seen.want.load
+        stands_by = decided.stands_by or (seen.memory.evicted and not urgent)
+        # Those that stand by wait for demand and not for pods: thousands need not be looked at when a pod changes.
+        waits = target is not None and not under_way and not stands_by
+        if self._keeper.waits(seen.name, target.runtime.name if target and waits else None, for_room=for_room):
+            for runtime in needed:
+                self._enqueue_pool(runtime)
+
+    def _may_grow(self, seen: Observation) -> bool:
+        """Whether another pod may come before anything is evicted; one that is on its way is waited for."""
+        pool = seen.pool()
+        return len(pool) < self._config().pods_per_runtime or any(not p.usable for p in pool)
+
+    def _config(self) -> Config:
+        try:
+            return parse_config(self._desired.config, self._defaults)
+        except InvalidManifest as error:
+            log.warning("config_refused", problem=str(error))
+            return self._defaults
+
+    async def _tell(self, seen: Observation) -> None:
+        model = seen.model
+        status = status_of(seen, self._wall().strftime("%Y-%m-%dT%H:%M:%SZ"))
+        if model is None or status is None:
+            return
+        if seen.lost and status.ready and seen.serving:
+            self._view.found(seen.name)
+        if status == model.status:
+            return
+        await self._statuses.write_status(model.name, model.uid, status)
+        self._desired.status_written(model.name, model.uid, status)
+        self._announce(model, status)
+
+    def _announce(self, model: TrainedModel, status: ModelStatus) -> None:
+        """One event and one log line a change of what a condition says."""
+        for kind in ("Ready", "UpToDate"):
+            before, after = model.status.condition(kind), status.condition(kind)
+            if after is None or (before and (before.status, before.reason) == (after.status, after.reason)):
+                continue
+            if kind == "UpToDate" and after.status == "True":
+                continue
+            warning = after.status == "False" and after.reason not in _ON_THE_WAY
+            self._recorder.event(model.name, model.uid, warning=warning, reason=after.reason, message=after.message)
+            (log.warning if warning else log.info)(
+                "trained_model_changed",
+                trained_model=model.name,
+                condition=kind,
+                status=after.status,
+                reason=after.reason,
+                message=after.message,
+                runtime=status.runtime,
+                revision=status.active_revision,
+            )
+
+
+_ON_THE_WAY = frozenset({"RuntimeStarting", "Downloading", "Loading"})

@@ -1,0 +1,182 @@
+"""
+The status of a model, derived from what is seen: the Status table of the contract as code.
+
+`ready_verdict` reads like that table: policies are asked in order and the first
+that has something to say decides. What was said before matters in three places
+only, each so that READY does not flap: a route that changes while a copy
+serves, Loaded ↔ Standby, and a failure that is being retried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from orchestrator.domain import trained_model
+from orchestrator.domain.errors import ModelProblem, Reason
+from orchestrator.domain.fleet import NO_ROOM, CopyState
+from orchestrator.domain.observation import Observation
+from orchestrator.domain.target import Target
+from orchestrator.domain.trained_model import Condition, ModelStatus
+
+#: Conditions' messages are for people: no store or server may fill etcd through them.
+MESSAGE_LIMIT: Final = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One condition's new content."""
+
+    status: str
+    #: A Reason; text, because a status written by another version may hold one that this one does not know.
+    reason: str
+    message: str
+
+
+Policy = Callable[[Observation], Verdict | None]
+
+
+def status_of(seen: Observation, timestamp: str) -> ModelStatus | None:
+    """
+    The status to show, with `timestamp` (RFC 3339) on what changed; None for a model that is gone.
+
+    Equal to the status the model has when nothing needs to be written.
+    """
+    model = seen.model
+    if model is None:
+        return None
+    old = model.status
+    active_revision, active_uri = old.active_revision, old.active_storage_uri
+    if seen.serving and isinstance(seen.target, Target) and seen.serving[0].key == seen.target_key:
+        active_revision, active_uri = seen.target.revision, seen.target.uri
+    conditions = (
+        _condition("Ready", ready_verdict(seen), old, timestamp),
+        _condition("UpToDate", up_to_date_verdict(seen), old, timestamp),
+    )
+    return ModelStatus(
+        url=trained_model.url(model.name),
+        observed_generation=model.generation,
+        runtime=seen.target.runtime.name if isinstance(seen.target, Target) else old.runtime,
+        active_revision=active_revision,
+        active_storage_uri=active_uri,
+        conditions=conditions,
+    )
+
+
+def ready_verdict(seen: Observation) -> Verdict:
+    """Whether a request sent now is answered, and why not."""
+    return next(verdict for policy in _READY if (verdict := policy(seen)) is not None)
+
+
+def up_to_date_verdict(seen: Observation) -> Verdict:
+    """Whether what serves is what the spec asks for."""
+    assert seen.model is not None
+    active = seen.model.status.active_revision
+    current = any(c.key == seen.target_key for c in seen.serving)
+    if not active or current or seen.loaded_before:
+        return Verdict("True", Reason.LOADED, "")
+    failure = _failed(seen)
+    if failure is not None:
+        return Verdict("False", failure.reason, failure.message)
+    return Verdict("Unknown", Reason.LOADING, "the changed model is on its way; the one before it serves until then")
+
+
+def _serves(seen: Observation) -> Verdict | None:
+    if not seen.serving:
+        return None
+    assert seen.model is not None
+    route = seen.route
+    published = route is not None and route.route.endpoints == seen.endpoints
+    if published and route is not None and route.acked:
+        return Verdict("True", Reason.LOADED, _loaded_message(seen))
+    if seen.model.status.ready and not seen.lost:
+        return _as_before(seen)
+    if route is not None and route.refused:
+        return Verdict("False", Reason.LOADING, f"loaded, but the mesh refused its route: {route.refused}")
+    return Verdict("False", Reason.LOADING, "loaded; waiting for the mesh to accept its route")
+
+
+def _failed(seen: Observation) -> Verdict | None:
+    if isinstance(seen.target, ModelProblem):
+        return Verdict("False", seen.target.reason, seen.target.message)
+    failure = seen.memory.failure
+    if failure is None or failure.reason == NO_ROOM:
+        return None
+    return Verdict("False", failure.reason, failure.message)
+
+
+def _was_lost(seen: Observation) -> Verdict | None:
+    """Its server died, or none is up to bring it back."""
+    if not seen.loaded_before or seen.memory.evicted:
+        return None
+    pool = seen.pool()
+    if not seen.lost and any(p.usable for p in pool):
+        return None
+    if not seen.lost and any(not p.known for p in pool) and seen.model is not None and seen.model.status.ready:
+        # Unknown is no news.
+        return _as_before(seen)
+    return Verdict("False", Reason.RUNTIME_UNAVAILABLE, _pool_message(seen, "its server died; it is brought back"))
+
+
+def _stands_by(seen: Observation) -> Verdict | None:
+    if not seen.loaded_before:
+        return None
+    assert seen.model is not None
+    if seen.model.status.ready:
+        return _as_before(seen)
+    return Verdict("True", Reason.STANDBY, "not in memory; the next request loads it")
+
+
+def _comes(seen: Observation) -> Verdict | None:
+    target = seen.target
+    assert isinstance(target, Target)
+    states = {c.state for c in seen.target_copies}
+    if CopyState.LOADING in states:
+        return Verdict("False", Reason.LOADING, f"{target.runtime.name} loads {target.uri}")
+    if CopyState.DOWNLOADING in states:
+        return Verdict("False", Reason.DOWNLOADING, f"downloading {target.uri}")
+    if any(p.usable for p in seen.pool()):
+        if seen.memory.failure is not None:
+            return Verdict("False", Reason.LOADING, f"waiting for room in {target.runtime.name}")
+        return Verdict("False", Reason.DOWNLOADING, f"about to download {target.uri}")
+    return None
+
+
+def _runtime_starts(seen: Observation) -> Verdict:
+    return Verdict("False", Reason.RUNTIME_STARTING, _pool_message(seen, "its server starts"))
+
+
+_READY: Final[tuple[Policy, ...]] = (_serves, _failed, _was_lost, _stands_by, _comes, _runtime_starts)
+
+
+def _loaded_message(seen: Observation) -> str:
+    runtimes = sorted({p.pod.runtime for c in seen.serving if (p := seen.pod(c.pod)) is not None})
+    return f"served by {', '.join(runtimes)}"
+
+
+def _as_before(seen: Observation) -> Verdict:
+    assert seen.model is not None
+    before = seen.model.status.condition("Ready")
+    assert before is not None
+    return Verdict(before.status, before.reason, before.message)
+
+
+def _pool_message(seen: Observation, what: str) -> str:
+    assert isinstance(seen.target, Target)
+    said = [f"pod {p.pod.name}: {p.pod.message}" for p in seen.pool() if p.pod.message]
+    return "; ".join([f"runtime {seen.target.runtime.name}: {what}", *said])
+
+
+def _condition(kind: str, verdict: Verdict, old: ModelStatus, timestamp: str) -> Condition:
+    fresh = Condition(
+        type=kind,
+        status=verdict.status,
+        reason=verdict.reason,
+        message=verdict.message[:MESSAGE_LIMIT],
+        last_transition_time=timestamp,
+    )
+    before = old.condition(kind)
+    if before is None or before.status != fresh.status:
+        return fresh
+    return replace(fresh, last_transition_time=before.last_transition_time)

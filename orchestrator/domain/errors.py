@@ -1,0 +1,72 @@
+"""
+What can be wrong with a model, as values.
+
+The tree:
+
+- `ProductError`
+    - `InvalidManifest`: a document that is not the object it claims to be
+    - `FleetError`: an adapter did not accept a command
+    - `ModelProblem`: a TrainedModel that cannot be served as it stands; carries
+      the condition reason and a message that says what to do
+
+An error holds data; text is derived from it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Condition reasons of a TrainedModel: the Status table of the contract."""
+
+    LOADED = "Loaded"
+    STANDBY = "Standby"
+    RUNTIME_STARTING = "RuntimeStarting"
+    DOWNLOADING = "Downloading"
+    LOADING = "Loading"
+    RUNTIME_UNAVAILABLE = "RuntimeUnavailable"
+    INVALID_STORAGE_URI = "InvalidStorageUri"
+    NO_SUPPORTING_RUNTIME = "NoSupportingRuntime"
+    RUNTIME_NOT_RECOGNIZED = "RuntimeNotRecognized"
+    STORAGE_CONFIG_MISSING = "StorageConfigMissing"
+    STORAGE_KEY_NOT_FOUND = "StorageKeyNotFound"
+    STORAGE_CONFIG_INVALID = "StorageConfigInvalid"
+    MODEL_NOT_FOUND = "ModelNotFound"
+    STORAGE_ACCESS_DENIED = "StorageAccessDenied"
+    STORAGE_UNAVAILABLE = "StorageUnavailable"
+    INVALID_MODEL_LAYOUT = "InvalidModelLayout"
+    MODEL_LOAD_FAILED = "ModelLoadFailed"
+    MODEL_TOO_LARGE = "ModelTooLarge"
+
+
+class ProductError(Exception):
+    """Base of all errors that the product raises on purpose."""
+
+
+class InvalidManifest(ProductError):
+    """A document that cannot be read as the object it claims to be."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(field, problem)
+        self.field = field
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.problem}"
+
+
+class ModelProblem(ProductError):
+    """The model cannot be served until a person changes something."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(reason, message)
+        self.reason = reason
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.message}"
+
+
+class FleetError(ProductError):
+    """An adapter did not accept a command; the caller looks again rather than assuming anything."""

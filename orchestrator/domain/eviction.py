@@ -1,0 +1,47 @@
+"""
+Which copies make room for another: least recently used first.
+
+A copy is not evicted while somebody waits for its model, nor before it has
+been used for a minimum time since it was loaded: without that, two models that
+do not fit together would replace each other at every request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from orchestrator.domain.fleet import CopyKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resident:
+    """A loaded copy as eviction sees it. Times are seconds on one monotonic clock."""
+
+    key: CopyKey
+    reserved: int
+    loaded_at: float
+    last_used: float
+    #: Somebody waits for it, or it is already going.
+    pinned: bool = False
+
+
+def choose_victims(
+    residents: Iterable[Resident], *, need: int, free: int, now: float, min_residency_s: float
+) -> tuple[CopyKey, ...] | None:
+    """
+    The fewest least recently used copies whose bytes, with `free`, make `need`.
+
+    () when it fits as it is; None when even all evictable ones do not make room.
+    """
+    missing = need - free
+    if missing <= 0:
+        return ()
+    evictable = [r for r in residents if not r.pinned and now - r.loaded_at >= min_residency_s]
+    chosen: list[CopyKey] = []
+    for resident in sorted(evictable, key=lambda r: (r.last_used, r.key)):
+        chosen.append(resident.key)
+        missing -= resident.reserved
+        if missing <= 0:
+            return tuple(chosen)
+    return None

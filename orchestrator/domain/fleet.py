@@ -1,0 +1,109 @@
+"""
+Runtime pods and the copies they hold, as the orchestrator knows them.
+
+A fact about a pod is present, absent or unknown. Unknown is what an adapter
+that does not answer leaves behind: its copies stay where they were last seen,
+and nothing may be removed because of it (law 9).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ServerState(StrEnum):
+    """The model server beside an adapter."""
+
+    STARTING = "Starting"
+    READY = "Ready"
+    #: Its connection dropped: whatever it held is gone.
+    LOST = "Lost"
+
+
+class CopyState(StrEnum):
+    """One copy's progress."""
+
+    DOWNLOADING = "Downloading"
+    LOADING = "Loading"
+    LOADED = "Loaded"
+    UNLOADING = "Unloading"
+    FAILED = "Failed"
+
+
+#: The adapter's word for "it would fit if something else went"; never a condition reason.
+NO_ROOM = "NoRoom"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class CopyKey:
+    """Identity of a copy within a pod."""
+
+    model: str
+    uid: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a copy could not be made; `reason` is a condition reason or NO_ROOM."""
+
+    reason: str
+    message: str
+    needed: int = 0
+    available: int = 0
+    source_changed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """One revision of a model in one runtime pod."""
+
+    key: CopyKey
+    pod: str
+    state: CopyState
+    reserved: int = 0
+    measured: int = 0
+    failure: Failure | None = None
+    download_s: float | None = None
+    load_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """A runtime pod as the platform lists it. Identity is `uid`, never a name or an address."""
+
+    uid: str
+    name: str
+    runtime: str
+    #: gRPC target of the adapter, e.g. "unix:/run/…/adapter.sock" or "10.0.0.7:8085".
+    adapter: str
+    #: host:port at which the mesh reaches the server.
+    endpoint: str
+    terminating: bool = False
+    #: What the platform has to say about it (a crash loop, an image that cannot be pulled).
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodView:
+    """A pod together with what its adapter last said."""
+
+    pod: Pod
+    #: Whether the adapter is connected now and has given its full report.
+    known: bool = False
+    boot: str = ""
+    server: ServerState = ServerState.STARTING
+    total: int = 0
+    reserved: int = 0
+    draining: bool = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether a load may be sent there."""
+        return self.known and self.server is ServerState.READY and not (self.draining or self.pod.terminating)
+
+    @property
+    def free(self) -> int:
+        """Bytes that may still be reserved."""
+        return max(0, self.total - self.reserved)

@@ -1,0 +1,65 @@
+"""
+How what is seen becomes what is remembered: pure transitions of `Memory`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from orchestrator.domain.errors import ModelProblem
+from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState
+from orchestrator.domain.observation import Memory
+from orchestrator.domain.target import Target
+
+
+def remember(
+    memory: Memory, *, uid: str, target: Target | ModelProblem | None, copies: Iterable[Copy], now: float
+) -> Memory:
+    """The memory after a look at the copies of the model with that uid. `now`: monotonic seconds."""
+    copies = tuple(copies)
+    if isinstance(target, Target) and (memory.uid, memory.revision) != (uid, target.revision):
+        memory = Memory(uid=uid, revision=target.revision, evict=memory.evict)
+    if memory.evict is not None and not any(c.key == memory.evict for c in copies):
+        # What left for another's sake waits for demand; what replaced it meanwhile has not had its turn.
+        own = (memory.evict.uid, memory.evict.revision) == (memory.uid, memory.revision)
+        memory = replace(memory, evict=None, evicted=memory.evicted or own)
+    if not isinstance(target, Target):
+        return memory
+    own_copies = [c for c in copies if (c.key.uid, c.key.revision) == (uid, target.revision) and c.key != memory.evict]
+    for copy in own_copies:
+        if copy.state is CopyState.LOADED:
+            # What failed in another pod is of no account then.
+            return replace(memory, loads=0, failed_at=None, failure=None, reserve=copy.reserved, evicted=False)
+    for copy in own_copies:
+        if copy.state is CopyState.FAILED and copy.failure is not None:
+            failed_at = now if memory.failed_at is None else memory.failed_at
+            memory = replace(memory, failure=copy.failure, failed_at=failed_at, loads=max(1, memory.loads))
+            if copy.failure.reason == NO_ROOM:
+                memory = replace(memory, reserve=copy.failure.needed)
+    return memory
+
+
+def commanded(memory: Memory, target: Target) -> Memory:
+    """After a load was accepted: a failure stays on show until the outcome is known, but for want of room."""
+    failure = memory.failure
+    if failure is not None and failure.reason == NO_ROOM:
+        failure = None
+    return replace(
+        memory,
+        loads=memory.loads + 1,
+        failed_at=None,
+        failure=failure,
+        credentials=target.credentials.version,
+        evicted=False,
+    )
+
+
+def evicting(memory: Memory, key: CopyKey) -> Memory:
+    """This copy has to make room for another model's."""
+    return replace(memory, evict=key)
+
+
+def standing_by(memory: Memory) -> Memory:
+    """It does not fit beside the others, and nobody asks for it: it waits for demand."""
+    return replace(memory, evicted=True)

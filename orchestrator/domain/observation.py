@@ -1,0 +1,115 @@
+"""
+All that one decision about one model looks at, as one frozen value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from orchestrator.domain.demand import Want
+from orchestrator.domain.errors import ModelProblem
+from orchestrator.domain.fleet import Copy, CopyKey, CopyState, Failure, PodView
+from orchestrator.domain.routes import RouteView
+from orchestrator.domain.target import Target
+from orchestrator.domain.trained_model import TrainedModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """
+    What the controller remembers of a model between two looks at it.
+
+    All of it may be lost at any time: a new leader starts from `Memory()`, tries
+    a failed load once more and loads what fits, nothing worse.
+    """
+
+    #: The object, revision and credentials that the fields below are about.
+    uid: str = ""
+    revision: str = ""
+    credentials: str = ""
+    #: Loads commanded, and when the last of them failed (monotonic seconds).
+    loads: int = 0
+    failed_at: float | None = None
+    #: The last failure, kept while a retry is under way so that the status does not flap.
+    failure: Failure | None = None
+    #: Bytes the revision was last seen to reserve; 0 = never seen.
+    reserve: int = 0
+    #: The copy that must go to make room for another model.
+    evict: CopyKey | None = None
+    #: It went, and comes back on demand.
+    evicted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """One model, everywhere. `model` is None only when its absence is proven."""
+
+    name: str
+    model: TrainedModel | None
+    target: Target | ModelProblem | None
+    #: Every pod of the target's runtime and every pod that holds a copy; all there are if `stranger`.
+    pods: tuple[PodView, ...] = ()
+    copies: tuple[Copy, ...] = ()
+    route: RouteView | None = None
+    #: Some Envoy has a route for this name that nobody here published.
+    stranger: bool = False
+    want: Want | None = None
+    #: A loaded copy vanished with its server, and nothing serves since.
+    lost: bool = False
+    memory: Memory = field(default_factory=Memory)
+
+    def pod(self, uid: str) -> PodView | None:
+        """The pod with that uid."""
+        return next((p for p in self.pods if p.pod.uid == uid), None)
+
+    def pool(self) -> tuple[PodView, ...]:
+        """The pods of the target's runtime."""
+        if not isinstance(self.target, Target):
+            return ()
+        return tuple(p for p in self.pods if p.pod.runtime == self.target.runtime.name)
+
+    @property
+    def target_key(self) -> CopyKey | None:
+        """The copy that should serve."""
+        if self.model is None or not isinstance(self.target, Target):
+            return None
+        return CopyKey(self.name, self.model.uid, self.target.revision)
+
+    @property
+    def target_copies(self) -> tuple[Copy, ...]:
+        """Its copies, in whatever state."""
+        return tuple(c for c in self.copies if c.key == self.target_key)
+
+    @property
+    def serving(self) -> tuple[Copy, ...]:
+        """
+        The copies that may answer: the target's if one is loaded, else the last good revision's, else any of this
+        very object. A copy of another uid is another model's.
+        """
+        if self.model is None:
+            return ()
+        loaded = [
+            c
+            for c in self.copies
+            if c.state is CopyState.LOADED and c.key.uid == self.model.uid and c.key != self.memory.evict
+        ]
+        for wanted in (self.target_key, CopyKey(self.name, self.model.uid, self.model.status.active_revision)):
+            chosen = tuple(c for c in loaded if c.key == wanted)
+            if chosen:
+                return chosen
+        return tuple(loaded)
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Where the serving copies are reached: `host:port`, sorted."""
+        pods = (self.pod(c.pod) for c in self.serving)
+        return tuple(sorted({p.pod.endpoint for p in pods if p is not None}))
+
+    @property
+    def loaded_before(self) -> bool:
+        """Whether the target loaded once: then it is Standby when no copy is left."""
+        return (
+            self.model is not None
+            and isinstance(self.target, Target)
+            and self.model.status.active_revision == self.target.revision
+        )

@@ -1,0 +1,253 @@
+"""
+One decision about one model: `plan(observation, now) -> Plan`.
+
+Pure, so that the laws are properties of a function: applying a plan and
+planning again gives an empty plan; turning a fact into "unknown" never adds a
+destructive action. The order of actions in a plan is the order to do them in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from orchestrator.domain.conditions import ready_verdict
+from orchestrator.domain.demand import Answer, OnDemand, ReadyAt, Refused, WaitFor
+from orchestrator.domain.errors import ModelProblem
+from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState
+from orchestrator.domain.observation import Observation
+from orchestrator.domain.placement import choose_pod
+from orchestrator.domain.routes import Route
+from orchestrator.domain.target import Target
+
+#: Law 5: how long a withdrawal waits for ACKs before it takes effect.
+ACK_BOUND_S: Final = 5.0
+#: An ACK says "accepted", the workers get it a moment later; requests on their way arrive within it.
+WITHDRAW_GRACE_S: Final = 0.2
+#: A withdrawn cluster stays, since a retry whose cluster vanished is an error.
+LAZY_REMOVE_S: Final = 30.0
+#: How often a route that nobody here published is looked at while some pod is silent.
+STRANGER_RECHECK_S: Final = 30.0
+#: First retry of a failed load, doubled each time up to the cap.
+RETRY_BASE_S: Final = 2.0
+RETRY_CAP_S: Final = 300.0
+
+_GRPC_NOT_FOUND: Final = 5
+_GRPC_FAILED_PRECONDITION: Final = 9
+
+
+@dataclass(frozen=True, slots=True)
+class PublishRoute:
+    """Make this the model's route. With no endpoints: withdraw it."""
+
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveRoute:
+    """Delete the model's cluster in every Envoy."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadCopy:
+    """Command a load. `verify`: it is believed loaded, and a request says otherwise."""
+
+    pod: str
+    key: CopyKey
+    target: Target
+    reserve: int
+    urgent: bool
+    verify: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UnloadCopy:
+    """Command an unload."""
+
+    pod: str
+    key: CopyKey
+
+
+@dataclass(frozen=True, slots=True)
+class MakeRoom:
+    """Have less recently used copies leave the pod, so that `need` bytes fit."""
+
+    pod: str
+    need: int
+
+
+Action = PublishRoute | RemoveRoute | LoadCopy | UnloadCopy | MakeRoom
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to do now, and in how many seconds to look again though nothing happened (None: no need)."""
+
+    actions: tuple[Action, ...] = ()
+    requeue_after: float | None = None
+    #: It would fit only in another's place, and nobody asks for it.
+    stands_by: bool = False
+
+
+def plan(seen: Observation, now: float) -> Plan:
+    """`now` is on the clock of the observation's times: monotonic seconds."""
+    due: list[float] = []
+    load = _load(seen, now, due)
+    actions: list[Action] = [*_route(seen, now, due), *_unloads(seen, now, due), *(load or [])]
+    return Plan(actions=tuple(actions), requeue_after=min(due) if due else None, stands_by=load is None)
+
+
+def retry_delay(loads: int) -> float:
+    """Seconds between the failure of the n-th load and the next, n ≥ 1."""
+    return min(RETRY_CAP_S, RETRY_BASE_S * 2.0 ** min(loads - 1, 10))
+
+
+def destructive(actions: tuple[Action, ...]) -> frozenset[Action]:
+    """Those that take something away: law 9 is about them."""
+    return frozenset(
+        a
+        for a in actions
+        if isinstance(a, UnloadCopy | RemoveRoute | MakeRoom) or (isinstance(a, PublishRoute) and not a.route.endpoints)
+    )
+
+
+def answer(seen: Observation) -> Answer:
+    """What to tell an activator that asks for this model."""
+    if seen.model is None:
+        return Refused(_GRPC_NOT_FOUND, f"model {seen.name!r} not found: there is no TrainedModel of that name")
+    if seen.serving:
+        return ReadyAt(seen.endpoints)
+    verdict = ready_verdict(seen)
+    failure = seen.memory.failure
+    if isinstance(seen.target, ModelProblem) or (failure is not None and failure.reason != NO_ROOM):
+        return Refused(
+            _GRPC_FAILED_PRECONDITION, f"model {seen.name!r} is not ready: {verdict.reason}: {verdict.message}"
+        )
+    if verdict.status == "True" and not (seen.want and seen.want.load):
+        return OnDemand()
+    return WaitFor(f"{verdict.reason}: {verdict.message}")
+
+
+def _route(seen: Observation, now: float, due: list[float]) -> list[Action]:
+    wanted = Route(seen.name, seen.endpoints)
+    if wanted.endpoints:
+        if seen.route is None or seen.route.route != wanted:
+            return [PublishRoute(wanted)]
+        return []
+    if seen.route is not None and seen.route.route.endpoints:
+        return [PublishRoute(wanted)]
+    held = any(c.state is not CopyState.FAILED for c in seen.copies)
+    if seen.route is None:
+        if not seen.stranger:
+            return []
+        # Left by a leader before us. A pod that has not been heard may hold what it routes to.
+        if seen.model is not None and not all(p.known for p in seen.pods):
+            due.append(STRANGER_RECHECK_S)
+            return []
+        # Taken over and withdrawn first if copies have to leave, so that they leave as any other.
+        return [PublishRoute(wanted) if held else RemoveRoute(seen.name)]
+    if held:
+        return []
+    remaining = seen.route.since + LAZY_REMOVE_S - now
+    if remaining <= 0:
+        return [RemoveRoute(seen.name)]
+    due.append(remaining)
+    return []
+
+
+def _unloads(seen: Observation, now: float, due: list[float]) -> list[Action]:
+    serving = {(c.pod, c.key) for c in seen.serving}
+    loaded = any(c.key == seen.target_key for c in seen.serving)
+    actions: list[Action] = []
+    for copy in seen.copies:
+        pod = seen.pod(copy.pod)
+        if copy.state is CopyState.UNLOADING or (copy.pod, copy.key) in serving or pod is None or not pod.known:
+            continue
+        if copy.state is not CopyState.LOADED:
+            # Another revision's, or a failure that a copy elsewhere has made up for.
+            if copy.key != seen.target_key or (loaded and copy.state is CopyState.FAILED):
+                actions.append(UnloadCopy(copy.pod, copy.key))
+            continue
+        wait = _until_withdrawn(seen, pod.pod.endpoint, now)
+        if wait <= 0:
+            actions.append(UnloadCopy(copy.pod, copy.key))
+        else:
+            due.append(wait)
+    return actions
+
+
+def _until_withdrawn(seen: Observation, endpoint: str, now: float) -> float:
+    """Seconds until no Envoy sends requests for this model to `endpoint` any more, as far as can be waited for."""
+    if seen.route is None:
+        # Nobody here published it: an Envoy may still hold a route of the leader before.
+        return ACK_BOUND_S if seen.stranger else 0.0
+    if endpoint in seen.endpoints:
+        # The pod's other copy of this name serves there: an in-place replacement, which the adapter ends itself.
+        return 0.0
+    if seen.route.route.endpoints != seen.endpoints:
+        return ACK_BOUND_S
+    bound = seen.route.since + ACK_BOUND_S - now
+    if seen.route.acked_at is None:
+        return bound
+    return min(bound, seen.route.acked_at + WITHDRAW_GRACE_S - now)
+
+
+def _load(seen: Observation, now: float, due: list[float]) -> list[Action] | None:
+    """None: it has to stand by."""
+    target, key = seen.target, seen.target_key
+    if not isinstance(target, Target) or key is None:
+        return []
+    urgent = seen.want is not None and seen.want.load
+    copies = seen.target_copies
+    loaded = [c for c in copies if c.state is CopyState.LOADED]
+    if loaded:
+        return _verify(seen, loaded, key, target)
+    if any(c.state in (CopyState.DOWNLOADING, CopyState.LOADING, CopyState.UNLOADING) for c in copies):
+        return []
+    if any(c.key.uid != key.uid for c in seen.copies) or seen.memory.evict is not None:
+        # Another model of this name, or this one's own eviction, has to leave first.
+        return []
+    if any(not p.known for p in seen.pool()) and not any(p.usable for p in seen.pool()):
+        return []
+    memory = seen.memory
+    may_evict = urgent or not seen.loaded_before
+    if memory.evicted and not urgent:
+        return []
+    failure = memory.failure
+    if failure is not None and failure.reason != NO_ROOM and not _retry_due(seen, now, due):
+        return []
+    need = max(memory.reserve, failure.needed if failure is not None and failure.reason == NO_ROOM else 0)
+    held = {c.pod for c in seen.serving}
+    pod = choose_pod((p for p in seen.pool() if p.pod.uid in held), need=need) or choose_pod(seen.pool(), need=need)
+    if pod is not None:
+        return [LoadCopy(pod.pod.uid, key, target, need, urgent)]
+    if any(not p.known for p in seen.pool()):
+        # A silent pod may have room: knowing less evicts nothing.
+        return []
+    roomiest = max((p for p in seen.pool() if p.usable), key=lambda p: (p.total, p.free, p.pod.uid), default=None)
+    if roomiest is None:
+        return []
+    return [MakeRoom(roomiest.pod.uid, need)] if may_evict else None
+
+
+def _verify(seen: Observation, loaded: list[Copy], key: CopyKey, target: Target) -> list[Action]:
+    """A request came back from where the copy should be: have the adapters look."""
+    if seen.want is None or not seen.want.stale:
+        return []
+    known = [c for c in loaded if (p := seen.pod(c.pod)) is not None and p.usable]
+    return [LoadCopy(c.pod, key, target, c.reserved, True, verify=True) for c in known]
+
+
+def _retry_due(seen: Observation, now: float, due: list[float]) -> bool:
+    memory, target = seen.memory, seen.target
+    assert isinstance(target, Target)
+    if memory.failed_at is None or memory.credentials != target.credentials.version:
+        return True
+    if memory.failure is not None and memory.failure.source_changed:
+        return True
+    remaining = memory.failed_at + retry_delay(max(1, memory.loads)) - now
+    if remaining > 0:
+        due.append(remaining)
+    return remaining <= 0

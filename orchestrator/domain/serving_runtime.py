@@ -1,0 +1,154 @@
+"""
+ServingRuntime: a kind of server, and which of them takes a framework.
+
+Fields follow KServe's published schema of serving.kserve.io/v1alpha1, so that
+a cluster which has that CRD needs no second one; what we do not read is left
+to the platform, which gets the raw object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from orchestrator.domain.errors import InvalidManifest, ModelProblem, Reason
+from orchestrator.domain.quantity import parse_bytes
+
+API_VERSION: Final = "serving.kserve.io/v1alpha1"
+KIND: Final = "ServingRuntime"
+
+SERVER_TYPES: Final = ("triton", "mlserver")
+
+#: What a runtime without a memory limit is taken to have.
+DEFAULT_MEMORY_BYTES: Final = 1 << 30
+#: Kept free of models: the server's own needs. ModelMesh's default.
+DEFAULT_BUFFER_BYTES: Final = 128 << 20
+DEFAULT_LOAD_TIMEOUT_S: Final = 90.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingRuntime:
+    """A kind of server that a pool runs."""
+
+    name: str
+    uid: str
+    generation: int
+    #: "triton" or "mlserver": which of the adapter's drivers speaks to it.
+    server_type: str
+    #: Frameworks it takes when named, in the order of the object.
+    frameworks: tuple[str, ...]
+    #: Those it takes without being named.
+    auto_select: frozenset[str]
+    memory_bytes: int = DEFAULT_MEMORY_BYTES
+    buffer_bytes: int = DEFAULT_BUFFER_BYTES
+    load_timeout_s: float = DEFAULT_LOAD_TIMEOUT_S
+    disabled: bool = False
+    #: The server container's environment, literal values only.
+    env: tuple[tuple[str, str], ...] = ()
+    #: The object as it came, for the platform that runs pools.
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def capacity_bytes(self) -> int:
+        """Bytes of model memory in one pod."""
+        return max(0, self.memory_bytes - self.buffer_bytes)
+
+
+def choose_runtime(framework: str, named: str, runtimes: Iterable[ServingRuntime]) -> ServingRuntime:
+    """
+    The runtime for a model: the named one, else the first by name that auto-selects the framework.
+
+    Raises ModelProblem: RuntimeNotRecognized, NoSupportingRuntime.
+    """
+    known = sorted((r for r in runtimes if not r.disabled), key=lambda r: r.name)
+    if named:
+        runtime = next((r for r in known if r.name == named), None)
+        if runtime is None:
+            raise ModelProblem(
+                Reason.RUNTIME_NOT_RECOGNIZED,
+                f"there is no ServingRuntime {named!r}; known: {_names(known)}. "
+                "Leave inferenceService empty to let one be chosen",
+            )
+        if framework not in runtime.frameworks:
+            raise ModelProblem(
+                Reason.NO_SUPPORTING_RUNTIME,
+                f"ServingRuntime {named!r} does not take framework {framework!r}; "
+                f"it takes {', '.join(runtime.frameworks) or 'none'}",
+            )
+        return runtime
+    for runtime in known:
+        if framework in runtime.auto_select:
+            return runtime
+    taken = sorted({f for r in known for f in r.auto_select})
+    raise ModelProblem(
+        Reason.NO_SUPPORTING_RUNTIME,
+        f"no ServingRuntime takes framework {framework!r}; frameworks known here: {', '.join(taken) or 'none'}",
+    )
+
+
+def parse_serving_runtime(raw: Mapping[str, Any]) -> ServingRuntime:
+    """Read a raw ServingRuntime. Raises InvalidManifest naming the field."""
+    if raw.get("apiVersion") != API_VERSION or raw.get("kind") != KIND:
+        raise InvalidManifest("apiVersion, kind", f"expected {API_VERSION} {KIND}")
+    metadata = raw.get("metadata")
+    spec = raw.get("spec")
+    if not isinstance(metadata, Mapping) or not isinstance(metadata.get("name"), str) or not metadata["name"]:
+        raise InvalidManifest("metadata.name", "required: a string")
+    if not isinstance(spec, Mapping):
+        raise InvalidManifest("spec", "required: a mapping")
+    generation = metadata.get("generation")
+    adapter = spec.get("builtInAdapter")
+    server_type = adapter.get("serverType") if isinstance(adapter, Mapping) else None
+    if server_type not in SERVER_TYPES:
+        raise InvalidManifest("spec.builtInAdapter.serverType", f"expected one of {', '.join(SERVER_TYPES)}")
+    assert isinstance(adapter, Mapping)
+    formats = _list_of_mappings(spec.get("supportedModelFormats"), "spec.supportedModelFormats")
+    for index, entry in enumerate(formats):
+        if not isinstance(entry.get("name"), str) or not entry["name"]:
+            raise InvalidManifest(f"spec.supportedModelFormats[{index}].name", "required: a string")
+    containers = _list_of_mappings(spec.get("containers"), "spec.containers")
+    if not containers:
+        raise InvalidManifest("spec.containers", "required: the server's container")
+    # Upstream's rule: the server's container is named like its type; one container needs no rule.
+    container = next((c for c in containers if c.get("name") == server_type), containers[0])
+    resources = container.get("resources") or {}
+    limits = resources.get("limits") or {} if isinstance(resources, Mapping) else {}
+    memory = limits.get("memory") if isinstance(limits, Mapping) else None
+    return ServingRuntime(
+        name=metadata["name"],
+        uid=str(metadata.get("uid") or ""),
+        generation=generation if isinstance(generation, int) else 0,
+        server_type=str(server_type),
+        frameworks=tuple(dict.fromkeys(f["name"] for f in formats)),
+        auto_select=frozenset(f["name"] for f in formats if f.get("autoSelect") is True),
+        memory_bytes=parse_bytes(memory, "spec.containers.resources.limits.memory") if memory else DEFAULT_MEMORY_BYTES,
+        buffer_bytes=_non_negative(adapter.get("memBufferBytes", DEFAULT_BUFFER_BYTES), "memBufferBytes"),
+        load_timeout_s=_non_negative(adapter.get("modelLoadingTimeoutMillis", 90_000), "modelLoadingTimeoutMillis")
+        / 1000,
+        disabled=spec.get("disabled") is True,
+        env=tuple(
+            (str(e["name"]), str(e.get("value") or ""))
+            for e in _list_of_mappings(container.get("env"), "spec.containers.env")
+            if e.get("name") and "valueFrom" not in e
+        ),
+        raw=raw,
+    )
+
+
+def _names(runtimes: Iterable[ServingRuntime]) -> str:
+    return ", ".join(r.name for r in runtimes) or "none"
+
+
+def _list_of_mappings(value: Any, where: str) -> list[Mapping[str, Any]]:
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(v, Mapping) for v in value):
+        raise InvalidManifest(where, "expected a list of mappings")
+    return value
+
+
+def _non_negative(value: Any, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InvalidManifest(f"spec.builtInAdapter.{name}", "expected a whole number, not negative")
+    return value

@@ -1,0 +1,197 @@
+"""
+The orchestrator's side of the fleet protocol: one Watch a pod, and commands.
+
+A Watch that breaks is opened again with back-off; until then what the adapter
+said last stands as unknown. Commands are never repeated here: the reconciler
+decides again from what it sees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+import grpc
+import structlog
+
+from orchestrator.domain.errors import FleetError
+from orchestrator.domain.fleet import CopyKey, Pod
+from orchestrator.domain.storage import Credentials
+from orchestrator.domain.trained_model import S3Uri
+from orchestrator.fleet.convert import key_to_proto, load_request, report_from_proto
+from orchestrator.fleet.observed import Changes, ObservedFleet
+from orchestrator.machinery.backoff import Backoff
+from protos import fleet_pb2, fleet_pb2_grpc
+
+log = structlog.get_logger(__name__)
+
+PROTOCOL: Final = 1
+
+#: A frozen or powered-off adapter's stream ends by these, not by TCP's patience.
+_CHANNEL_OPTIONS: Final = (
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+)
+_COMMAND_TIMEOUT_S: Final = 5.0
+
+OnChange = Callable[[frozenset[str], frozenset[str]], None]
+
+
+class FleetClient:
+    """Keeps `observed` current and sends commands. Implements `ports.Fleet`."""
+
+    def __init__(self, observed: ObservedFleet, *, epoch: int, on_change: OnChange) -> None:
+        self._observed = observed
+        self._epoch = epoch
+        self._on_change = on_change
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._watches: dict[str, asyncio.Task[None]] = {}
+        self._retired: set[asyncio.Task[None]] = set()
+        self._news = asyncio.Event()
+
+    def list_pods(self, pods: Iterable[Pod]) -> None:
+        """The platform's complete list of pods: watches begin and end accordingly."""
+        changes = self._observed.list_pods(pods)
+        listed = {view.pod.uid: view.pod for view in self._observed.pods()}
+        for uid in [uid for uid in self._watches if uid not in listed]:
+            task = self._watches.pop(uid)
+            self._retired.add(task)
+            task.add_done_callback(self._retired.discard)
+            task.cancel()
+        for uid, pod in listed.items():
+            if uid not in self._watches:
+                self._channels[uid] = grpc.aio.insecure_channel(pod.adapter, options=_CHANNEL_OPTIONS)
+                self._watches[uid] = asyncio.create_task(
+                    self._watch(pod, self._channels[uid]), name=f"watch {pod.name}"
+                )
+        self._announce(changes)
+
+    async def heard(self, patience_s: float) -> None:
+        """Return once pods are listed and each of them has reported, or after `patience_s`."""
+        try:
+            async with asyncio.timeout(patience_s):
+                while not (self._observed.listed and all(view.known for view in self._observed.pods())):
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            silent = [view.pod.name for view in self._observed.pods() if not view.known]
+            log.warning("pods_silent", pods=silent, patience_s=patience_s)
+
+    async def close(self) -> None:
+        """End all watches."""
+        tasks = [*self._watches.values(), *self._retired]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._watches.clear()
+
+    async def load(
+        self,
+        pod: str,
+        key: CopyKey,
+        *,
+        source: S3Uri,
+        uri: str,
+        framework: str,
+        credentials: Credentials,
+        reserve: int,
+        urgent: bool,
+        timeout_s: float,
+    ) -> None:
+        """Ask the pod for a copy. Raises FleetError when it was not accepted."""
+        request = load_request(
+            fence=self._fence(pod),
+            key=key,
+            source=source,
+            uri=uri,
+            framework=framework,
+            credentials=credentials,
+            reserve=reserve,
+            urgent=urgent,
+            timeout_s=timeout_s,
+        )
+        call = self._stub(pod).Load(request, timeout=_COMMAND_TIMEOUT_S)
+        await self._accepted(f"load of {key.model}", call, self._observed.sending_load(pod, key))
+
+    async def unload(self, pod: str, key: CopyKey) -> None:
+        """Ask the pod to drop a copy. Raises FleetError when it was not accepted."""
+        request = fleet_pb2.UnloadRequest(fence=self._fence(pod), key=key_to_proto(key))
+        call = self._stub(pod).Unload(request, timeout=_COMMAND_TIMEOUT_S)
+        await self._accepted(f"unload of {key.model}", call, self._observed.sending_unload(pod, key))
+
+    async def _accepted(self, what: str, call: Awaitable[fleet_pb2.Accepted], undo: Callable[[], None]) -> None:
+        try:
+            await call
+        except grpc.aio.AioRpcError as error:
+            undo()
+            raise FleetError(f"{what}: {error.code().name}: {error.details()}") from None
+        except asyncio.CancelledError:
+            undo()
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Not ours: a channel that closes because its pod is gone cancels the calls on it.
+            raise FleetError(f"{what}: the pod is gone") from None
+
+    def _fence(self, pod: str) -> fleet_pb2.Fence:
+        view = self._observed.pod(pod)
+        if view is None:
+            raise FleetError(f"pod {pod} is gone")
+        return fleet_pb2.Fence(epoch=self._epoch, boot=view.boot)
+
+    def _stub(self, pod: str) -> fleet_pb2_grpc.AdapterAsyncStub:
+        channel = self._channels.get(pod)
+        if channel is None:
+            raise FleetError(f"pod {pod} is gone")
+        return fleet_pb2_grpc.AdapterStub(channel)
+
+    async def _watch(self, pod: Pod, channel: grpc.aio.Channel) -> None:
+        backoff = Backoff(0.05, 1.0, random.random)
+        try:
+            while True:
+                try:
+                    await self._watch_once(pod, channel, backoff)
+                except grpc.aio.AioRpcError as error:
+                    reason = f"{error.code().name}: {error.details()}"
+                except Exception:
+                    # A report that cannot be digested must not leave the pod known for ever and heard never again.
+                    log.exception("watch_failed", pod=pod.name, runtime=pod.runtime)
+                    reason = "its report could not be read"
+                else:
+                    reason = "the adapter ended the stream"
+                view = self._observed.pod(pod.uid)
+                if view is not None and view.known:
+                    log.warning("adapter_silent", pod=pod.name, runtime=pod.runtime, problem=reason)
+                self._announce(self._observed.disconnected(pod.uid))
+                await asyncio.sleep(backoff.next())
+        finally:
+            # The pod may have been listed again meanwhile: then the entry is its next watch's.
+            if self._channels.get(pod.uid) is channel:
+                del self._channels[pod.uid]
+            await channel.close()
+
+    async def _watch_once(self, pod: Pod, channel: grpc.aio.Channel, backoff: Backoff) -> None:
+        stub: fleet_pb2_grpc.AdapterAsyncStub = fleet_pb2_grpc.AdapterStub(channel)
+        async for message in stub.Watch(fleet_pb2.Hello(epoch=self._epoch, protocol=PROTOCOL)):
+            report = report_from_proto(message, pod.uid)
+            before = self._observed.pod(pod.uid)
+            changes = self._observed.report(pod.uid, report)
+            backoff.reset()
+            if before is not None and (before.server, before.boot) != (report.server, report.boot):
+                log.info(
+                    "server_changed", pod=pod.name, runtime=pod.runtime, state=report.server.value, boot=report.boot
+                )
+            self._announce(changes)
+
+    def _announce(self, changes: Changes) -> None:
+        self._news.set()
+        if changes.models or changes.runtimes:
+            self._on_change(changes.models, changes.runtimes)

@@ -1,0 +1,159 @@
+"""
+Builds the control plane, starts it in order, stops it in reverse.
+
+The order is the law of starting: the epoch raises the fences, the first lists
+and reports come in, only then do the ports open for Envoys and activators and
+do workers decide anything. What an adapter has not told within the patience
+is unknown, never absent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+import structlog
+
+from orchestrator.admin.server import AdminServer
+from orchestrator.controller.actor import Actor
+from orchestrator.controller.controller import Controller, Key, enqueue_model, enqueue_pool
+from orchestrator.controller.desired import DesiredState
+from orchestrator.controller.observer import Observer
+from orchestrator.controller.pool_keeper import PoolKeeper
+from orchestrator.controller.reconciler import Reconciler
+from orchestrator.controller.residency import Residency
+from orchestrator.domain.config import Config
+from orchestrator.fleet.client import FleetClient
+from orchestrator.fleet.observed import ObservedFleet
+from orchestrator.machinery.work_queue import WorkQueue
+from orchestrator.mesh.demand_book import DemandBook
+from orchestrator.mesh.demand_server import DemandServer
+from orchestrator.mesh.resources import ClusterFactory
+from orchestrator.mesh.router import Router
+from orchestrator.mesh.server import SERVER_OPTIONS, MeshServer
+from orchestrator.ports import DesiredSource, Pools, Recorder, StatusWriter
+from orchestrator.settings import VERSION, ControllerSettings
+
+log = structlog.get_logger(__name__)
+
+#: DESIGN §8: a pod that has not reported by then is unknown, and the rest goes on.
+PATIENCE_S: Final = 3.0
+_SERVER_GRACE_S: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """Where desired state comes from and what runs pools."""
+
+    source: DesiredSource
+    statuses: StatusWriter
+    recorder: Recorder
+    #: Events of one model, newest last, for the admin API.
+    events: Callable[[str], list[dict[str, Any]]]
+    pools: Pools
+    epoch: int
+
+
+class ControlPlane:
+    """One leader's term. `run` ends only by cancellation or by a failure that ends the process."""
+
+    def __init__(self, settings: ControllerSettings, platform: Platform) -> None:
+        self._settings = settings
+        self._platform = platform
+        clock = time.monotonic
+        self._queue: WorkQueue[Key] = WorkQueue(clock)
+        self._desired = DesiredState()
+        self._keeper = PoolKeeper(clock)
+        self._observed = ObservedFleet()
+        # Built below; callbacks reach it through these two lines only.
+        self._router = Router(
+            clusters=ClusterFactory(activator=settings.activator),
+            now=clock,
+            on_change=lambda names: self._controller.models_changed(names),
+        )
+        self._book = DemandBook(on_want=lambda name: self._controller.models_changed(frozenset({name})))
+        self._fleet = FleetClient(
+            self._observed,
+            epoch=platform.epoch,
+            on_change=lambda models, runtimes: self._controller.fleet_changed(models, runtimes),
+        )
+        observer = Observer(self._desired, self._observed, self._router, self._book, clock)
+        residency = Residency()
+        actor = Actor(
+            observer=observer,
+            fleet=self._fleet,
+            view=self._observed,
+            mesh=self._router,
+            activators=self._book,
+            residency=residency,
+            enqueue=enqueue_model(self._queue),
+            clock=clock,
+        )
+        reconciler = Reconciler(
+            desired=self._desired,
+            observer=observer,
+            actor=actor,
+            view=self._observed,
+            activators=self._book,
+            residency=residency,
+            keeper=self._keeper,
+            pools=platform.pools,
+            statuses=platform.statuses,
+            recorder=platform.recorder,
+            defaults=Config(pods_per_runtime=settings.pods_per_runtime, pool_grace_s=settings.pool_grace_s),
+            enqueue_pool=enqueue_pool(self._queue),
+            clock=clock,
+        )
+        self._controller = Controller(
+            queue=self._queue, desired=self._desired, keeper=self._keeper, reconciler=reconciler
+        )
+        self._working = False
+        self._admin = AdminServer(
+            models=self._desired,
+            fleet=self._observed,
+            events=platform.events,
+            ready=lambda: self._working,
+            service={"name": "wml-serving", "version": VERSION, "grpcPort": settings.grpc_port},
+        )
+
+    async def run(self) -> None:
+        """Start in order and reconcile until cancelled."""
+        settings, platform = self._settings, self._platform
+        log.info("controller_starting", epoch=platform.epoch, namespace=settings.namespace, version=VERSION)
+        await self._admin.start(settings.admin_host, settings.admin_port)
+        server = grpc.aio.server(options=SERVER_OPTIONS)
+        MeshServer(self._router).add_to(server)
+        DemandServer(self._book).add_to(server)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(platform.source.run(self._controller), name="source")
+                group.create_task(platform.pools.run(self._fleet.list_pods), name="pools")
+                await self._controller.synced.wait()
+                await self._fleet.heard(PATIENCE_S)
+                self._router.expect(frozenset(settings.mesh_nodes))
+                _listen(server, settings.control)
+                await server.start()
+                self._controller.models_changed(self._observed.models() | self._router.strangers())
+                self._controller.fleet_changed(frozenset(), self._observed.runtimes())
+                self._working = True
+                log.info("controller_started", trained_models=len(self._desired.models))
+                group.create_task(self._controller.run(), name="controller")
+        finally:
+            self._working = False
+            await server.stop(_SERVER_GRACE_S)
+            await self._fleet.close()
+            await self._admin.close()
+            log.info("controller_stopped")
+
+
+def _listen(server: grpc.aio.Server, address: str) -> None:
+    """Bind; a Unix socket that a killed process left behind is in nobody's use: its directory is this stack's own."""
+    if address.startswith("unix:"):
+        Path(address.removeprefix("unix:")).unlink(missing_ok=True)
+    if server.add_insecure_port(address) == 0:
+        raise OSError(f"cannot listen on {address}")

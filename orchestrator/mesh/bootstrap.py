@@ -1,0 +1,330 @@
+"""
+Envoy's bootstrap: everything about the mesh that does not change as models come and go.
+
+One listener with a fixed route table; the clusters of models come over delta
+CDS. A request passes, in this order: the script that labels by metadata, the
+buffer filter (the message limit), the script that labels by the message, the
+router. The buffer filter stands before the script that reads the message
+because it enforces nothing on data that another filter has already collected.
+
+Not promised: the limit covers what clients send in the unary methods. Streams
+and answers are bounded by the servers that take and make them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from orchestrator.mesh import lua
+from orchestrator.mesh.upstream import (
+    DEFAULT_MESSAGE_BYTES,
+    FRAME_BYTES,
+    Config,
+    address,
+    buffer_bytes,
+    cluster,
+    endpoints,
+    is_literal,
+    windows,
+)
+
+SERVICE: Final = "inference.GRPCInferenceService"
+#: Answered by the product itself.
+SERVER_METHODS: Final = ("ServerLive", "ServerReady", "ServerMetadata")
+MODEL_METHODS: Final = ("ModelInfer", "ModelReady", "ModelMetadata")
+STREAM_METHOD: Final = "ModelStreamInfer"
+
+ACTIVATOR: Final = "activator"
+XDS: Final = "xds"
+#: What one activator may be sent at once; Envoy refuses the rest before it drowns.
+ACTIVATOR_MAX_REQUESTS: Final = 2_000
+
+#: The servers' words for "I do not hold this model", whole. Triton's for a version
+#: that the model does not have is not among them: that is the caller's mistake.
+#: MLServer has one text for both, and an empty version where the caller named none.
+UNKNOWN_MODEL: Final = (
+    "Request for unknown model: '[^']*' (is not found|has no available versions)",
+    "Request for unknown model: '[^']*' version [0-9]+ is not at ready state",
+    r"Model [^ ]+( with version [^ ]*)? (not found|is not ready yet\.)",
+)
+
+_FROM_HEADERS: Final = "model_from_headers"
+_FROM_MESSAGE: Final = "model_from_message"
+_BUFFER: Final = "envoy.filters.http.buffer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootstrapSettings:
+    """What differs between one mesh pod and another. Addresses are `host:port` or `unix:/path`."""
+
+    node_id: str
+    listen: str
+    admin: str
+    #: The orchestrators, leader and standby; Envoy tries on when one refuses.
+    xds: tuple[str, ...]
+    activator: str
+    max_message_bytes: int = DEFAULT_MESSAGE_BYTES
+    #: Above 95 % of this, new requests are refused (UNAVAILABLE) instead of being killed for memory.
+    max_heap_bytes: int = 2 << 30
+    max_connections: int = 10_000
+    cluster: str = "wml-serving"
+
+
+def bootstrap(settings: BootstrapSettings) -> Config:
+    """The bootstrap as a dict, for Envoy to read as JSON."""
+    if not settings.xds:
+        raise ValueError("xds: at least one address is needed")
+    return {
+        "node": {"id": settings.node_id, "cluster": settings.cluster},
+        "admin": {"address": address(settings.admin)},
+        "dynamic_resources": {"cds_config": _cds()},
+        "cluster_manager": {"enable_deferred_cluster_creation": True},
+        "static_resources": {"listeners": [_listener(settings)], "clusters": _clusters(settings)},
+        # Thousands of model clusters with a hundred stats each, which nobody reads.
+        "stats_config": {"stats_matcher": {"exclusion_list": {"patterns": [{"prefix": "cluster.model/"}]}}},
+        "deferred_stat_options": {"enable_deferred_creation_stats": True},
+        "overload_manager": _overload(settings),
+    }
+
+
+def _cds() -> Config:
+    return {
+        "resource_api_version": "V3",
+        # A fresh Envoy is not ready before its first snapshot, however late that comes.
+        "initial_fetch_timeout": "0s",
+        "api_config_source": {
+            "api_type": "DELTA_GRPC",
+            "transport_api_version": "V3",
+            "set_node_on_first_message_only": True,
+            "grpc_services": [
+                {
+                    "envoy_grpc": {
+                        "cluster_name": XDS,
+                        "retry_policy": {"retry_back_off": {"base_interval": "0.2s", "max_interval": "1s"}},
+                    }
+                }
+            ],
+        },
+    }
+
+
+def _clusters(settings: BootstrapSettings) -> list[Config]:
+    return [
+        cluster(
+            name,
+            [endpoints(addresses)],
+            static=all(is_literal(text) for text in addresses),
+            max_message_bytes=settings.max_message_bytes,
+            max_requests=max_requests,
+            keepalive=True,
+        )
+        for name, addresses, max_requests in (
+            (XDS, settings.xds, 100),
+            (ACTIVATOR, (settings.activator,), ACTIVATOR_MAX_REQUESTS),
+        )
+    ]
+
+
+def _overload(settings: BootstrapSettings) -> Config:
+    heap = "envoy.resource_monitors.fixed_heap"
+    connections = "envoy.resource_monitors.global_downstream_max_connections"
+
+    def above(threshold: float) -> list[Config]:
+        return [{"name": heap, "threshold": {"value": threshold}}]
+
+    return {
+        "refresh_interval": "0.25s",
+        "resource_monitors": [
+            _extension(
+                heap,
+                "envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig",
+                {"max_heap_size_bytes": settings.max_heap_bytes},
+            ),
+            _extension(
+                connections,
+                "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+                {"max_active_downstream_connections": settings.max_connections},
+            ),
+        ],
+        "actions": [
+            {"name": "envoy.overload_actions.shrink_heap", "triggers": above(0.9)},
+            {"name": "envoy.overload_actions.stop_accepting_requests", "triggers": above(0.95)},
+        ],
+    }
+
+
+def _listener(settings: BootstrapSettings) -> Config:
+    return {
+        "name": "mesh",
+        "address": address(settings.listen),
+        # A second Envoy on this port is an error, not a rival for half of the connections.
+        "enable_reuse_port": False,
+        "per_connection_buffer_limit_bytes": buffer_bytes(settings.max_message_bytes),
+        "filter_chains": [
+            {
+                "filters": [
+                    _extension(
+                        "envoy.filters.network.http_connection_manager",
+                        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                        _connection_manager(settings),
+                    )
+                ]
+            }
+        ],
+    }
+
+
+def _connection_manager(settings: BootstrapSettings) -> Config:
+    return {
+        "stat_prefix": "mesh",
+        "codec_type": "HTTP2",
+        "http2_protocol_options": {**windows(settings.max_message_bytes), "max_concurrent_streams": 8_192},
+        "generate_request_id": False,
+        # A held request is an idle stream; the activator bounds how long it is held.
+        "stream_idle_timeout": "0s",
+        # Clients do not get to steer the router's retries and timeouts.
+        "early_header_mutation_extensions": [
+            _extension(
+                "envoy.http.early_header_mutation.header_mutation",
+                "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+                {"mutations": [{"remove_on_match": {"key_matcher": {"prefix": "x-envoy-"}}}]},
+            )
+        ],
+        "local_reply_config": _local_replies(settings.max_message_bytes),
+        "http_filters": [
+            _lua(_FROM_HEADERS, lua.FROM_HEADERS),
+            _extension(
+                _BUFFER,
+                "envoy.extensions.filters.http.buffer.v3.Buffer",
+                {"max_request_bytes": settings.max_message_bytes + FRAME_BYTES},
+            ),
+            _lua(_FROM_MESSAGE, lua.FROM_MESSAGE),
+            _extension(
+                "envoy.filters.http.router",
+                "envoy.extensions.filters.http.router.v3.Router",
+                {"suppress_envoy_headers": True},
+            ),
+        ],
+        "route_config": {
+            "name": "mesh",
+            "virtual_hosts": [
+                {
+                    "name": "all",
+                    "domains": ["*"],
+                    # More than 1 tells the activator that the route was stale.
+                    "include_request_attempt_count": True,
+                    "routes": _routes(),
+                }
+            ],
+        },
+    }
+
+
+def _local_replies(max_message_bytes: int) -> Config:
+    text = f"the message is larger than the limit of {max_message_bytes} bytes: at least %BYTES_RECEIVED% bytes came"
+    return {
+        "mappers": [
+            {
+                "filter": {
+                    "status_code_filter": {
+                        "comparison": {"op": "EQ", "value": {"default_value": 413, "runtime_key": "mesh.too_large"}}
+                    }
+                },
+                "headers_to_add": [
+                    {
+                        "header": {"key": "grpc-status", "value": "8"},
+                        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+                    }
+                ],
+                "body_format_override": {"text_format_source": {"inline_string": text}},
+            }
+        ]
+    }
+
+
+def _routes() -> list[Config]:
+    to_activator = {"cluster": ACTIVATOR}
+    to_model = {
+        "inline_cluster_specifier_plugin": {
+            "extension": _extension(
+                "cluster_of_model",
+                "envoy.extensions.router.cluster_specifiers.lua.v3.LuaConfig",
+                {"default_cluster": ACTIVATOR, "source_code": {"inline_string": lua.ROUTE}},
+            )
+        }
+    }
+    return [
+        *(_route(method, to_activator, off=(_FROM_HEADERS, _FROM_MESSAGE)) for method in SERVER_METHODS),
+        *(_route(method, to_model) for method in MODEL_METHODS),
+        _route(STREAM_METHOD, to_model, off=(_BUFFER, _FROM_MESSAGE)),
+        {
+            "match": {"prefix": "/"},
+            # Envoy says UNIMPLEMENTED to gRPC for a 404.
+            "direct_response": {
+                "status": 404,
+                "body": {"inline_string": f"only the inference methods of {SERVICE} are served here"},
+            },
+            "typed_per_filter_config": _disabled((_FROM_HEADERS, _BUFFER, _FROM_MESSAGE)),
+        },
+    ]
+
+
+def _route(method: str, to: Mapping[str, Any], *, off: tuple[str, ...] = ()) -> Config:
+    route: Config = {
+        "match": {"path": f"/{SERVICE}/{method}", "grpc": {}},
+        "route": {
+            **to,
+            "timeout": "0s",
+            # The caller's own deadline, however long.
+            "max_stream_duration": {"grpc_timeout_header_max": "0s"},
+            "retry_policy": _retries(),
+        },
+    }
+    if off:
+        route["typed_per_filter_config"] = _disabled(off)
+    return route
+
+
+def _retries() -> Config:
+    """Another holder first, then the activator. Never `reset`: a poison request would kill server after server."""
+    return {
+        "retry_on": "connect-failure,refused-stream,retriable-headers",
+        "num_retries": 2,
+        "host_selection_retry_max_attempts": 3,
+        "retriable_headers": [
+            {"name": "grpc-message", "string_match": {"safe_regex": {"regex": text}}} for text in UNKNOWN_MODEL
+        ],
+        "retry_host_predicate": [
+            _extension(
+                "envoy.retry_host_predicates.previous_hosts",
+                "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+                {},
+            )
+        ],
+        "retry_priority": _extension(
+            "envoy.retry_priorities.previous_priorities",
+            "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+            {"update_frequency": 2},
+        ),
+        "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.02s"},
+    }
+
+
+def _lua(name: str, script: str) -> Config:
+    return _extension(
+        name,
+        "envoy.extensions.filters.http.lua.v3.Lua",
+        {"default_source_code": {"inline_string": script}},
+    )
+
+
+def _disabled(names: tuple[str, ...]) -> Config:
+    return {
+        name: {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True} for name in names
+    }
+
+
+def _extension(name: str, kind: str, config: Mapping[str, Any]) -> Config:
+    return {"name": name, "typed_config": {"@type": f"type.googleapis.com/{kind}", **config}}

@@ -1,0 +1,137 @@
+"""
+The Lua that Envoy runs: which model a request is for, and which cluster that is.
+
+Three scripts, in the order in which a request meets them:
+
+- `FROM_HEADERS` labels a request by its metadata, and refuses at once what
+  could only be labelled by a message that cannot be read: a stream (its first
+  message may wait for an answer) and a compressed one.
+- `FROM_MESSAGE` runs behind the buffer filter, so that `body()` never waits and
+  never sees more than one whole message. It reads field 1 if that comes first.
+- `ROUTE` is the cluster specifier: `model/<id>` if Envoy knows it, else the
+  activator, whatever the id looks like.
+
+A label is only ever a well-formed model name: every other id cannot have a
+cluster, and travels on unlabelled to the activator, which parses properly and
+has words for it. The scripts are called for the four model methods alone.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+NO_MODEL_IN_STREAM: Final = (
+    "ModelStreamInfer needs the model's name in metadata mm-vmodel-id: a stream is routed before its first message"
+)
+COMPRESSED: Final = (
+    "a compressed message cannot be routed by its content:"
+    " send the model's name in metadata mm-vmodel-id, or do not compress"
+)
+
+_COMMON: Final = r"""
+-- RFC 1123 subdomain, the only shape that a model's name can have.
+local function is_name(id)
+  return #id >= 1 and #id <= 253 and id:find("^[a-z0-9][a-z0-9.-]*$") ~= nil
+end
+
+local function labelled(headers)
+  local id = headers:get("mm-vmodel-id")
+  return id ~= nil and id ~= ""
+end
+
+local function refuse(handle, text)
+  handle:respond({[":status"] = "400", ["grpc-status"] = "3"}, text)
+end
+"""
+
+FROM_HEADERS: Final = (
+    _COMMON
+    + r"""
+local ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+local VALUE = {}
+for i = 1, #ALPHABET do VALUE[ALPHABET:byte(i)] = i - 1 end
+
+-- nil if it is not base64; padding is optional in gRPC metadata.
+local function decode(text)
+  if #text > 512 then return nil end
+  text = text:gsub("=?=$", "")
+  if #text % 4 == 1 then return nil end
+  local out, acc, bits = {}, 0, 0
+  for i = 1, #text do
+    local v = VALUE[text:byte(i)]
+    if v == nil then return nil end
+    acc, bits = acc * 64 + v, bits + 6
+    if bits >= 8 then
+      bits = bits - 8
+      local unit = 2 ^ bits
+      local byte = math.floor(acc / unit)
+      out[#out + 1] = string.char(byte)
+      acc = acc - byte * unit
+    end
+  end
+  return table.concat(out)
+end
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  if labelled(headers) then return end
+  local bin = headers:get("mm-vmodel-id-bin")
+  if bin ~= nil and bin ~= "" then
+    local id = decode(bin)
+    if id ~= nil and is_name(id) then headers:replace("mm-vmodel-id", id) end
+    return
+  end
+  if headers:get(":path"):find("/ModelStreamInfer", 1, true) then
+    return refuse(handle, "@STREAM@")
+  end
+  local encoding = headers:get("grpc-encoding")
+  if encoding ~= nil and encoding ~= "identity" then
+    return refuse(handle, "@COMPRESSED@")
+  end
+end
+""".replace("@STREAM@", NO_MODEL_IN_STREAM).replace("@COMPRESSED@", COMPRESSED)
+)
+
+FROM_MESSAGE: Final = (
+    _COMMON
+    + r"""
+-- Compression flag, length, tag of field 1, up to two bytes of its length.
+local HEAD = 8
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local bin = headers:get("mm-vmodel-id-bin")
+  if labelled(headers) or (bin ~= nil and bin ~= "") then return end
+  local body = handle:body()
+  if body == nil then return end
+  local size = body:length()
+  if size < HEAD then return end
+  local head = body:getBytes(0, HEAD)
+  if head:byte(1) ~= 0 then
+    return refuse(handle, "@COMPRESSED@")
+  end
+  if head:byte(6) ~= 10 then return end
+  local message = ((head:byte(2) * 256 + head:byte(3)) * 256 + head:byte(4)) * 256 + head:byte(5)
+  local length, start = head:byte(7), 7
+  if length >= 128 then
+    if head:byte(8) >= 128 then return end
+    length, start = length - 128 + head:byte(8) * 128, 8
+  end
+  local stop = start + length
+  if length < 1 or length > 253 or stop > size or stop - 5 > message then return end
+  local id = body:getBytes(start, length)
+  -- body() may have moved the headers.
+  if is_name(id) then handle:headers():replace("mm-vmodel-id", id) end
+end
+""".replace("@COMPRESSED@", COMPRESSED)
+)
+
+ROUTE: Final = r"""
+function envoy_on_route(handle)
+  local id = handle:headers():get("mm-vmodel-id")
+  if id == nil or id == "" then return "activator" end
+  local cluster = "model/" .. id
+  if handle:getCluster(cluster) == nil then return "activator" end
+  return cluster
+end
+"""

@@ -1,0 +1,101 @@
+"""
+Routes as Envoy clusters.
+
+A model has one STATIC cluster with its endpoints inline: the holders at
+priority 0 and the activator at priority 1, so that a stale route or a dead
+server ends at the activator by Envoy's own retry (law 5). A withdrawn route's
+cluster has the activator alone; the cluster itself lives on until it is removed.
+
+A resource's version is the hash of its bytes. A new leader that knows the same
+routes therefore publishes the same versions, and no Envoy is sent anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as _http_protocol_options
+from google.protobuf.json_format import ParseDict
+
+from orchestrator.domain.routes import Route
+from orchestrator.mesh.upstream import (
+    DEFAULT_MESSAGE_BYTES,
+    HTTP_PROTOCOL_OPTIONS,
+    assignment,
+    cluster,
+    endpoints,
+    is_literal,
+)
+
+TYPE_URL: Final = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+
+#: What one model may have in flight or held in one Envoy; more is refused there.
+MAX_REQUESTS: Final = 1_000
+
+_PREFIX: Final = "model/"
+#: ParseDict resolves the Any in a cluster by name: its type has to be registered, which the import does.
+_REGISTERED: Final = _http_protocol_options.HttpProtocolOptions.DESCRIPTOR.full_name == HTTP_PROTOCOL_OPTIONS
+
+
+def resource_name(model: str) -> str:
+    """The model's cluster."""
+    return _PREFIX + model
+
+
+def model_of(name: str) -> str | None:
+    """The model whose cluster that is; None if it is no model's."""
+    return name.removeprefix(_PREFIX) if name.startswith(_PREFIX) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A named, versioned resource; `body` is the serialised cluster."""
+
+    name: str
+    version: str
+    body: bytes
+
+
+class ClusterFactory:
+    """Makes clusters; everything but a route's own part is fixed for its lifetime."""
+
+    __slots__ = ("_activator", "_base")
+
+    def __init__(self, *, activator: str, max_message_bytes: int = DEFAULT_MESSAGE_BYTES) -> None:
+        _require_literal(activator)
+        self._activator = activator
+        self._base = ParseDict(
+            cluster(
+                "",
+                [],
+                static=True,
+                max_message_bytes=max_message_bytes,
+                max_requests=MAX_REQUESTS,
+                keepalive=False,
+            ),
+            Cluster(),
+        )
+
+    def cluster(self, route: Route) -> Cluster:
+        """The route's cluster; raises ValueError for an endpoint that is not ip:port."""
+        for endpoint in route.endpoints:
+            _require_literal(endpoint)
+        tiers = [route.endpoints, (self._activator,)] if route.endpoints else [(self._activator,)]
+        name = resource_name(route.model)
+        made = Cluster()
+        made.CopyFrom(self._base)
+        localities = [endpoints(tier, priority=priority) for priority, tier in enumerate(tiers)]
+        return ParseDict({"name": name, "load_assignment": assignment(name, localities)}, made)
+
+    def resource(self, route: Route) -> Resource:
+        """The route's cluster as it is published."""
+        body = self.cluster(route).SerializeToString(deterministic=True)
+        return Resource(resource_name(route.model), hashlib.sha256(body).hexdigest()[:16], body)
+
+
+def _require_literal(text: str) -> None:
+    if not is_literal(text):
+        raise ValueError(f"endpoint {text!r}: expected ip:port or unix:/path; a STATIC cluster resolves no names")

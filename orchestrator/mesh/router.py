@@ -1,0 +1,162 @@
+"""
+The mesh as the controller sees it: routes out, acknowledgements back.
+
+A route counts as accepted when every Envoy that *exists* holds exactly its
+current version on a live stream. Which Envoys exist is told from outside
+(`expect`), because the connected ones are the wrong set: a frozen Envoy would
+not be waited for, though it still routes as before. With no Envoy expected
+nothing is accepted, since no request would be answered either.
+
+Nothing here touches all models on an ACK: a view asks each expected node's
+session, and a callback names what an ACK settled. Only the rare events, an
+Envoy that connects or a changed set of them, name every model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from orchestrator.domain.routes import Route, RouteView
+from orchestrator.mesh.resources import ClusterFactory, model_of, resource_name
+from orchestrator.mesh.session import Request, Response, Session
+from orchestrator.mesh.snapshot import Snapshot
+
+
+class Connection:
+    """One Envoy's stream. The shell writes `responses()` whenever it is woken, until `closed`."""
+
+    __slots__ = ("_wake", "closed", "node", "session")
+
+    def __init__(self, node: str, session: Session, wake: Callable[[], None]) -> None:
+        self.node: Final = node
+        self.session: Final = session
+        #: Superseded by a newer stream of the same node.
+        self.closed = False
+        self._wake = wake
+
+    def responses(self) -> list[Response]:
+        """What to write now."""
+        return self.session.responses()
+
+    def wake(self) -> None:
+        """Tell the shell to look."""
+        self._wake()
+
+
+class Router:
+    """Implements `orchestrator.ports.Mesh` over the sessions of the connected Envoys."""
+
+    def __init__(
+        self,
+        *,
+        clusters: ClusterFactory,
+        now: Callable[[], float],
+        on_change: Callable[[frozenset[str]], None],
+    ) -> None:
+        self._snapshot = Snapshot(clusters)
+        self._now = now
+        self._on_change = on_change
+        self._expected: frozenset[str] = frozenset()
+        #: By node: the newest stream of each.
+        self._connections: dict[str, Connection] = {}
+
+    # -- the controller's side -------------------------------------------------
+
+    def publish(self, route: Route) -> None:
+        """Make this the model's route; an equal one changes nothing."""
+        resource = self._snapshot.publish(route, self._now())
+        if resource is None:
+            return
+        for connection in self._connections.values():
+            connection.session.touch(resource.name)
+            connection.wake()
+
+    def remove(self, model: str) -> None:
+        """Forget the model's route in every connected Envoy; one that connects later shows it as a stranger."""
+        self._snapshot.remove(model)
+        for connection in self._connections.values():
+            connection.session.remove(resource_name(model))
+            connection.wake()
+
+    def view(self, model: str) -> RouteView | None:
+        """The published route and its ACKs; None if there is none here."""
+        published = self._snapshot.get(model)
+        if published is None:
+            return None
+        name, version = published.resource.name, published.resource.version
+        accepted: list[float] = []
+        refused = ""
+        for node in self._expected:
+            connection = self._connections.get(node)
+            if connection is None:
+                continue
+            at = connection.session.accepted_at(name, version)
+            if at is not None:
+                accepted.append(at)
+            refused = refused or connection.session.refusal(name, version)
+        acked = bool(self._expected) and len(accepted) == len(self._expected)
+        return RouteView(
+            route=published.route,
+            acked=acked,
+            since=published.since,
+            acked_at=max(published.since, *accepted) if acked else None,
+            refused=refused,
+        )
+
+    def expect(self, nodes: frozenset[str]) -> None:
+        """These Envoys exist; each has to accept a route before the route counts as accepted."""
+        if nodes == self._expected:
+            return
+        self._expected = nodes
+        self._announce(frozenset(self._snapshot))
+
+    def strangers(self) -> frozenset[str]:
+        """Models that some Envoy has a route for and nobody published here."""
+        return self._models(name for connection in self._connections.values() for name in connection.session.strangers)
+
+    def stranger(self, model: str) -> bool:
+        """Whether some Envoy has a route for that model which nobody published here."""
+        name = resource_name(model)
+        return any(connection.session.is_stranger(name) for connection in self._connections.values())
+
+    def connected(self) -> frozenset[str]:
+        """The nodes with a live stream."""
+        return frozenset(self._connections)
+
+    # -- the shell's side ------------------------------------------------------
+
+    def connect(self, node: str, first: Request, wake: Callable[[], None]) -> Connection:
+        """A node's stream began with that request. A stream that it still had is closed: the newer one is the truth."""
+        connection = Connection(node, Session(self._snapshot.resources, first, self._now()), wake)
+        earlier = self._connections.get(node)
+        self._connections[node] = connection
+        if earlier is not None:
+            earlier.closed = True
+            earlier.wake()
+        wake()
+        self._announce(self._models(connection.session.holding | connection.session.strangers))
+        return connection
+
+    def receive(self, connection: Connection, request: Request) -> tuple[tuple[str, str], ...]:
+        """Take a request; returns the models whose route was refused in it, with the Envoy's words."""
+        if connection.closed:
+            return ()
+        outcome = connection.session.receive(request, self._now())
+        connection.wake()
+        self._announce(self._models(outcome.settled))
+        return tuple((model, words) for name, words in outcome.refused if (model := model_of(name)) is not None)
+
+    def disconnect(self, connection: Connection) -> None:
+        """The stream ended. Its node's routes count as not accepted until it is back."""
+        if self._connections.get(connection.node) is connection:
+            del self._connections[connection.node]
+        connection.closed = True
+
+    def _announce(self, models: frozenset[str]) -> None:
+        if models:
+            self._on_change(models)
+
+    @staticmethod
+    def _models(names: Iterable[str]) -> frozenset[str]:
+        return frozenset(model for name in names if (model := model_of(name)) is not None)

@@ -1,0 +1,78 @@
+"""
+The supervisor's end of the socket: takes numbers, tells the list of pods.
+
+Each connection gets the whole list at once and again after each change. One
+that does not read gets the newest list when it does, never a backlog. A
+connection that ends changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import structlog
+
+from orchestrator.platform.local.pod_set import PodSet
+from orchestrator.platform.local.wire import MAX_LINE_BYTES, Scale, WireError, pods_line
+
+log = structlog.get_logger(__name__)
+
+
+class PoolServer:
+    """Serves a PodSet."""
+
+    def __init__(self, pods: PodSet, path: Path) -> None:
+        self._pods = pods
+        self._path = path
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        self._path.unlink(missing_ok=True)
+        server = await asyncio.start_unix_server(self._accept, self._path, limit=MAX_LINE_BYTES)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            server.close()
+            for task in self._connections:
+                task.cancel()
+            if self._connections:
+                await asyncio.wait(self._connections)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        changed = asyncio.Event()
+        changed.set()
+        unlisten = self._pods.listen(changed.set)
+        telling = asyncio.create_task(self._tell(writer, changed))
+        try:
+            while line := await reader.readline():
+                request = Scale.parse(line)
+                self._pods.scale(request.template, request.replicas)
+        except (WireError, ValueError) as error:
+            # ValueError: a line beyond the limit.
+            log.warning("pool_request_refused", reason=str(error))
+        except OSError:
+            # The other side died; it dials again when it is back.
+            pass
+        finally:
+            unlisten()
+            telling.cancel()
+            await asyncio.wait({telling})
+            writer.close()
+
+    async def _tell(self, writer: asyncio.StreamWriter, changed: asyncio.Event) -> None:
+        try:
+            while True:
+                await changed.wait()
+                changed.clear()
+                writer.write(pods_line(self._pods.pods()))
+                await writer.drain()
+        except OSError:
+            # Seen by the reading side as well, which ends this.
+            return

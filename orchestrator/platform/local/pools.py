@@ -1,0 +1,99 @@
+"""
+The controller's end of the socket: the supervisor's pods as ports.Pools.
+
+Dials again for ever. Numbers that were asked for while nobody listened are
+sent when somebody does; a supervisor that is not there is no list, and no list
+is no call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Never
+
+import structlog
+
+from orchestrator.domain.fleet import Pod
+from orchestrator.domain.serving_runtime import ServingRuntime
+from orchestrator.machinery.backoff import Backoff
+from orchestrator.platform.local.launch import PodTemplate
+from orchestrator.platform.local.wire import MAX_LINE_BYTES, MAX_REPLICAS, Scale, WireError, parse_pods
+
+log = structlog.get_logger(__name__)
+
+_BASE_S: Final = 0.05
+_CAP_S: Final = 2.0
+
+
+class SupervisorPools:
+    """Implements ports.Pools."""
+
+    def __init__(self, path: Path, random: Callable[[], float]) -> None:
+        """`path` is the supervisor's socket."""
+        self._path = path
+        self._backoff = Backoff(_BASE_S, _CAP_S, random)
+        #: What was asked for last, by runtime.
+        self._wanted: dict[str, Scale] = {}
+        #: Runtimes whose wish the supervisor has not been told in this connection.
+        self._untold: set[str] = set()
+        self._work = asyncio.Event()
+
+    async def scale(self, runtime: ServingRuntime, replicas: int) -> None:
+        """Have `replicas` pods of this runtime. Returns before they run."""
+        wish = Scale(PodTemplate.of(runtime), min(max(0, replicas), MAX_REPLICAS))
+        if self._wanted.get(runtime.name) != wish:
+            self._wanted[runtime.name] = wish
+            self._untold.add(runtime.name)
+            self._work.set()
+
+    async def run(self, on_pods: Callable[[tuple[Pod, ...]], None]) -> Never:
+        """Call back with the complete list of pods, now and on each change, until cancelled."""
+        connected = True
+        while True:
+            try:
+                reader, writer = await asyncio.open_unix_connection(self._path, limit=MAX_LINE_BYTES)
+            except OSError as error:
+                if connected:
+                    log.warning("supervisor_unreachable", reason=error.strerror or type(error).__name__)
+                connected = False
+            else:
+                connected = True
+                await self._converse(reader, writer, on_pods)
+            await asyncio.sleep(self._backoff.next())
+
+    async def _converse(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        on_pods: Callable[[tuple[Pod, ...]], None],
+    ) -> None:
+        self._untold = set(self._wanted)
+        self._work.set()
+        telling = asyncio.create_task(self._tell(writer))
+        try:
+            while line := await reader.readline():
+                on_pods(parse_pods(line))
+                self._backoff.reset()
+        except (WireError, ValueError) as error:
+            log.warning("supervisor_misunderstood", reason=str(error))
+        except OSError:
+            # It went away; the list as it was stays the truth.
+            pass
+        finally:
+            telling.cancel()
+            await asyncio.wait({telling})
+            writer.close()
+
+    async def _tell(self, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                await self._work.wait()
+                self._work.clear()
+                while self._untold:
+                    writer.write(self._wanted[self._untold.pop()].line())
+                await writer.drain()
+        except OSError:
+            # Seen by the reading side as well, which ends this.
+            return

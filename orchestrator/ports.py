@@ -1,0 +1,140 @@
+"""
+What the controller needs of the world, as Protocols of one to three methods.
+
+Only domain types cross these lines. A platform (`kube`, `local`), the mesh and
+the fleet implement them; the controller and its tests' fakes know nothing else.
+Callbacks are synchronous and only mark work to do: they never block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from orchestrator.domain.demand import Answer, Want
+from orchestrator.domain.fleet import Copy, CopyKey, Pod, PodView
+from orchestrator.domain.routes import Route, RouteView
+from orchestrator.domain.serving_runtime import ServingRuntime
+from orchestrator.domain.storage import Credentials, StorageConfig
+from orchestrator.domain.trained_model import ModelStatus, S3Uri, TrainedModel
+
+
+class DesiredSink(Protocol):
+    """Where a platform delivers the objects that it watches."""
+
+    def replace(
+        self,
+        *,
+        models: Mapping[str, TrainedModel],
+        runtimes: Mapping[str, ServingRuntime],
+        storage: StorageConfig | None,
+        config: Mapping[str, str],
+    ) -> None:
+        """
+        All objects, by name, from a complete and successful list.
+
+        What is missing in it is proven absent: an explicit deletion. Calling it
+        with equal values does nothing. `storage` is Secret `storage-config`,
+        `config` is ConfigMap `wml-serving-config`'s data.
+        """
+
+
+class DesiredSource(Protocol):
+    """Where desired state comes from."""
+
+    async def run(self, sink: DesiredSink) -> None:
+        """Deliver to `sink` on each change until cancelled; what cannot be read delivers nothing."""
+
+
+class StatusWriter(Protocol):
+    """Where statuses go."""
+
+    async def write_status(self, name: str, uid: str, status: ModelStatus) -> None:
+        """Store the status of the model with that uid; a model that is gone is no error."""
+
+
+class Recorder(Protocol):
+    """Where events about a model go: what `describe` lists."""
+
+    def event(self, name: str, uid: str, *, warning: bool, reason: str, message: str) -> None:
+        """Record it; an equal one that comes again raises its count."""
+
+
+class Pools(Protocol):
+    """What runs runtime pods."""
+
+    async def scale(self, runtime: ServingRuntime, replicas: int) -> None:
+        """Have `replicas` pods of this runtime. Idempotent; returns before they run."""
+
+    async def run(self, on_pods: Callable[[tuple[Pod, ...]], None]) -> None:
+        """Call back with the complete list of pods, now and on each change, until cancelled. No list, no call."""
+
+
+class Fleet(Protocol):
+    """Commands to adapters. Accepted at once; progress shows in the observed copies."""
+
+    async def load(
+        self,
+        pod: str,
+        key: CopyKey,
+        *,
+        source: S3Uri,
+        uri: str,
+        framework: str,
+        credentials: Credentials,
+        reserve: int,
+        urgent: bool,
+        timeout_s: float,
+    ) -> None:
+        """Ask the pod (by uid) for a copy. Raises FleetError when it was not accepted."""
+
+    async def unload(self, pod: str, key: CopyKey) -> None:
+        """Ask the pod to drop a copy. Raises FleetError when it was not accepted."""
+
+
+class FleetView(Protocol):
+    """What adapters and the platform last said of pods and copies."""
+
+    def pods(self, runtime: str | None = None) -> tuple[PodView, ...]:
+        """The pods of one runtime, or all."""
+
+    def pod(self, uid: str) -> PodView | None:
+        """The pod with that uid, if the platform lists it."""
+
+    def copies(self, model: str) -> tuple[Copy, ...]:
+        """All copies of that name, of whatever uid and revision."""
+
+    def copies_in(self, pod: str) -> Mapping[CopyKey, Copy]:
+        """All copies in one pod."""
+
+    def lost(self, model: str) -> bool:
+        """Whether a loaded copy of it vanished with its server since `found` was last called."""
+
+    def found(self, model: str) -> None:
+        """The model serves again, or its absence is by choice."""
+
+
+class Mesh(Protocol):
+    """The routes. Every call is local and immediate; ACKs arrive later by callback."""
+
+    def publish(self, route: Route) -> None:
+        """Make this the model's route; an equal one changes nothing."""
+
+    def remove(self, model: str) -> None:
+        """Forget the model's route in every Envoy, whoever published it."""
+
+    def view(self, model: str) -> RouteView | None:
+        """The published route and its ACKs; None if there is none here."""
+
+    def stranger(self, model: str) -> bool:
+        """Whether some connected Envoy has a route for this name that was not published here."""
+
+
+class Activators(Protocol):
+    """The demand of all activators, merged."""
+
+    def wanted(self, model: str) -> Want | None:
+        """Whether some activator waits for the model now."""
+
+    def answer(self, model: str, answer: Answer) -> None:
+        """The latest word for those that wait; an equal one is not repeated."""
