@@ -1,0 +1,47 @@
+"""
+The shell of the layouts: reads what a plan needs, and moves files as it says.
+
+Everything happens in one staging directory on the repository's file system, so
+that the model's directory is complete before the server can see it.
+Blocking: call it in a thread.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from adapters.layouts.mlserver import SETTINGS
+from adapters.layouts.plan import MAX_CONFIG_BYTES, Layout, ModelFiles, Planner, Target, invalid
+from adapters.layouts.triton import CONFIG
+
+_CONFIGS: Final = frozenset({SETTINGS, CONFIG})
+
+
+def read(source: Path, paths: tuple[str, ...], target: Target) -> ModelFiles:
+    """What the planners need to know of the files below `source`."""
+    configs: dict[str, bytes] = {}
+    for path in paths:
+        if path.rsplit("/", 1)[-1] in _CONFIGS and path.count("/") <= 1:
+            if (source / path).stat().st_size > MAX_CONFIG_BYTES:
+                raise invalid(target, f"{path} is larger than {MAX_CONFIG_BYTES} bytes", "a configuration file")
+            configs[path] = (source / path).read_bytes()
+    return ModelFiles(paths=paths, configs=configs)
+
+
+def apply(layout: Layout, source: Path, directory: Path) -> None:
+    """Make `directory`, which does not exist, from the files below `source`, which are moved."""
+    directory.mkdir()
+    for origin, path in layout.moves:
+        (directory / path).parent.mkdir(parents=True, exist_ok=True)
+        os.rename(source / origin, directory / path)
+    for path, content in layout.writes:
+        (directory / path).write_bytes(content)
+
+
+def lay_out(planner: Planner, source: Path, paths: tuple[str, ...], directory: Path, target: Target) -> Layout:
+    """Read, plan, apply."""
+    layout = planner(read(source, paths, target), target)
+    apply(layout, source, directory)
+    return layout

@@ -1,0 +1,352 @@
+"""
+What the adapter has promised: the fence, the copies, the bytes.
+
+Pure: commands and progress go in, decisions and changes come out; the shells
+do the work. Every mutation is one step, so that no interleaving of commands,
+attempts and reboots can break the laws below (property-tested under two
+leaders):
+
+- the sum of reservations never exceeds the capacity;
+- a command of an epoch lower than one seen, or for another boot, changes nothing;
+- one attempt a key, whatever the number of Load commands;
+- an attempt that was revoked, or belongs to a boot that is over, changes nothing.
+
+For Watch each change gets a version. A reader says up to where it has read and
+gets the latest state of what changed since: a slow reader never builds a
+backlog, it only skips states. It does not promise that every state is seen.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from adapters.domain.copies import Copy, CopyKey, CopyState, Failure, Reason, ServerState
+from adapters.domain.errors import ServerNotReady, StaleBoot, StaleEpoch
+from adapters.domain.progress import Admission, Changes, Departure, Ticket
+
+_MAX_GONE: Final = 4096
+_MAX_FAILED: Final = 1000
+
+
+@dataclass(slots=True)
+class _Entry:
+    copy: Copy
+    #: The attempt that may change it; raised when an attempt is revoked.
+    number: int
+    #: Position of the last Load command for it: of two revisions in one place the later command wins.
+    order: int
+    version: int
+    #: Whether the server holds it: its name, its files.
+    serves: bool = False
+
+
+class Ledger:
+    """The promises of one adapter. Not thread-safe."""
+
+    def __init__(
+        self,
+        total: int,
+        *,
+        epoch: int = 0,
+        on_change: Callable[[], None] = lambda: None,
+        max_gone: int = _MAX_GONE,
+        max_failed: int = _MAX_FAILED,
+    ) -> None:
+        self.total: Final = total
+        #: The highest epoch seen. Never falls.
+        self.epoch = epoch
+        self.boot = ""
+        self.server = ServerState.STARTING
+        self.draining = False
+        #: Grows with every change.
+        self.version = 1
+        self._on_change = on_change
+        self._max_gone = max_gone
+        self._max_failed = max_failed
+        self._entries: dict[CopyKey, _Entry] = {}
+        #: Keys proven absent → version at which that was. Disjoint from _entries.
+        self._gone: OrderedDict[CopyKey, int] = OrderedDict()
+        #: The highest version that was dropped from _gone: older readers need a full report.
+        self._forgotten = 0
+        self._numbers = 0
+
+    # The fence.
+
+    def hello(self, epoch: int) -> None:
+        """A watcher of that epoch is here."""
+        if epoch > self.epoch:
+            self.epoch = epoch
+            self._bump()
+
+    def check(self, epoch: int, boot: str) -> None:
+        """Raise Refused unless a command with this fence may act now."""
+        if epoch < self.epoch:
+            raise StaleEpoch(epoch, self.epoch)
+        self.hello(epoch)
+        if boot != self.boot:
+            raise StaleBoot(boot, self.boot)
+        if self.server is not ServerState.READY:
+            raise ServerNotReady
+
+    # The server.
+
+    def server_ready(self, boot: str, adopted: Iterable[Copy] = ()) -> None:
+        """The server answers, in the boot named; it serves `adopted` from before this adapter's own restart."""
+        for key in list(self._entries):
+            self._drop(key)
+        self.boot = boot
+        self.server = ServerState.READY
+        for copy in adopted:
+            number = self._next_number()
+            self._gone.pop(copy.key, None)
+            self._entries[copy.key] = _Entry(copy, number, number, 0, serves=True)
+            self._touch(copy.key)
+        self._bump()
+
+    def server_lost(self) -> None:
+        """The server's connection dropped: every copy is gone."""
+        self.server = ServerState.LOST
+        for key in list(self._entries):
+            self._drop(key)
+        self._bump()
+
+    def drain(self) -> None:
+        """This adapter is about to stop."""
+        self.draining = True
+        self._bump()
+
+    # Commands.
+
+    def load(self, key: CopyKey) -> tuple[Admission, Ticket]:
+        """A Load command that passed the fence; the ticket is that of the attempt, new or under way."""
+        order = self._next_number()
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = _Entry(Copy(key=key, state=CopyState.DOWNLOADING), order, order, 0)
+            self._entries[key] = entry
+            self._gone.pop(key, None)
+            self._touch(key)
+            return Admission.START, Ticket(key, order)
+        entry.order = order
+        ticket = Ticket(key, entry.number)
+        match entry.copy.state:
+            case CopyState.DOWNLOADING | CopyState.LOADING:
+                return Admission.JOINED, ticket
+            case CopyState.UNLOADING:
+                return Admission.QUEUED, ticket
+            case CopyState.LOADED:
+                return Admission.VERIFY, ticket
+            case CopyState.FAILED if entry.copy.reserved:
+                # What is left of the failed attempt is being unloaded.
+                return Admission.QUEUED, ticket
+            case CopyState.FAILED:
+                return Admission.START, self._restart(key)
+
+    def missing(self, ticket: Ticket) -> Ticket | None:
+        """The server does not have a copy that the ledger has as loaded: a new attempt, if that still holds."""
+        entry = self._current(ticket)
+        if entry is None or entry.copy.state is not CopyState.LOADED:
+            return None
+        return self._restart(ticket.key)
+
+    def unload(self, key: CopyKey) -> Departure:
+        """An Unload command that passed the fence. Revokes the attempt that is under way."""
+        entry = self._entries.get(key)
+        if entry is None or (entry.copy.state is CopyState.FAILED and not entry.copy.reserved):
+            self._drop(key)
+            return Departure.ABSENT
+        if entry.copy.state is CopyState.UNLOADING:
+            return Departure.JOINED
+        entry.number = self._next_number()
+        self._set(key, replace(entry.copy, state=CopyState.UNLOADING, failure=None))
+        return Departure.BEGIN
+
+    # Progress of an attempt. Each returns whether the ticket was still valid.
+
+    def reserve(self, ticket: Ticket, needed: int) -> Failure | None:
+        """Hold `needed` bytes, instead of what the attempt holds; a Failure when they cannot be had."""
+        entry = self._current(ticket)
+        if entry is None:
+            return None
+        if needed > self.total:
+            return Failure(
+                reason=Reason.MODEL_TOO_LARGE,
+                message=f"needs {needed} bytes; the server's whole capacity is {self.total}",
+                needed=needed,
+                available=self.total,
+            )
+        free = self.total - self.reserved + entry.copy.reserved
+        if needed > free:
+            return Failure(
+                reason=Reason.NO_ROOM,
+                message=f"needs {needed} bytes; {free} of {self.total} are free",
+                needed=needed,
+                available=free,
+            )
+        self._set(ticket.key, replace(entry.copy, reserved=needed))
+        return None
+
+    def downloaded(self, ticket: Ticket, measured: int, seconds: float) -> bool:
+        """The files are here and laid out; the server is next."""
+        entry = self._current(ticket)
+        if entry is None:
+            return False
+        copy = replace(entry.copy, state=CopyState.LOADING, measured=measured, download_s=seconds)
+        self._set(ticket.key, copy)
+        return True
+
+    def loaded(self, ticket: Ticket, seconds: float, replaced: CopyKey | None = None) -> bool:
+        """The server serves it, in the place of `replaced`."""
+        entry = self._current(ticket)
+        if entry is None:
+            return False
+        if replaced is not None:
+            self._drop(replaced)
+        entry.serves = True
+        self._set(ticket.key, replace(entry.copy, state=CopyState.LOADED, load_s=seconds))
+        return True
+
+    def fail(self, ticket: Ticket, failure: Failure, *, keep_reservation: bool = False) -> bool:
+        """The attempt failed. Its bytes stay held while the server may still have some of it."""
+        entry = self._current(ticket)
+        if entry is None:
+            return False
+        entry.serves = False
+        reserved = entry.copy.reserved if keep_reservation else 0
+        self._set(ticket.key, replace(entry.copy, state=CopyState.FAILED, failure=failure, reserved=reserved))
+        self._forget_failures()
+        return True
+
+    def release(self, ticket: Ticket) -> bool:
+        """The server has nothing left of a failed attempt."""
+        entry = self._current(ticket)
+        if entry is None or entry.copy.state is not CopyState.FAILED:
+            return False
+        self._set(ticket.key, replace(entry.copy, reserved=0))
+        return True
+
+    def overtaken(self, ticket: Ticket) -> bool:
+        """A later command for the same model took the place; the attempt's copy is gone."""
+        if self._current(ticket) is None:
+            return False
+        self._drop(ticket.key)
+        return True
+
+    # Facts.
+
+    def gone(self, key: CopyKey) -> None:
+        """The key is proven absent: unloaded, its files removed."""
+        self._drop(key)
+
+    def broken(self, key: CopyKey, failure: Failure) -> None:
+        """A copy that served cannot be brought back after a failed replacement."""
+        entry = self._entries.get(key)
+        if entry is not None and entry.serves:
+            self.fail(Ticket(key, entry.number), failure)
+
+    def source_changed(self, key: CopyKey) -> None:
+        """The source of a failed copy looks different now."""
+        entry = self._entries.get(key)
+        if entry is not None and entry.copy.failure is not None:
+            self._set(key, replace(entry.copy, failure=replace(entry.copy.failure, source_changed=True)))
+
+    # Questions.
+
+    @property
+    def reserved(self) -> int:
+        """Bytes held, of all copies."""
+        return sum(entry.copy.reserved for entry in self._entries.values())
+
+    def valid(self, ticket: Ticket) -> bool:
+        """Whether the attempt may go on."""
+        return self._current(ticket) is not None
+
+    def copy(self, key: CopyKey) -> Copy | None:
+        """The copy, if there is one."""
+        entry = self._entries.get(key)
+        return entry.copy if entry else None
+
+    def serves(self, key: CopyKey) -> bool:
+        """Whether the server holds this copy."""
+        entry = self._entries.get(key)
+        return entry is not None and entry.serves
+
+    def holder(self, model: str) -> CopyKey | None:
+        """The copy that the server has under this name."""
+        return next((key for key, entry in self._entries.items() if entry.serves and key.model == model), None)
+
+    def later(self, ticket: Ticket, other: CopyKey) -> bool:
+        """Whether the last Load for the ticket's key came after the last one for `other`, if that is still wanted."""
+        mine, theirs = self._entries.get(ticket.key), self._entries.get(other)
+        if theirs is None or theirs.copy.state is CopyState.UNLOADING:
+            return True
+        return mine is not None and mine.order > theirs.order
+
+    def kept(self) -> tuple[Copy, ...]:
+        """What would survive a restart of the adapter: the copies that serve and are meant to."""
+        held = sorted(key for key, entry in self._entries.items() if entry.copy.state is CopyState.LOADED)
+        return tuple(self._entries[key].copy for key in held)
+
+    def changes(self, since: int) -> Changes:
+        """Everything that changed after version `since`; 0 for all there is."""
+        full = since <= self._forgotten
+        fresh = sorted(key for key, entry in self._entries.items() if full or entry.version > since)
+        return Changes(
+            version=self.version,
+            full=full,
+            boot=self.boot,
+            epoch=self.epoch,
+            server=self.server,
+            draining=self.draining,
+            total=self.total,
+            reserved=self.reserved,
+            copies=tuple(self._entries[key].copy for key in fresh),
+            gone=() if full else tuple(key for key, version in self._gone.items() if version > since),
+        )
+
+    # Bookkeeping.
+
+    def _current(self, ticket: Ticket) -> _Entry | None:
+        entry = self._entries.get(ticket.key)
+        return entry if entry is not None and entry.number == ticket.number else None
+
+    def _restart(self, key: CopyKey) -> Ticket:
+        entry = self._entries[key]
+        entry.number = self._next_number()
+        entry.serves = False
+        # What was held is held on: the attempt reserves anew before it needs it.
+        self._set(key, Copy(key=key, state=CopyState.DOWNLOADING, reserved=entry.copy.reserved))
+        return Ticket(key, entry.number)
+
+    def _set(self, key: CopyKey, copy: Copy) -> None:
+        if self._entries[key].copy != copy:
+            self._entries[key].copy = copy
+            self._touch(key)
+
+    def _drop(self, key: CopyKey) -> None:
+        self._entries.pop(key, None)
+        self._gone.pop(key, None)
+        self._bump()
+        self._gone[key] = self.version
+        while len(self._gone) > self._max_gone:
+            _, self._forgotten = self._gone.popitem(last=False)
+
+    def _forget_failures(self) -> None:
+        failed = [k for k, e in self._entries.items() if e.copy.state is CopyState.FAILED and not e.copy.reserved]
+        if len(failed) > self._max_failed:
+            self._drop(min(failed, key=lambda key: self._entries[key].version))
+
+    def _touch(self, key: CopyKey) -> None:
+        self._bump()
+        self._entries[key].version = self.version
+
+    def _bump(self) -> None:
+        self.version += 1
+        self._on_change()
+
+    def _next_number(self) -> int:
+        self._numbers += 1
+        return self._numbers

@@ -1,0 +1,216 @@
+"""
+Putting a laid-out model into the server, in place of another revision if there is one.
+
+The old files step aside, the new ones take their place, the server loads. Both
+servers load the new before they drop the old, so requests are answered
+throughout. If the load fails the old files come back and are loaded again: a
+good version is never lost to a bad one. Only what the server confirmed is
+reported, and bytes are let go only once it confirmed that they are free.
+
+One name is worked on by one job at a time; once its files begin to move, a job
+is not cancelled but undone, unless the server or the adapter itself ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from adapters.domain.copies import CopyKey, CopyState, Failure, Order, Reason
+from adapters.domain.errors import ServerError, ServerGone
+from adapters.domain.ports import ModelServer
+from adapters.domain.progress import Ticket
+from adapters.domain.texts import clean, scrub
+from adapters.ledger import Ledger
+from adapters.loader.memory import Memory
+from adapters.loader.places import Places
+from adapters.loader.settings import LoaderSettings
+from adapters.loader.turns import Locks, Turns
+from adapters.storage.disk import in_thread, remove
+
+log = structlog.get_logger(__name__)
+
+#: How long a failed connection may take to be recognised as a lost server, which ends the job.
+_LOSS_S: Final = 10.0
+_RESTORE_TRIES: Final = 3
+_BACKOFF_S: Final = (0.25, 30.0)
+
+
+class Installer:
+    """Loads, replaces and unloads."""
+
+    def __init__(
+        self, ledger: Ledger, places: Places, server: ModelServer, memory: Memory, settings: LoaderSettings
+    ) -> None:
+        self._ledger = ledger
+        self._places = places
+        self._server = server
+        self._memory = memory
+        self._settings = settings
+        self._locks = Locks()
+        self._turns = Turns(settings.loads)
+
+    def hurry(self, key: CopyKey) -> None:
+        """A request waits for this copy now."""
+        self._turns.hurry(key)
+
+    async def install(self, ticket: Ticket, order: Order, staged: Path, commit: Callable[[], None]) -> Failure | None:
+        """
+        Have the server serve `staged`; the outcome is in the ledger.
+
+        `commit` is called when the attempt begins to change what the server sees.
+        Returns why it failed; None when it serves, or is no longer wanted.
+        """
+        model = ticket.key.model
+        async with self._locks.hold(model), self._turns.turn(ticket.key, urgent=order.urgent):
+            if not self._ledger.valid(ticket):
+                return None
+            old = self._ledger.holder(model)
+            if old is not None and not self._ledger.later(ticket, old):
+                self._ledger.overtaken(ticket)
+                log.info("copy_overtaken", trained_model=model, revision=ticket.key.revision, by=old.revision)
+                return None
+            commit()
+            return await self._switch(ticket, order, staged, old)
+
+    async def uninstall(self, key: CopyKey) -> None:
+        """Have the server drop the copy, remove its files, let go of its bytes. Does not give up."""
+        begun = time.monotonic()
+        async with self._locks.hold(key.model):
+            if self._ledger.serves(key):
+                # Written first: a restarted adapter must not adopt a copy that is on its way out.
+                await self._memory.save()
+                await self._clear(key.model)
+            self._ledger.gone(key)
+        log.info("copy_unloaded", trained_model=key.model, revision=key.revision, duration_ms=_ms(begun))
+
+    async def clear_missing(self, model: str) -> None:
+        """Remove what is left of a model that the server does not serve although it should."""
+        async with self._locks.hold(model):
+            if self._ledger.holder(model) is None:
+                await self._clear(model)
+
+    async def _switch(self, ticket: Ticket, order: Order, staged: Path, old: CopyKey | None) -> Failure | None:
+        model = ticket.key.model
+        begun = time.monotonic()
+        try:
+            if old is not None:
+                await in_thread(self._places.put_aside, old)
+            await in_thread(self._places.place, staged, model, old)
+            await self._load(model, order.timeout_s or self._settings.load_s)
+        except (ServerError, OSError) as error:
+            failure = self._failure(order, error)
+            self._ledger.fail(ticket, failure, keep_reservation=True)
+            await self._undo(ticket, old)
+            return failure
+        if not self._ledger.loaded(ticket, time.monotonic() - begun, old):
+            await self._undo(ticket, old)
+            return None
+        # From here a restarted adapter adopts the new copy; until here, the old one.
+        await self._memory.save()
+        if old is not None:
+            await in_thread(remove, self._places.aside(old))
+        log.info(
+            "copy_loaded",
+            trained_model=model,
+            revision=ticket.key.revision,
+            replaced=old.revision if old else None,
+            duration_ms=_ms(begun),
+        )
+        return None
+
+    async def _undo(self, ticket: Ticket, old: CopyKey | None) -> None:
+        """Back to what served before; then the attempt's bytes are free."""
+        held = self._ledger.copy(old) if old else None
+        if old is not None and held is not None and held.state is CopyState.LOADED:
+            await self._restore(old)
+        else:
+            await self._clear(ticket.key.model)
+            if old is not None:
+                await in_thread(remove, self._places.aside(old))
+        self._ledger.release(ticket)
+
+    async def _restore(self, old: CopyKey) -> None:
+        backoff = _BACKOFF_S[0]
+        for attempt in range(1, _RESTORE_TRIES + 1):
+            try:
+                if self._places.aside(old).exists():
+                    await in_thread(self._places.put_back, old)
+                await self._load(old.model, self._settings.load_s)
+            except (ServerError, OSError) as error:
+                problem = str(error)
+                log.warning(
+                    "copy_not_restored",
+                    trained_model=old.model,
+                    revision=old.revision,
+                    attempt=attempt,
+                    problem=problem,
+                )
+            else:
+                log.info("copy_restored", trained_model=old.model, revision=old.revision)
+                return
+            await asyncio.sleep(backoff)
+            backoff *= 2
+        # The server may still serve what it has in memory; only its own word counts.
+        if await self._still_serves(old.model):
+            return
+        failure = Failure(
+            reason=Reason.MODEL_LOAD_FAILED,
+            message="after a failed update the server could not load the former revision again",
+        )
+        self._ledger.broken(old, failure)
+        await self._clear(old.model)
+
+    async def _still_serves(self, model: str) -> bool:
+        try:
+            return await self._server.is_loaded(model)
+        except ServerError:
+            return False
+
+    async def _load(self, model: str, timeout_s: float) -> None:
+        try:
+            await self._server.load(model, timeout_s)
+        except ServerGone:
+            # If the server died this job is about to be cancelled: its failure is not the model's.
+            await asyncio.sleep(_LOSS_S)
+            raise
+
+    async def _clear(self, model: str) -> None:
+        """Unload, until the server confirms, and remove the files."""
+        backoff = _BACKOFF_S[0]
+        while True:
+            try:
+                await self._server.unload(model, self._settings.unload_s)
+                await in_thread(remove, self._places.model(model))
+            except (ServerError, OSError) as error:
+                log.warning("unload_failed", trained_model=model, problem=clean(str(error)), retry_s=round(backoff, 2))
+            else:
+                return
+            await asyncio.sleep(backoff * random.uniform(0.8, 1.2))
+            backoff = min(2 * backoff, _BACKOFF_S[1])
+
+    def _failure(self, order: Order, error: ServerError | OSError) -> Failure:
+        settings = self._settings
+        if isinstance(error, OSError):
+            return Failure(
+                reason=Reason.STORAGE_UNAVAILABLE,
+                message=f"{order.source.uri}: the adapter's disk fails ({error.strerror})",
+            )
+        said = str(error)
+        for path in (str(self._places.model(order.key.model)), str(self._places.models), str(self._places.scratch)):
+            said = said.replace(path + "/", "").replace(path, "")
+        text = (
+            f"{settings.runtime} ({settings.server_type}) could not load this {order.source.framework} model "
+            f"from {order.source.uri}: {said}"
+        )
+        return Failure(reason=Reason.MODEL_LOAD_FAILED, message=clean(scrub(text, order.credentials)))
+
+
+def _ms(begun: float) -> int:
+    return round(1000 * (time.monotonic() - begun))

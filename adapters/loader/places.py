@@ -1,0 +1,127 @@
+"""
+The adapter's directories, and what may be in them.
+
+    model_dir/<model>      what the server may load: one directory a model
+    scratch/staging/<n>    downloads and layouts under way
+    scratch/aside/<copy>   the files of a copy while its successor is tried
+    scratch/ledger.json    what serves, for a restarted adapter
+    scratch/lock           held as long as the adapter lives
+
+A model moves between them by rename only: the server never sees half of one.
+An `aside` that a restart finds is a switch that was not finished. Methods that
+touch the disk are blocking.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import itertools
+import os
+import time
+from pathlib import Path
+
+from adapters.domain.copies import CopyKey
+from adapters.storage.disk import empty, newest_ns, remove, stamp
+
+
+class UnusablePlaces(Exception):
+    """The directories cannot be used; the message says what to do."""
+
+
+class Places:
+    """Paths and moves of one adapter's files."""
+
+    def __init__(self, model_dir: Path, scratch: Path) -> None:
+        self.models = model_dir.absolute()
+        self.scratch = scratch.absolute()
+        self._numbers = itertools.count(1)
+        self._lock: int | None = None
+
+    @property
+    def ledger(self) -> Path:
+        """The file that survives the adapter."""
+        return self.scratch / "ledger.json"
+
+    def open(self) -> None:
+        """Create what is missing and take possession. Raises UnusablePlaces."""
+        try:
+            for directory in (self.models, self._staging, self._aside):
+                directory.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.scratch / "lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise UnusablePlaces(f"{self.scratch} is in use by another adapter") from None
+        except OSError as error:
+            raise UnusablePlaces(f"{error.filename or self.scratch}: {error.strerror}") from None
+        probe = self._staging / "probe"
+        try:
+            remove(probe)
+            probe.mkdir()
+            os.rename(probe, self.models / ".probe")
+            remove(self.models / ".probe")
+        except OSError:
+            raise UnusablePlaces(
+                f"{self.scratch} and {self.models} must be on one file system, in one mount: models move by rename"
+            ) from None
+
+    def close(self) -> None:
+        """Let go."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def model(self, name: str) -> Path:
+        """Where the server finds the model."""
+        return self.models / name
+
+    def aside(self, key: CopyKey) -> Path:
+        """Where a copy's files wait while its successor is tried."""
+        digest = hashlib.sha256("\0".join((key.model, key.uid, key.revision)).encode()).hexdigest()
+        return self._aside / digest[:32]
+
+    def stage(self) -> Path:
+        """A new directory for one attempt."""
+        while True:
+            path = self._staging / str(next(self._numbers))
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+            return path
+
+    def put_aside(self, key: CopyKey) -> None:
+        """Take the files of a copy that serves out of the repository."""
+        remove(self.aside(key))
+        os.rename(self.model(key.model), self.aside(key))
+
+    def put_back(self, key: CopyKey) -> None:
+        """Undo `put_aside`, whatever took the place; the files are newer than all that was there."""
+        latest = max(newest_ns(self.model(key.model)), newest_ns(self.aside(key)))
+        remove(self.model(key.model))
+        os.rename(self.aside(key), self.model(key.model))
+        stamp(self.model(key.model), time.time_ns(), latest)
+
+    def place(self, staged: Path, name: str, replaced: CopyKey | None) -> None:
+        """Put a complete model into the repository; its files are newer than those that it replaces."""
+        latest = max(newest_ns(self.model(name)), newest_ns(self.aside(replaced)) if replaced else 0)
+        remove(self.model(name))
+        os.rename(staged, self.model(name))
+        stamp(self.model(name), time.time_ns(), latest)
+
+    def sweep(self, keep: frozenset[str]) -> None:
+        """Remove every file but those of the models named."""
+        empty(self._staging)
+        empty(self._aside)
+        for path in self.models.iterdir():
+            if path.name not in keep:
+                remove(path)
+
+    @property
+    def _staging(self) -> Path:
+        return self.scratch / "staging"
+
+    @property
+    def _aside(self) -> Path:
+        return self.scratch / "aside"

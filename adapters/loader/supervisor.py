@@ -1,0 +1,147 @@
+"""
+The life of the server beside the adapter: boot after boot.
+
+A connection that stands is one boot. At its beginning the server is made to
+hold exactly what the ledger says: what a restarted adapter remembers and the
+server still serves is adopted as it is, the rest is unloaded and its files
+removed. When the connection drops, everything it held is gone, at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+import structlog
+
+from adapters.domain.copies import Copy, ServerState
+from adapters.domain.errors import ServerError
+from adapters.domain.ports import ModelServer
+from adapters.ledger import Ledger
+from adapters.loader.memory import Memory, Remembered
+from adapters.loader.places import Places
+from adapters.loader.settings import LoaderSettings
+from adapters.storage.disk import in_thread
+
+log = structlog.get_logger(__name__)
+
+_RETRY_S: Final = (0.1, 5.0)
+
+
+class Presence(Protocol):
+    """Whether the server is there."""
+
+    async def appeared(self) -> None:
+        """Return when it answers on a new connection."""
+
+    async def lost(self) -> None:
+        """Return when that connection drops."""
+
+
+class Supervisor:
+    """Tells the ledger when the server comes and goes."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        places: Places,
+        server: ModelServer,
+        presence: Presence,
+        memory: Memory,
+        remembered: Remembered,
+        settings: LoaderSettings,
+        abandon: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._ledger = ledger
+        self._places = places
+        self._server = server
+        self._presence = presence
+        self._memory = memory
+        self._remembered = remembered
+        self._settings = settings
+        self._abandon = abandon
+
+    async def run(self) -> None:
+        """Supervise for ever."""
+        while True:
+            await self._boot()
+
+    async def _boot(self) -> None:
+        await self._presence.appeared()
+        lost = asyncio.create_task(self._presence.lost())
+        settling = asyncio.create_task(self._settle())
+        try:
+            await asyncio.wait({lost, settling}, return_when=asyncio.FIRST_COMPLETED)
+            if settling.done():
+                await settling
+                await lost
+        finally:
+            lost.cancel()
+            settling.cancel()
+            await asyncio.wait({lost, settling})
+        # Whatever an earlier adapter left was in a server that is no more.
+        self._remembered = Remembered()
+        if self._ledger.server is ServerState.READY:
+            self._ledger.server_lost()
+            log.warning("server_lost", runtime=self._settings.runtime, boot=self._ledger.boot)
+            await self._abandon()
+            await self._memory.save()
+
+    async def _settle(self) -> None:
+        """Declare the server ready once it holds what the ledger says, however long that takes."""
+        begun = time.monotonic()
+        adopted = await self._agree()
+        kept = self._remembered.copies
+        # Its models are still there, so it is the server that the boot was given to.
+        same = bool(kept) and len(adopted) == len(kept)
+        boot = self._remembered.boot if same else uuid.uuid4().hex
+        self._ledger.server_ready(boot, adopted)
+        await self._memory.save()
+        log.info(
+            "server_ready",
+            runtime=self._settings.runtime,
+            boot=boot,
+            adopted=len(adopted),
+            duration_ms=round(1000 * (time.monotonic() - begun)),
+        )
+
+    async def _agree(self) -> tuple[Copy, ...]:
+        retry_s = _RETRY_S[0]
+        while True:
+            try:
+                return await self._reconcile()
+            except (ServerError, OSError) as error:
+                log.warning("server_not_settled", runtime=self._settings.runtime, problem=str(error), retry_s=retry_s)
+            await asyncio.sleep(retry_s)
+            retry_s = min(2 * retry_s, _RETRY_S[1])
+
+    async def _reconcile(self) -> tuple[Copy, ...]:
+        """Adopt, unload and remove; what was adopted."""
+        present = await self._server.loaded_models()
+        adopted: list[Copy] = []
+        room = self._settings.capacity_bytes
+        for copy in self._remembered.copies:
+            if copy.reserved <= room and await self._serves(copy, present):
+                adopted.append(copy)
+                room -= copy.reserved
+        names = frozenset(copy.key.model for copy in adopted)
+        for stray in sorted(present - names):
+            log.info("stray_unloaded", trained_model=stray)
+            await self._server.unload(stray, self._settings.unload_s)
+        await in_thread(self._places.sweep, names)
+        return tuple(adopted)
+
+    async def _serves(self, copy: Copy, present: frozenset[str]) -> bool:
+        if self._places.aside(copy.key).exists():
+            # The adapter died while a successor was tried: nobody knows which of the two serves.
+            await in_thread(self._places.put_back, copy.key)
+            try:
+                await self._server.load(copy.key.model, self._settings.load_s)
+            except ServerError as error:
+                log.warning("copy_not_restored", trained_model=copy.key.model, problem=str(error))
+                return False
+            return True
+        return copy.key.model in present and self._places.model(copy.key.model).exists()

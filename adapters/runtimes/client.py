@@ -1,0 +1,116 @@
+"""
+The repository API that Triton and MLServer share, with its answers made plain.
+
+Both speak the same protocol and differ in what an answer means: what an
+unknown model is called, whether an unload has happened when it is confirmed.
+What differs is in the subclasses.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Mapping
+from typing import Any, Final, TypeVar
+
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from adapters.domain.errors import ServerError, ServerGone, ServerRefused, ServerSilent
+
+T = TypeVar("T")
+
+#: A restarted server is found at once; an idle connection is kept.
+CHANNEL_OPTIONS: Final = (
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.client_idle_timeout_ms", 2**31 - 1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
+)
+
+_QUERY_S: Final = 10.0
+_PROBE_S: Final = 2.0
+
+
+class RuntimeClient(ABC):
+    """One server's repository API. Implements `domain.ports.ModelServer`."""
+
+    def __init__(self, target: str) -> None:
+        self._client: Any = InferenceServerClient(url=target, channel_args=list(CHANNEL_OPTIONS))
+
+    async def close(self) -> None:
+        """Close the connection; calls that are under way fail with ServerGone."""
+        await self._client.close()
+
+    async def load(self, model: str, timeout_s: float) -> None:
+        """Load, or load again; return when it serves."""
+        await self._call(self._client.load_model(model, client_timeout=timeout_s), timeout_s)
+        if not await self.is_loaded(model):
+            raise ServerRefused("the server loaded it, and says that it is not ready")
+
+    async def unload(self, model: str, timeout_s: float) -> None:
+        """Return when the server proves to have nothing of the model."""
+        refusal: ServerRefused | None = None
+        try:
+            await self._call(self._client.unload_model(model, client_timeout=timeout_s), timeout_s)
+        except ServerRefused as error:
+            refusal = error  # perhaps only because it does not know the model
+        await self._absent(model, timeout_s, refusal)
+
+    async def is_loaded(self, model: str) -> bool:
+        """Whether a request sent now would be served."""
+        try:
+            return bool(await self._call(self._client.is_model_ready(model, client_timeout=_QUERY_S), _QUERY_S))
+        except ServerRefused:
+            return False  # unknown: each server has its own code for that
+
+    async def loaded_models(self) -> frozenset[str]:
+        """Every model of which the server has something in memory."""
+        return frozenset(model for model, states in (await self._index()).items() if states & self.occupied)
+
+    #: States in the index that mean: something of it is in memory.
+    occupied: frozenset[str]
+
+    @abstractmethod
+    async def _absent(self, model: str, timeout_s: float, refusal: ServerRefused | None) -> None:
+        """Return when the model is proven absent; raise `refusal`, or ServerSilent, if it stays."""
+
+    async def _index(self) -> Mapping[str, frozenset[str]]:
+        """Model → the states of its versions."""
+        answer = await self._call(self._client.get_model_repository_index(client_timeout=_QUERY_S), _QUERY_S)
+        states: dict[str, frozenset[str]] = {}
+        for each in answer.models:
+            # MLServer sends the name of its enum's member, class and all.
+            state = str(each.state).rsplit(".", 1)[-1].upper()
+            if each.name:
+                states[each.name] = states.get(each.name, frozenset()) | {state}
+        return states
+
+    async def _call(self, call: Awaitable[T], timeout_s: float) -> T:
+        try:
+            return await call
+        except InferenceServerException as error:
+            raise await self._meaning(error, timeout_s) from None
+
+    async def _meaning(self, error: InferenceServerException, timeout_s: float) -> ServerError:
+        status = str(error.status() or "")
+        if status.endswith("DEADLINE_EXCEEDED"):
+            return ServerSilent(timeout_s)
+        if status.endswith(("UNAVAILABLE", "CANCELLED")) and not await self._answers():
+            return ServerGone()
+        return ServerRefused(words(error.message() or ""))
+
+    async def _answers(self) -> bool:
+        try:
+            await self._client.is_server_ready(client_timeout=_PROBE_S)
+        except InferenceServerException as error:
+            # Busy is alive; only a connection that fails is not.
+            return not str(error.status() or "").endswith(("UNAVAILABLE", "CANCELLED"))
+        return True
+
+
+def words(text: str) -> str:
+    """What the server said, without the Python traceback that its backends append."""
+    return text.split("\n\nAt:", 1)[0].strip() or "no reason given"

@@ -1,0 +1,91 @@
+"""
+Whether the server is there: its connection, not its speed.
+
+A server that answers once is there; it is lost when its connection drops. One
+that is frozen or busy answers late and is not lost: its models are in memory,
+and declaring them gone would throw them away. Neither does an answer "not
+ready" count: both servers say so while any one model is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from typing import Any, Final
+
+import grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from adapters.runtimes.client import CHANNEL_OPTIONS
+
+_POLL_S: Final = 1.0
+_RETRY_S: Final = 0.05
+
+
+class _Pulse(Enum):
+    ANSWERED = "answered"
+    #: No answer in time on a connection that stands: busy or frozen.
+    LATE = "late"
+    BROKEN = "broken"
+
+
+class Monitor:
+    """Watches one server through one connection after another."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._channel: grpc.aio.Channel | None = None
+
+    async def appeared(self) -> None:
+        """Return when the server answers on a new connection."""
+        await self.close()
+        self._channel = grpc.aio.insecure_channel(self._target, options=CHANNEL_OPTIONS)
+        while True:
+            if await _probe(self._channel) is _Pulse.ANSWERED:
+                return
+            await asyncio.sleep(_RETRY_S)
+
+    async def lost(self) -> None:
+        """Return when the connection of the last `appeared` drops."""
+        channel = self._channel
+        if channel is None:
+            return
+        watch = asyncio.create_task(_until_dropped(channel))
+        poll = asyncio.create_task(_until_broken(channel))
+        try:
+            await asyncio.wait({watch, poll}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            watch.cancel()
+            poll.cancel()
+            await asyncio.wait({watch, poll})
+
+    async def close(self) -> None:
+        """Drop the connection."""
+        if self._channel is not None:
+            await self._channel.close()
+            self._channel = None
+
+
+async def _probe(channel: grpc.aio.Channel) -> _Pulse:
+    stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+    try:
+        await stub.ServerReady(service_pb2.ServerReadyRequest(), timeout=_POLL_S)
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            connected = channel.get_state() is grpc.ChannelConnectivity.READY
+            return _Pulse.LATE if connected else _Pulse.BROKEN
+        failed = error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+        return _Pulse.BROKEN if failed else _Pulse.ANSWERED
+    return _Pulse.ANSWERED
+
+
+async def _until_broken(channel: grpc.aio.Channel) -> None:
+    while True:
+        if await _probe(channel) is _Pulse.BROKEN:
+            return
+        await asyncio.sleep(_POLL_S)
+
+
+async def _until_dropped(channel: grpc.aio.Channel) -> None:
+    while channel.get_state() is grpc.ChannelConnectivity.READY:
+        await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)

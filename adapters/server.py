@@ -1,0 +1,247 @@
+"""
+The fleet protocol's server: protos/fleet.proto on one side, domain values on the other.
+
+Commands are checked against the fence, taken, and answered at once. A Watch
+sends the latest state and never a backlog: a slow reader is held by its own
+stream's flow control, and then gets what is true by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final, NoReturn
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+
+from adapters.domain.copies import Copy, CopyKey, CopyState, Credentials, Order, ServerState, Source
+from adapters.domain.errors import Refused, ServerNotReady
+from adapters.domain.progress import Changes
+from adapters.ledger import Ledger
+from adapters.loader.loader import Loader
+from protos import fleet_pb2, fleet_pb2_grpc
+
+PROTOCOL: Final = 1
+#: Ours, and the one before.
+_ACCEPTED: Final = frozenset({PROTOCOL, PROTOCOL - 1})
+
+#: Leaders ping: a frozen adapter must not look alive for as long as TCP is patient.
+SERVER_OPTIONS: Final = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.max_send_message_length", -1),
+)
+
+#: The name becomes a directory beside others.
+_MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
+
+_SERVER: Final = {
+    ServerState.STARTING: fleet_pb2.SERVER_STATE_STARTING,
+    ServerState.READY: fleet_pb2.SERVER_STATE_READY,
+    ServerState.LOST: fleet_pb2.SERVER_STATE_LOST,
+}
+_COPY: Final = {
+    CopyState.DOWNLOADING: fleet_pb2.COPY_STATE_DOWNLOADING,
+    CopyState.LOADING: fleet_pb2.COPY_STATE_LOADING,
+    CopyState.LOADED: fleet_pb2.COPY_STATE_LOADED,
+    CopyState.UNLOADING: fleet_pb2.COPY_STATE_UNLOADING,
+    CopyState.FAILED: fleet_pb2.COPY_STATE_FAILED,
+}
+
+
+class Bells:
+    """Wakes every reader of the ledger; ringing costs nothing when nobody reads."""
+
+    def __init__(self) -> None:
+        self._bells: set[asyncio.Event] = set()
+
+    def ring(self) -> None:
+        """Something changed."""
+        for bell in self._bells:
+            bell.set()
+
+    def add(self) -> asyncio.Event:
+        """A reader's bell."""
+        bell = asyncio.Event()
+        self._bells.add(bell)
+        return bell
+
+    def remove(self, bell: asyncio.Event) -> None:
+        """The reader is gone."""
+        self._bells.discard(bell)
+
+
+class AdapterService(fleet_pb2_grpc.AdapterServicer):
+    """Serves leaders, old and new, and standbys."""
+
+    def __init__(self, ledger: Ledger, loader: Loader, bells: Bells) -> None:
+        self._ledger = ledger
+        self._loader = loader
+        self._bells = bells
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Say goodbye to the watchers."""
+        self._stopping = True
+        self._ledger.drain()
+
+    async def Watch(
+        self, request: fleet_pb2.Hello, context: grpc.aio.ServicerContext[fleet_pb2.Hello, fleet_pb2.Report]
+    ) -> AsyncIterator[fleet_pb2.Report]:
+        if request.protocol not in _ACCEPTED:
+            await context.abort(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"protocol {request.protocol} is not spoken here; {sorted(_ACCEPTED)} are",
+                self._fence(),
+            )
+        if request.epoch > self._ledger.epoch:
+            self._ledger.hello(request.epoch)
+            await self._loader.remember()
+        bell = self._bells.add()
+        seen = seq = 0
+        try:
+            while True:
+                bell.clear()
+                if self._ledger.version > seen:
+                    changes = self._ledger.changes(seen)
+                    seen, seq = changes.version, seq + 1
+                    yield _report(changes, seq)
+                elif self._stopping:
+                    return
+                else:
+                    await bell.wait()
+        finally:
+            self._bells.remove(bell)
+
+    async def Load(
+        self,
+        request: fleet_pb2.LoadRequest,
+        context: grpc.aio.ServicerContext[fleet_pb2.LoadRequest, fleet_pb2.Accepted],
+    ) -> fleet_pb2.Accepted:
+        epoch = await self._check(request.fence, request.key, context)
+        self._loader.load(_order(request))
+        if self._ledger.epoch > epoch:
+            await self._loader.remember()
+        return fleet_pb2.Accepted()
+
+    async def Unload(
+        self,
+        request: fleet_pb2.UnloadRequest,
+        context: grpc.aio.ServicerContext[fleet_pb2.UnloadRequest, fleet_pb2.Accepted],
+    ) -> fleet_pb2.Accepted:
+        epoch = await self._check(request.fence, request.key, context)
+        self._loader.unload(_key(request.key))
+        if self._ledger.epoch > epoch:
+            await self._loader.remember()
+        return fleet_pb2.Accepted()
+
+    async def _check(
+        self, fence: fleet_pb2.Fence, key: fleet_pb2.Key, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> int:
+        """The epoch before this command; what is refused does not return."""
+        if self._stopping:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the adapter is stopping", self._fence())
+        if not _MODEL.fullmatch(key.model) or not key.uid or not key.revision:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the key lacks a name, uid or revision that can be")
+        before = self._ledger.epoch
+        try:
+            self._ledger.check(fence.epoch, fence.boot)
+        except Refused as refusal:
+            await self._refuse(refusal, context)
+        return before
+
+    async def _refuse(self, refusal: Refused, context: grpc.aio.ServicerContext[Any, Any]) -> NoReturn:
+        unavailable = isinstance(refusal, ServerNotReady)
+        code = grpc.StatusCode.UNAVAILABLE if unavailable else grpc.StatusCode.FAILED_PRECONDITION
+        await context.abort(code, str(refusal), self._fence())
+        raise AssertionError("abort raises")
+
+    def _fence(self) -> tuple[tuple[str, str], ...]:
+        return (("wml-epoch", str(self._ledger.epoch)), ("wml-boot", self._ledger.boot))
+
+
+async def listen(address: str, service: AdapterService) -> grpc.aio.Server:
+    """Serve at `address`. Raises RuntimeError when it is taken or no address."""
+    server = grpc.aio.server(options=SERVER_OPTIONS)
+    fleet_pb2_grpc.add_AdapterServicer_to_server(service, server)
+    server.add_insecure_port(address)
+    await server.start()
+    return server
+
+
+def _report(changes: Changes, seq: int) -> fleet_pb2.Report:
+    return fleet_pb2.Report(
+        boot=changes.boot,
+        seq=seq,
+        full=changes.full,
+        epoch=changes.epoch,
+        protocol=PROTOCOL,
+        capacity=fleet_pb2.Capacity(total=changes.total, reserved=changes.reserved),
+        copies=[_copy(copy) for copy in changes.copies],
+        gone=_keys(changes.gone),
+        draining=changes.draining,
+        server=_SERVER[changes.server],
+    )
+
+
+def _keys(keys: Sequence[CopyKey]) -> list[fleet_pb2.Key]:
+    return [fleet_pb2.Key(model=key.model, uid=key.uid, revision=key.revision) for key in keys]
+
+
+def _copy(copy: Copy) -> fleet_pb2.Copy:
+    failure = None
+    if copy.failure is not None:
+        failure = fleet_pb2.Failure(
+            reason=copy.failure.reason.value,
+            message=copy.failure.message,
+            needed=copy.failure.needed,
+            available=copy.failure.available,
+            source_changed=copy.failure.source_changed,
+        )
+    return fleet_pb2.Copy(
+        key=_keys((copy.key,))[0],
+        state=_COPY[copy.state],
+        reserved=copy.reserved,
+        measured=copy.measured,
+        failure=failure,
+        download=_duration(copy.download_s),
+        load=_duration(copy.load_s),
+    )
+
+
+def _duration(seconds: float | None) -> Duration | None:
+    if seconds is None:
+        return None
+    duration = Duration()
+    duration.FromNanoseconds(round(seconds * 1e9))
+    return duration
+
+
+def _key(key: fleet_pb2.Key) -> CopyKey:
+    return CopyKey(key.model, key.uid, key.revision)
+
+
+def _order(request: fleet_pb2.LoadRequest) -> Order:
+    return Order(
+        key=_key(request.key),
+        source=Source(
+            bucket=request.source.bucket,
+            path=request.source.path,
+            framework=request.source.framework,
+            uri=request.source.uri,
+        ),
+        credentials=Credentials(
+            access_key_id=request.credentials.access_key_id,
+            secret_access_key=request.credentials.secret_access_key,
+            endpoint_url=request.credentials.endpoint_url,
+            region=request.credentials.region,
+            certificate=request.credentials.certificate,
+        ),
+        reserve=request.reserve,
+        urgent=request.urgent,
+        timeout_s=max(0.0, request.timeout.ToNanoseconds() / 1e9),
+    )

@@ -1,0 +1,133 @@
+"""
+S3 clients, kept for a while: one for each set of credentials.
+
+A client is a connection pool and 50 ms of work, so those of the credentials
+used last stay open. The certificate of a store is handed to the TLS library
+through anonymous memory: credentials are never written to disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aioboto3
+from aiobotocore.config import AioConfig
+from botocore.exceptions import BotoCoreError
+
+from adapters.domain.copies import Credentials, Reason
+from adapters.domain.errors import LoadFailure
+
+_MAX_CLIENTS: Final = 16
+_IDLE_S: Final = 120.0
+
+
+@dataclass(slots=True)
+class _Kept:
+    client: Any
+    stack: AsyncExitStack
+    users: int
+    used: float
+
+
+class Clients:
+    """Opens, shares and closes clients. Those in use are never closed under their users."""
+
+    def __init__(self, *, connect_s: float, read_s: float, attempts: int, connections: int) -> None:
+        self._session: Any = aioboto3.Session()
+        self._options = {
+            "connect_timeout": connect_s,
+            "read_timeout": read_s,
+            "retries": {"mode": "standard", "total_max_attempts": attempts},
+            "max_pool_connections": connections,
+            "s3": {"addressing_style": "path"},
+            # Checksums beyond the ETag are an AWS speciality that other stores reject.
+            "request_checksum_calculation": "when_required",
+            "response_checksum_validation": "when_required",
+        }
+        self._kept: dict[Credentials, _Kept] = {}
+        self._opening = asyncio.Lock()
+
+    @asynccontextmanager
+    async def client(self, credentials: Credentials) -> AsyncIterator[Any]:
+        """
+        A client for these credentials.
+
+        Raises LoadFailure (StorageConfigInvalid) when they cannot make one.
+        """
+        async with self._opening:
+            kept = self._kept.get(credentials)
+            if kept is None:
+                await self._close_idle()
+                kept = await self._open(credentials)
+                self._kept[credentials] = kept
+            kept.users += 1
+        try:
+            yield kept.client
+        finally:
+            kept.users -= 1
+            kept.used = time.monotonic()
+
+    async def close(self) -> None:
+        """Close all; nobody may be using one."""
+        while self._kept:
+            _, kept = self._kept.popitem()
+            await kept.stack.aclose()
+
+    async def _close_idle(self) -> None:
+        idle = sorted(
+            (credentials for credentials, kept in self._kept.items() if kept.users == 0),
+            key=lambda credentials: self._kept[credentials].used,
+        )
+        surplus = len(self._kept) - _MAX_CLIENTS + 1
+        for position, credentials in enumerate(idle):
+            if position < surplus or time.monotonic() - self._kept[credentials].used > _IDLE_S:
+                await self._kept.pop(credentials).stack.aclose()
+
+    async def _open(self, credentials: Credentials) -> _Kept:
+        stack = AsyncExitStack()
+        try:
+            verify: str | None = None
+            if credentials.certificate:
+                verify = _in_memory(credentials.certificate, stack)
+            client = await stack.enter_async_context(
+                self._session.client(
+                    "s3",
+                    endpoint_url=credentials.endpoint_url,
+                    region_name=credentials.region or "us-east-1",
+                    aws_access_key_id=credentials.access_key_id,
+                    aws_secret_access_key=credentials.secret_access_key,
+                    verify=verify,
+                    config=AioConfig(**self._options),
+                )
+            )
+        except (ValueError, BotoCoreError):
+            await stack.aclose()
+            # The library's text may quote what it was given.
+            raise _invalid("endpoint_url or region is not usable") from None
+        except BaseException:
+            await stack.aclose()
+            raise
+        return _Kept(client=client, stack=stack, users=0, used=time.monotonic())
+
+
+def _in_memory(pem: str, stack: AsyncExitStack) -> str:
+    """A path under which `pem` can be read as long as `stack` is open."""
+    try:
+        ssl.create_default_context(cadata=pem)
+    except (ssl.SSLError, ValueError):
+        raise _invalid("certificate is not a valid PEM") from None
+    descriptor = os.memfd_create("certificate")
+    stack.callback(os.close, descriptor)
+    os.write(descriptor, pem.encode())
+    return f"/proc/self/fd/{descriptor}"
+
+
+def _invalid(problem: str) -> LoadFailure:
+    return LoadFailure.because(Reason.STORAGE_CONFIG_INVALID, problem)
