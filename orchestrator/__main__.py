@@ -87,19 +87,19 @@ def _describe(arguments: Namespace) -> int:
 
 
 def _controller(arguments: Namespace) -> int:
-    from orchestrator.cli.processes import controller
+    from orchestrator.cli.controller import controller
 
     return _run(lambda: controller(arguments.settings))
 
 
 def _activator(arguments: Namespace) -> int:
-    from orchestrator.cli.processes import activator
+    from orchestrator.cli.activator import activator
 
     return _run(lambda: activator(arguments.settings))
 
 
 def _standalone(arguments: Namespace) -> int:
-    from orchestrator.cli.processes import standalone
+    from orchestrator.cli.standalone import standalone
 
     return standalone(arguments)
 

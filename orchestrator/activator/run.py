@@ -5,7 +5,6 @@ The activator as a process's one task: started by `run`, ended by cancelling it.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Final
 
 import grpc
@@ -17,37 +16,13 @@ from orchestrator.activator.demand_client import DemandClient
 from orchestrator.activator.gate import Gate
 from orchestrator.activator.hold import Hold
 from orchestrator.activator.proxy import Proxy, ProxySettings, server_options
-from orchestrator.settings import Settings
+from orchestrator.activator.settings import ActivatorSettings
 
 log = structlog.get_logger(__name__)
 
 #: How long a stopping activator goes on with what it holds; the last part is left for its refusals to be sent.
 _GRACE_S: Final = 5.0
 _REFUSE_S: Final = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActivatorSettings(Settings):
-    """
-    What differs between activators.
-
-    Addresses are gRPC's: `unix:/path` or `host:port`. `leader` lists all that
-    may lead; one of them answers at a time.
-    """
-
-    listen: str
-    leader: tuple[str, ...]
-    max_message_bytes: int = 16 << 20
-    #: Requests held, or on their way to a server that has not answered; in all, and for one model.
-    max_waiting: int = 1_000
-    max_waiting_per_model: int = 800
-    #: Messages held in this process.
-    max_bytes: int = 256 << 20
-    max_streams: int = 64
-    #: How long a request without a deadline is held.
-    default_wait_s: float = 120.0
-    version: str = "0"
-    log_level: str = "info"
 
 
 async def run(settings: ActivatorSettings) -> None:

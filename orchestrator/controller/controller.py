@@ -91,6 +91,7 @@ class Controller:
 
     async def run(self) -> None:
         """Reconcile until cancelled or shut down. The caller has seen to it that the first lists are in."""
+        self._reconciler.prime()
         async with asyncio.TaskGroup() as group:
             for number in range(WORKERS):
                 group.create_task(self._work(), name=f"worker-{number}")

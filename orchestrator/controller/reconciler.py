@@ -70,6 +70,17 @@ class Reconciler:
         #: Runtimes as last seen, since a pool outlives its deleted ServingRuntime until it is scaled down.
         self._runtimes: dict[str, ServingRuntime] = {}
 
+    def prime(self) -> None:
+        """
+        Count which runtimes the listed models need, before the first reconcile.
+
+        Once, and over all models: a pool that is looked at before its models are would be taken for idle.
+        """
+        for name in self._desired.models:
+            target = self._desired.target(name)
+            if isinstance(target, Target):
+                self._keeper.needs(name, frozenset({target.runtime.name}))
+
     async def model(self, name: str) -> float | None:
         """Bring one model nearer to what its TrainedModel asks for, and say in its status how far it is."""
         now = self._clock()

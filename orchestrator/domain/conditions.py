@@ -82,6 +82,11 @@ def up_to_date_verdict(seen: Observation) -> Verdict:
     return Verdict("Unknown", Reason.LOADING, "the changed model is on its way; the one before it serves until then")
 
 
+def progress_verdict(seen: Observation) -> Verdict:
+    """How far the target is on its way into memory: what a request for it waits for, whatever READY says."""
+    return _comes(seen) or _runtime_starts(seen)
+
+
 def _serves(seen: Observation) -> Verdict | None:
     if not seen.serving:
         return None
@@ -92,6 +97,8 @@ def _serves(seen: Observation) -> Verdict | None:
         return Verdict("True", Reason.LOADED, _loaded_message(seen))
     if seen.model.status.ready and not seen.lost:
         return _as_before(seen)
+    if (down := _was_lost(seen)) is not None:
+        return down
     if route is not None and route.refused:
         return Verdict("False", Reason.LOADING, f"loaded, but the mesh refused its route: {route.refused}")
     return Verdict("False", Reason.LOADING, "loaded; waiting for the mesh to accept its route")
@@ -107,13 +114,16 @@ def _failed(seen: Observation) -> Verdict | None:
 
 
 def _was_lost(seen: Observation) -> Verdict | None:
-    """Its server died, or none is up to bring it back."""
+    """Its server died, or none is up to bring it back; so until it is loaded and routed again, or stands by."""
     if not seen.loaded_before or seen.memory.evicted:
         return None
+    assert seen.model is not None
+    ready = seen.model.status.condition("Ready")
+    lost = seen.lost or (ready is not None and ready.reason == Reason.RUNTIME_UNAVAILABLE)
     pool = seen.pool()
-    if not seen.lost and any(p.usable for p in pool):
+    if not lost and any(p.usable for p in pool):
         return None
-    if not seen.lost and any(not p.known for p in pool) and seen.model is not None and seen.model.status.ready:
+    if not lost and any(not p.known for p in pool) and seen.model.status.ready:
         # Unknown is no news.
         return _as_before(seen)
     return Verdict("False", Reason.RUNTIME_UNAVAILABLE, _pool_message(seen, "its server died; it is brought back"))

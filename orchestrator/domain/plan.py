@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from orchestrator.domain.conditions import ready_verdict
+from orchestrator.domain.conditions import progress_verdict, ready_verdict
 from orchestrator.domain.demand import Answer, OnDemand, ReadyAt, Refused, WaitFor
 from orchestrator.domain.errors import ModelProblem
 from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState
@@ -125,8 +125,10 @@ def answer(seen: Observation) -> Answer:
         return Refused(
             _GRPC_FAILED_PRECONDITION, f"model {seen.name!r} is not ready: {verdict.reason}: {verdict.message}"
         )
-    if verdict.status == "True" and not (seen.want and seen.want.load):
-        return OnDemand()
+    if verdict.status == "True":
+        if not (seen.want and seen.want.load):
+            return OnDemand()
+        verdict = progress_verdict(seen)
     return WaitFor(f"{verdict.reason}: {verdict.message}")
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -62,33 +63,36 @@ class Resource:
 class ClusterFactory:
     """Makes clusters; everything but a route's own part is fixed for its lifetime."""
 
-    __slots__ = ("_activator", "_base")
+    __slots__ = ("_activator", "_base", "_located")
 
     def __init__(self, *, activator: str, max_message_bytes: int = DEFAULT_MESSAGE_BYTES) -> None:
         _require_literal(activator)
         self._activator = activator
-        self._base = ParseDict(
-            cluster(
-                "",
-                [],
-                static=True,
-                max_message_bytes=max_message_bytes,
-                max_requests=MAX_REQUESTS,
-                keepalive=False,
-            ),
-            Cluster(),
+        self._base = cluster(
+            "",
+            [],
+            static=True,
+            max_message_bytes=max_message_bytes,
+            max_requests=MAX_REQUESTS,
+            keepalive=False,
         )
+        # Reading JSON is slow, and thousands of models share the endpoints of a few pods.
+        self._located = lru_cache(maxsize=1024)(self._locate)
 
     def cluster(self, route: Route) -> Cluster:
-        """The route's cluster; raises ValueError for an endpoint that is not ip:port."""
-        for endpoint in route.endpoints:
-            _require_literal(endpoint)
-        tiers = [route.endpoints, (self._activator,)] if route.endpoints else [(self._activator,)]
-        name = resource_name(route.model)
+        """The route's cluster; raises ValueError for an endpoint that is not ip:port or unix:/path."""
         made = Cluster()
-        made.CopyFrom(self._base)
+        made.CopyFrom(self._located(route.endpoints))
+        made.name = made.load_assignment.cluster_name = resource_name(route.model)
+        return made
+
+    def _locate(self, holders: tuple[str, ...]) -> Cluster:
+        """A cluster without a name."""
+        for endpoint in holders:
+            _require_literal(endpoint)
+        tiers = (holders, (self._activator,)) if holders else ((self._activator,),)
         localities = [endpoints(tier, priority=priority) for priority, tier in enumerate(tiers)]
-        return ParseDict({"name": name, "load_assignment": assignment(name, localities)}, made)
+        return ParseDict({**self._base, "load_assignment": assignment("", localities)}, Cluster())
 
     def resource(self, route: Route) -> Resource:
         """The route's cluster as it is published."""

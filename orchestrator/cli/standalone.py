@@ -1,8 +1,8 @@
 """
-What the commands that are processes do, once their settings are read.
+The command `standalone`: the whole product on this machine.
 
-Here the parts of the product meet a platform: `standalone` is the local one,
-with files for an API server and a supervisor for a kubelet.
+Here the parts meet the local platform: files for an API server, a supervisor
+for a kubelet, one Envoy and one activator for the mesh.
 """
 
 from __future__ import annotations
@@ -12,31 +12,20 @@ import json
 import os
 import random
 import sys
-import time
-import uuid
 from argparse import Namespace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from orchestrator.activator.run import ActivatorSettings
-from orchestrator.activator.run import run as run_activator
-from orchestrator.machinery.epoch import next_epoch
+from orchestrator.activator.settings import ActivatorSettings
 from orchestrator.machinery.logs import configure_logs
 from orchestrator.machinery.signals import until_signal
-from orchestrator.manager import ControlPlane, Platform
 from orchestrator.mesh.bootstrap import BootstrapSettings, bootstrap
-from orchestrator.platform.local.builtin import builtin_runtimes
-from orchestrator.platform.local.events import EventLog
 from orchestrator.platform.local.installation import Installation, find_installation
 from orchestrator.platform.local.launch import ProcessSpec, envoy_spec, product_environment, product_spec
 from orchestrator.platform.local.pod import PodSettings
 from orchestrator.platform.local.pod_set import PodSet
-from orchestrator.platform.local.pools import SupervisorPools
-from orchestrator.platform.local.record_store import RecordStore
-from orchestrator.platform.local.source import DirectorySource
 from orchestrator.platform.local.stack import Port, Stack, StackError, claim
 from orchestrator.platform.local.supervisor import POOLS_SOCKET, Supervisor
 from orchestrator.settings import VERSION, ControllerSettings, StandaloneSettings
@@ -45,39 +34,6 @@ log = structlog.get_logger(__name__)
 
 _LOOPBACK: Final = "127.0.0.1"
 _MESH_NODE: Final = "mesh-0"
-
-
-async def activator(settings_file: Path) -> None:
-    """Serve as an activator until cancelled."""
-    settings = ActivatorSettings.load(settings_file)
-    configure_logs(settings.log_level, process="activator")
-    await run_activator(settings)
-
-
-async def controller(settings_file: Path) -> None:
-    """Lead until cancelled."""
-    settings = ControllerSettings.load(settings_file)
-    configure_logs(settings.log_level, process="controller")
-    state = Path(settings.state_dir)
-    events = EventLog(_timestamp)
-    source = DirectorySource(
-        Path(settings.directory),
-        RecordStore(state / "trainedmodels"),
-        namespace=settings.namespace,
-        builtins=builtin_runtimes(settings.namespace),
-        clock=time.monotonic,
-        timestamp=_timestamp,
-        new_uid=lambda: str(uuid.uuid4()),
-    )
-    platform = Platform(
-        source=source,
-        statuses=source,
-        recorder=events,
-        events=events.list,
-        pools=SupervisorPools(Path(settings.supervisor), random.random),
-        epoch=_take_epoch(state / "epoch", time.time_ns() // 1_000_000),
-    )
-    await ControlPlane(settings, platform).run()
 
 
 def standalone(arguments: Namespace) -> int:
@@ -110,7 +66,9 @@ def standalone(arguments: Namespace) -> int:
     pods = PodSettings(
         stack=stack, found=found, environment=os.environ, random=random.random, recheck_s=settings.recheck_s
     )
-    supervisor = Supervisor(stack, _processes(settings, stack, found), PodSet.on_this_machine(pods), random=random.random)
+    supervisor = Supervisor(
+        stack, _processes(settings, stack, found), PodSet.on_this_machine(pods), random=random.random
+    )
     log.info(
         "standalone_starting",
         directory=settings.directory,
@@ -164,20 +122,3 @@ def _processes(settings: StandaloneSettings, stack: Stack, found: Installation) 
         product_spec("activator", files["activator"], python=sys.executable, environment=environment, grace_s=6.0),
         product_spec("controller", files["controller"], python=sys.executable, environment=environment),
     ]
-
-
-def _take_epoch(record: Path, unix_ms: int) -> int:
-    """A new leader's epoch, on disk before it is used. What is not a number there counts as lost."""
-    try:
-        previous = int(record.read_text())
-    except (FileNotFoundError, ValueError):
-        previous = 0
-    epoch = next_epoch(previous, unix_ms)
-    fresh = record.with_suffix(".new")
-    fresh.write_text(str(epoch))
-    fresh.replace(record)
-    return epoch
-
-
-def _timestamp() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,33 @@
+"""
+What differs between activators.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivatorSettings(Settings):
+    """
+    What differs between activators.
+
+    Addresses are gRPC's: `unix:/path` or `host:port`. `leader` lists all that
+    may lead; one of them answers at a time.
+    """
+
+    listen: str
+    leader: tuple[str, ...]
+    max_message_bytes: int = 16 << 20
+    #: Requests held, or on their way to a server that has not answered; in all, and for one model.
+    max_waiting: int = 1_000
+    max_waiting_per_model: int = 800
+    #: Messages held in this process.
+    max_bytes: int = 256 << 20
+    max_streams: int = 64
+    #: How long a request without a deadline is held.
+    default_wait_s: float = 120.0
+    version: str = "0"
+    log_level: str = "info"

@@ -1,0 +1,64 @@
+"""
+The command `controller`: the reconciler on the local platform.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+from orchestrator.machinery.epoch import next_epoch
+from orchestrator.machinery.logs import configure_logs
+from orchestrator.manager import ControlPlane, Platform
+from orchestrator.platform.local.builtin import builtin_runtimes
+from orchestrator.platform.local.events import EventLog
+from orchestrator.platform.local.pools import SupervisorPools
+from orchestrator.platform.local.record_store import RecordStore
+from orchestrator.platform.local.source import DirectorySource
+from orchestrator.settings import ControllerSettings
+
+
+async def controller(settings_file: Path) -> None:
+    """Lead until cancelled."""
+    settings = ControllerSettings.load(settings_file)
+    configure_logs(settings.log_level, process="controller")
+    state = Path(settings.state_dir)
+    events = EventLog(_timestamp)
+    source = DirectorySource(
+        Path(settings.directory),
+        RecordStore(state / "trainedmodels"),
+        namespace=settings.namespace,
+        builtins=builtin_runtimes(settings.namespace),
+        clock=time.monotonic,
+        timestamp=_timestamp,
+        new_uid=lambda: str(uuid.uuid4()),
+    )
+    platform = Platform(
+        source=source,
+        statuses=source,
+        recorder=events,
+        events=events.list,
+        pools=SupervisorPools(Path(settings.supervisor), random.random),
+        epoch=_take_epoch(state / "epoch", time.time_ns() // 1_000_000),
+    )
+    await ControlPlane(settings, platform).run()
+
+
+def _take_epoch(record: Path, unix_ms: int) -> int:
+    """A new leader's epoch, on disk before it is used. What is not a number there counts as lost."""
+    try:
+        previous = int(record.read_text())
+    except (FileNotFoundError, ValueError):
+        previous = 0
+    epoch = next_epoch(previous, unix_ms)
+    fresh = record.with_suffix(".new")
+    fresh.write_text(str(epoch))
+    fresh.replace(record)
+    return epoch
+
+
+def _timestamp() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
