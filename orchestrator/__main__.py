@@ -89,13 +89,13 @@ def _describe(arguments: Namespace) -> int:
 def _controller(arguments: Namespace) -> int:
     from orchestrator.cli.controller import controller
 
-    return _run(lambda: controller(arguments.settings))
+    return _run("controller", lambda: controller(arguments.settings))
 
 
 def _activator(arguments: Namespace) -> int:
     from orchestrator.cli.activator import activator
 
-    return _run(lambda: activator(arguments.settings))
+    return _run("activator", lambda: activator(arguments.settings))
 
 
 def _standalone(arguments: Namespace) -> int:
@@ -104,10 +104,20 @@ def _standalone(arguments: Namespace) -> int:
     return standalone(arguments)
 
 
-def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> int:
+def _run(process: str, work: Callable[[], Coroutine[Any, Any, None]]) -> int:
+    """Run a process of the product. What ends it is its last log line: whoever started it starts it again."""
+    import structlog
+
+    from orchestrator.machinery.logs import configure_logs
     from orchestrator.machinery.signals import until_signal
 
-    return asyncio.run(until_signal(work))
+    configure_logs("info", process=process)
+    code = 1
+    try:
+        code = asyncio.run(until_signal(work))
+    except* Exception as group:
+        structlog.get_logger(__name__).critical("process_failed", problem=str(group.exceptions[0]), exc_info=group)
+    return code
 
 
 if __name__ == "__main__":

@@ -137,8 +137,8 @@ class Installer:
         self._ledger.release(ticket)
 
     async def _restore(self, old: CopyKey) -> None:
-        backoff = _BACKOFF_S[0]
-        for attempt in range(1, _RESTORE_TRIES + 1):
+        for attempt in range(_RESTORE_TRIES):
+            await asyncio.sleep(_BACKOFF_S[0] * attempt)
             try:
                 if self._places.aside(old).exists():
                     await in_thread(self._places.put_back, old)
@@ -155,8 +155,6 @@ class Installer:
             else:
                 log.info("copy_restored", trained_model=old.model, revision=old.revision)
                 return
-            await asyncio.sleep(backoff)
-            backoff *= 2
         # The server may still serve what it has in memory; only its own word counts.
         if await self._still_serves(old.model):
             return

@@ -38,6 +38,8 @@ log = structlog.get_logger(__name__)
 class _Job:
     #: Once set, the job changes what the server sees: it is undone, not cancelled.
     committed: bool = False
+    #: It is about to ask the server whether the copy is there.
+    verifying: bool = False
     task: asyncio.Task[None] | None = None
 
     def commit(self) -> None:
@@ -101,8 +103,9 @@ class Loader:
                 self._failures.forget(key)
                 self._begin(key, partial(self._attempt, ticket, order))
             case Admission.VERIFY:
-                if key not in self._jobs:
-                    self._begin(key, partial(self._verify, ticket, order))
+                job = self._jobs.get(key)
+                if job is None or not job.verifying:
+                    self._begin(key, partial(self._verify, ticket, order), verifying=True)
             case Admission.JOINED:
                 if order.urgent:
                     self._attempts.hurry(key)
@@ -119,9 +122,9 @@ class Loader:
                 job.task.cancel()
             self._begin(key, partial(self._unload, key))
 
-    def _begin(self, key: CopyKey, work: Callable[[_Job], Awaitable[None]]) -> None:
+    def _begin(self, key: CopyKey, work: Callable[[_Job], Awaitable[None]], *, verifying: bool = False) -> None:
         previous = self._jobs.get(key)
-        job = _Job()
+        job = _Job(verifying=verifying)
         task = asyncio.create_task(self._run_job(job, previous, work), name=f"{key.model} {key.revision}")
         job.task = task
         self._jobs[key] = job
@@ -155,6 +158,7 @@ class Loader:
 
     async def _verify(self, ticket: Ticket, order: Order, job: _Job) -> None:
         """The ledger has it as loaded; the server's word counts."""
+        job.verifying = False
         try:
             if await self._server.is_loaded(ticket.key.model):
                 return

@@ -64,7 +64,8 @@ def read_yaml(text: str) -> tuple[RawDocument, ...]:
         return _Reader(loader).documents()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark is not None else 0
+        # An end that comes too early is marked beyond the last line.
+        line = min(mark.line + 1, max(1, len(text.splitlines()))) if mark is not None else 0
         raise Unreadable(line, f"not valid YAML: {error.problem or error.context or 'syntax error'}") from None
     except yaml.reader.ReaderError as error:
         raise Unreadable(
