@@ -1,0 +1,135 @@
+"""
+The documents say what is so: every reason is explained, every command exists, every link leads somewhere.
+
+What the commands do is the standalone tier's to show.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Final
+
+import pytest
+import yaml
+
+from orchestrator.__main__ import _parser
+from orchestrator.domain.errors import Reason
+from orchestrator.domain.storage import SECRET_NAME, StorageConfig, find_credentials
+from orchestrator.domain.trained_model import parse_storage_uri, parse_trained_model
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+DOCUMENTS: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+SAMPLES: Final = sorted(ROOT.glob("samples/*.yaml"))
+
+_FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def fences(document: Path, language: str) -> list[str]:
+    """The contents of the fenced blocks in that language."""
+    return [body for kind, body in _FENCE.findall(document.read_text()) if kind == language]
+
+
+def commands(document: Path) -> list[list[str]]:
+    """The commands that a reader is told to type (`$ ` lines of console blocks), in words."""
+    lines = [line for block in fences(document, "console") for line in block.splitlines()]
+    assert all(line.startswith("$ ") for line in lines), f"{document}: a console block has a line that is no command"
+    return [shlex.split(line.removeprefix("$ "), comments=True) for line in lines]
+
+
+COMMANDS: Final = [(document, words) for document in DOCUMENTS for words in commands(document)]
+
+
+def test_every_reason_has_a_paragraph() -> None:
+    """Troubleshooting explains each condition reason under a heading of its own, in the order of the code, and no other."""
+    text = (ROOT / "docs/troubleshooting.md").read_text()
+    assert re.findall(r"^## (\w+)$", text, re.MULTILINE) == [reason.value for reason in Reason]
+    for reason in Reason:
+        paragraph = text.split(f"## {reason}\n", 1)[1].split("\n## ", 1)[0].strip()
+        assert len(paragraph) > 80, reason
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    """A relative link names a file of the checkout."""
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):
+        if "://" not in target:
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_there_are_commands() -> None:
+    """The README's commands are found at all, so that the tests below look at something."""
+    readme = [words[:1] for document, words in COMMANDS if document.name == "README.md"]
+    assert ["make"] in readme
+    assert [".venv/bin/wml-serving"] in readme
+
+
+@pytest.mark.parametrize(
+    ("document", "words"), COMMANDS, ids=lambda each: " ".join(each) if isinstance(each, list) else each.name
+)
+def test_commands_exist(document: Path, words: list[str]) -> None:
+    """Each command is a target of the Makefile, a verb of ours with arguments that it takes, or a file of the checkout."""
+    while re.fullmatch(r"\w+=.*", words[0]):
+        words = words[1:]
+    program, *arguments = words
+    if program == "make":
+        assert set(arguments) <= make_targets(), document
+    elif program.endswith("/wml-serving"):
+        plain = arguments[: next((i for i, word in enumerate(arguments) if re.match(r"\d?>|&", word)), None)]
+        _parser().parse_args(plain)
+    elif program.endswith("/python"):
+        assert (ROOT / arguments[0]).is_file(), document
+    for word in words:
+        if word.startswith(("samples/", "scripts/", "docs/")):
+            assert (ROOT / word).exists(), f"{document.name}: {word}"
+
+
+def make_targets() -> set[str]:
+    """What one may ask make for."""
+    rules = re.findall(r"^([a-z][a-z ]*):(?!=)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    return {target for rule in rules for target in rule.split()}
+
+
+def test_make_targets_in_prose_exist() -> None:
+    """`make x` in running text is a target, too."""
+    for document in DOCUMENTS:
+        for targets in re.findall(r"`make ([a-z ]+)`", document.read_text()):
+            assert set(targets.split()) <= make_targets(), f"{document.name}: make {targets}"
+
+
+def test_python_in_documents_compiles() -> None:
+    """Python blocks are Python."""
+    blocks = [(document, block) for document in DOCUMENTS for block in fences(document, "python")]
+    assert blocks
+    for document, block in blocks:
+        compile(block, str(document), "exec")
+
+
+def test_decisions_are_listed() -> None:
+    """The list of decisions has every decision, and names are dates and titles."""
+    directory = ROOT / "docs/decisions"
+    found = {path.name for path in directory.glob("*.md")} - {"README.md", "template.md"}
+    assert found == set(re.findall(r"\]\((\d[^)]+)\)", (directory / "README.md").read_text()))
+    assert all(re.fullmatch(r"20\d{6}-[a-z0-9-]+\.md", name) for name in found)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_yaml_in_documents_is_a_trained_model(document: Path) -> None:
+    """YAML blocks are objects that the product takes."""
+    for block in fences(document, "yaml"):
+        model = parse_trained_model(yaml.safe_load(block))
+        parse_storage_uri(model.storage_uri)
+
+
+@pytest.mark.parametrize("path", [path for path in SAMPLES if path.stem != SECRET_NAME], ids=lambda path: path.name)
+def test_samples_are_trained_models(path: Path) -> None:
+    """Each sample is one TrainedModel that names a credential of the sample Secret, and a file that train.py writes."""
+    model = parse_trained_model(yaml.safe_load(path.read_text()))
+    secret = yaml.safe_load((ROOT / f"samples/{SECRET_NAME}.yaml").read_text())
+    assert secret["kind"] == "Secret"
+    assert secret["metadata"]["name"] == SECRET_NAME
+    credentials = find_credentials(StorageConfig(secret["stringData"]), model.secret_key)
+    source = parse_storage_uri(model.storage_uri)
+    assert source.bucket == credentials.default_bucket
+    assert f'"{source.path}": ' in (ROOT / "samples/train.py").read_text()
