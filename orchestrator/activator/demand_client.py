@@ -31,28 +31,32 @@ _CONNECT_S: Final = 2.0
 #: A leader that took the stream and has nothing to say yet was heard all the same.
 _SILENT_S: Final = 1.0
 
-_OPTIONS: Final = (
-    *CHANNEL_OPTIONS,
-    ("grpc.keepalive_time_ms", 4_000),
-    ("grpc.keepalive_timeout_ms", 2_000),
-    # Without it a ping, a keepalive's too, may stay unanswered for a minute.
-    ("grpc.http2.ping_timeout_ms", 2_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-)
-
 Call = grpc.aio.StreamStreamCall[demand_pb2.Wanted, demand_pb2.Answer]
 
 
 class DemandClient:
     """Tells the leader what is wanted and brings its answers to the hold."""
 
-    def __init__(self, hold: Hold, leaders: Sequence[str]) -> None:
-        """`leaders` are gRPC addresses; of several only one answers at a time."""
+    def __init__(self, hold: Hold, leaders: Sequence[str], *, ping_s: float = 4.0) -> None:
+        """
+        `leaders` are gRPC addresses; of several only one answers at a time.
+
+        A leader that leaves a ping unanswered for half of `ping_s` is given up.
+        """
         if not leaders:
             raise ValueError("at least one address of a leader is needed")
         self._hold = hold
         self._leaders = tuple(leaders)
+        ping_ms = round(ping_s * 1000)
+        self._options = (
+            *CHANNEL_OPTIONS,
+            ("grpc.keepalive_time_ms", ping_ms),
+            ("grpc.keepalive_timeout_ms", ping_ms // 2),
+            # Without it a ping, a keepalive's too, may stay unanswered for a minute.
+            ("grpc.http2.ping_timeout_ms", ping_ms // 2),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.max_pings_without_data", 0),
+        )
         #: Set while it cannot be reached, so that this is logged once.
         self._alone = False
 
@@ -68,7 +72,7 @@ class DemandClient:
 
     async def _converse(self, leader: str) -> bool:
         """One stream from its beginning to its end; whether there was one."""
-        async with grpc.aio.insecure_channel(leader, options=_OPTIONS) as channel:
+        async with grpc.aio.insecure_channel(leader, options=self._options) as channel:
             if not await connected(channel, _CONNECT_S):
                 self._lost(leader, "no connection")
                 return False

@@ -139,7 +139,9 @@ class Reconciler:
         under_way = any(c.state is not CopyState.FAILED for c in seen.target_copies)
         for_room = any(isinstance(a, MakeRoom) for a in decided.actions)
         urgent = seen.want is not None and seen.want.load
-        stands_by = decided.stands_by or (seen.memory.evicted and not urgent)
+        stands_by = decided.stands_by or (
+            seen.memory.evicted and seen.loaded_before and not urgent and not seen.serving
+        )
         # Those that stand by wait for demand and not for pods: thousands need not be looked at when a pod changes.
         waits = target is not None and not under_way and not stands_by
         if self._keeper.waits(seen.name, target.runtime.name if target and waits else None, for_room=for_room):

@@ -74,7 +74,7 @@ def up_to_date_verdict(seen: Observation) -> Verdict:
     assert seen.model is not None
     active = seen.model.status.active_revision
     current = any(c.key == seen.target_key for c in seen.serving)
-    if not active or current or seen.loaded_before:
+    if not active or current or (seen.loaded_before and not seen.serving):
         return Verdict("True", Reason.LOADED, "")
     failure = _failed(seen)
     if failure is not None:

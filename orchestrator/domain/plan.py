@@ -214,8 +214,9 @@ def _load(seen: Observation, now: float, due: list[float]) -> list[Action] | Non
     if any(not p.known for p in seen.pool()) and not any(p.usable for p in seen.pool()):
         return []
     memory = seen.memory
-    may_evict = urgent or not seen.loaded_before
-    if memory.evicted and not urgent:
+    # What loaded once may wait for demand, unless another revision answers in its stead.
+    may_evict = urgent or not seen.loaded_before or bool(seen.serving)
+    if memory.evicted and not may_evict:
         return []
     failure = memory.failure
     if failure is not None and failure.reason != NO_ROOM and not _retry_due(seen, now, due):
@@ -228,10 +229,20 @@ def _load(seen: Observation, now: float, due: list[float]) -> list[Action] | Non
     if any(not p.known for p in seen.pool()):
         # A silent pod may have room: knowing less evicts nothing.
         return []
-    roomiest = max((p for p in seen.pool() if p.usable), key=lambda p: (p.total, p.free, p.pod.uid), default=None)
+    kept = {c.pod: c.reserved for c in seen.serving}
+    roomiest = max(
+        (p for p in seen.pool() if p.usable),
+        key=lambda p: (p.total - kept.get(p.pod.uid, 0), p.free, p.pod.uid),
+        default=None,
+    )
     if roomiest is None:
         return []
-    return [MakeRoom(roomiest.pod.uid, need)] if may_evict else None
+    if not may_evict:
+        return None
+    if roomiest.total < need:
+        # Pods are smaller than they were: the adapter refuses it with both numbers.
+        return [LoadCopy(roomiest.pod.uid, key, target, need, urgent)]
+    return [MakeRoom(roomiest.pod.uid, need)]
 
 
 def _verify(seen: Observation, loaded: list[Copy], key: CopyKey, target: Target) -> list[Action]:

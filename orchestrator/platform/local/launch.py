@@ -20,6 +20,8 @@ from orchestrator.platform.local.installation import Installation
 #: What a server may know of the user's shell.
 _INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 _LOOPBACK: Final = "127.0.0.1"
+#: The onnxruntime of the package index reports models' names to its maker, and keeps a database in HOME, unless told.
+_PRIVACY: Final = {"ORT_DISABLE_TELEMETRY": "1"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +128,7 @@ def server_spec(
     if template.server_type == "triton":
         argv, cwd = _triton(place, found), found.triton
         env = {"LD_LIBRARY_PATH": ":".join(str(path) for path in found.triton_libraries())}
-        env = own | dict(template.env) | env
+        env = own | _PRIVACY | dict(template.env) | env
     else:
         argv, cwd = (str(found.mlserver), "start", str(place.models)), place.work
         env = (

@@ -67,6 +67,8 @@ class DirectorySource:
         #: What is on disk; changed only with the lock, after the disk.
         self._records: dict[str, Record] = {}
         self._writing = asyncio.Lock()
+        #: Whether there is something to deliver.
+        self._changed = False
         self._look = asyncio.Event()
         self._wake = asyncio.Event()
         self._rewatch = asyncio.Event()
@@ -94,6 +96,7 @@ class DirectorySource:
             record = with_status(record, status)
             await asyncio.to_thread(self._store.save, record)
             self._records[name] = record
+        self._changed = True
         self._wake.set()
 
     async def _follow(self, reader: Reader, sink: DesiredSink) -> Never:
@@ -114,9 +117,13 @@ class DirectorySource:
                         self._rewatch.set()
                     self._report(seen.merged.problems)
                     # What an earlier stack knew and is missing now is either back or gone before the first delivery.
-                    if (latest is not None or seen.settled) and await self._persist(seen.merged):
+                    first = latest is None and seen.settled
+                    again = latest is not None and seen.merged is not latest
+                    if (first or again) and await self._persist(seen.merged):
                         latest = seen.merged
-            if latest is not None:
+                        self._changed = True
+            if latest is not None and self._changed:
+                self._changed = False
                 self._deliver(latest, sink)
             await self._pause(max(0.0, looked_at + again_s - self._clock()))
 

@@ -1,0 +1,120 @@
+"""Values and waiting that the tests of this package share."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from orchestrator.domain.serving_runtime import ServingRuntime
+from orchestrator.domain.storage import StorageConfig
+from orchestrator.domain.trained_model import TrainedModel
+from orchestrator.platform.local.guard import carriers, sweep
+from orchestrator.platform.local.stack import Stack, claim
+
+NAMESPACE = "wml-serving"
+
+
+def model_yaml(name: str, *, uri: str = "s3://b/m", extra: str = "", namespace: str = "") -> str:
+    """A TrainedModel; `extra` is more lines of metadata."""
+    lines = f"  namespace: {namespace}\n" if namespace else ""
+    return (
+        "apiVersion: serving.kubeflow.org/v1alpha1\nkind: TrainedModel\n"
+        f"metadata:\n  name: {name}\n{lines}{extra}"
+        f"spec:\n  inferenceService: ''\n  model:\n    storageUri: {uri}\n    framework: sklearn\n    memory: 1Gi\n"
+    )
+
+
+def runtime_yaml(name: str, server_type: str = "mlserver") -> str:
+    """A ServingRuntime."""
+    return (
+        f"apiVersion: serving.kserve.io/v1alpha1\nkind: ServingRuntime\nmetadata: {{name: {name}}}\n"
+        f"spec:\n  builtInAdapter: {{serverType: {server_type}}}\n"
+        "  supportedModelFormats: [{name: sklearn, autoSelect: true}]\n"
+        f"  containers: [{{name: {server_type}, resources: {{limits: {{memory: 2Gi}}}}}}]\n"
+    )
+
+
+def replace_file(path: Path, text: str) -> None:
+    """As a careful writer does: never half there."""
+    temporary = path.parent / f".{path.name}.new"
+    temporary.write_text(text)
+    temporary.rename(path)
+
+
+async def until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+    """Wait for a condition; what it was is in the traceback."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "not within the time"
+        await asyncio.sleep(0.01)
+
+
+class Sink:
+    """Implements ports.DesiredSink."""
+
+    def __init__(self) -> None:
+        self.models: Mapping[str, TrainedModel] = {}
+        self.runtimes: Mapping[str, ServingRuntime] = {}
+        self.storage: StorageConfig | None = None
+        self.config: Mapping[str, str] = {}
+        self.deliveries = 0
+        #: Every name that was ever delivered and then was not.
+        self.lost: set[str] = set()
+
+    def replace(
+        self,
+        *,
+        models: Mapping[str, TrainedModel],
+        runtimes: Mapping[str, ServingRuntime],
+        storage: StorageConfig | None,
+        config: Mapping[str, str],
+    ) -> None:
+        """Keep it."""
+        self.lost |= self.models.keys() - models.keys()
+        self.models, self.runtimes, self.storage, self.config = models, runtimes, storage, config
+        self.deliveries += 1
+
+
+@contextmanager
+def claimed(state: Path) -> Iterator[Stack]:
+    """A stack; whatever a test leaves of it is killed."""
+    stack = claim(state)
+    try:
+        yield stack
+    finally:
+        sweep(stack.mark, 5.0)
+        try:
+            stack.release()
+        except OSError:
+            # The test released it.
+            pass
+
+
+def alive(stack: Stack) -> list[int]:
+    """The stack's processes."""
+    return carriers(stack.mark)
+
+
+def environment() -> dict[str, str]:
+    """For children of tests."""
+    return {"PATH": os.environ["PATH"]}
+
+
+def uids() -> Callable[[], str]:
+    """uid-1, uid-2, …"""
+    numbers = itertools.count(1)
+    return lambda: f"uid-{next(numbers)}"
+
+
+def half() -> float:
+    """Not random."""
+    return 0.5
+
+
+Json = dict[str, Any]

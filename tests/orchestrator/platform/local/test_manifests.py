@@ -1,0 +1,152 @@
+"""One file's text to objects and problems."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+from orchestrator.domain.serving_runtime import ServingRuntime
+from orchestrator.domain.storage import StorageConfig
+from orchestrator.domain.trained_model import TrainedModel
+from orchestrator.platform.local.documents import ConfigData, Document, Kind, ObjectId, ParsedFile
+from orchestrator.platform.local.manifests import MAX_FILE_BYTES, parse_file
+from tests.orchestrator.platform.local.support import NAMESPACE, model_yaml, runtime_yaml
+
+
+def parse(text: str, file: str = "f.yaml") -> ParsedFile:
+    return parse_file(file, text.encode(), NAMESPACE)
+
+
+def only(text: str) -> Document:
+    parsed = parse(text)
+    assert parsed.problems == ()
+    (document,) = parsed.documents
+    return document
+
+
+def secret(body: str) -> str:
+    return f"apiVersion: v1\nkind: Secret\nmetadata: {{name: storage-config}}\n{body}"
+
+
+def test_all_kinds_in_one_file() -> None:
+    """Many documents a file, empty ones between them."""
+    config = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: wml-serving-config}\ndata: {poolGraceSeconds: '5'}\n"
+    parsed = parse("---\n".join(["", model_yaml("m"), "", runtime_yaml("r"), secret("stringData: {k: v}\n"), config]))
+    assert parsed.problems == ()
+    kinds = [type(document.value) for document in parsed.documents]
+    assert [TrainedModel, ServingRuntime, StorageConfig, ConfigData] == kinds
+
+
+def test_json() -> None:
+    """JSON, with tabs as well, and the List that kubectl prints; a status and uid of elsewhere are not taken."""
+    model = {
+        "apiVersion": "serving.kubeflow.org/v1alpha1",
+        "kind": "TrainedModel",
+        "metadata": {"name": "m", "uid": "theirs", "generation": 7, "namespace": NAMESPACE},
+        "spec": {"inferenceService": "", "model": {"storageUri": "s3://b/m", "framework": "onnx", "memory": 1}},
+        "status": {"url": "theirs"},
+    }
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": [model]}, indent="\t")
+    (document,) = parse(text, "f.json").documents
+    assert isinstance(document.value, TrainedModel)
+    assert (document.value.uid, document.value.generation, document.value.status.url) == ("", 0, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        (model_yaml("m").replace("    framework: sklearn\n", ""), 7, "spec.model.framework: required"),
+        (model_yaml("m").replace("sklearn", "[1]"), 9, "spec.model.framework"),
+        (model_yaml("Bad_Name"), 4, "metadata.name"),
+        ("a: 1\n---\n" + model_yaml("m").replace("v1alpha1", "v1beta1"), 3, "expected 'serving.kubeflow.org/v1alpha1'"),
+        (model_yaml("m").replace("serving.kubeflow.org", "serving.kserve.io"), 1, "is not served here"),
+        (runtime_yaml("r", "torchserve"), 5, "spec.builtInAdapter.serverType"),
+        (runtime_yaml("../r"), 3, "metadata.name"),
+        (secret("data: {k: '*'}\n"), 4, "not base64"),
+        (secret("stringData:\n  k:\n    type: s3\n"), 5, "put it in quotes"),
+    ],
+)
+def test_a_wrong_document_is_broken_not_absent(text: str, line: int, words: str) -> None:
+    """It is reported with its line, and known to be there."""
+    parsed = parse(text)
+    problem = parsed.problems[-1]
+    assert (line, True, 1) == (problem.line, words in problem.reason, len(parsed.broken))
+    assert not problem.ignored
+
+
+def test_neighbours_of_a_wrong_document_are_taken() -> None:
+    """As with kubectl apply."""
+    parsed = parse(model_yaml("a") + "---\n" + model_yaml("b").replace("memory", "mem") + "---\n" + model_yaml("c"))
+    assert [document.id.name for document in parsed.documents] == ["a", "c"]
+    assert frozenset({ObjectId(Kind.MODEL, "b")}) == parsed.broken
+    assert not parsed.unsure
+
+
+@pytest.mark.parametrize(
+    "text", ["just text", "kind: TrainedModel", "[]", model_yaml("m").replace("  name: m\n", ""), "a: [", "\x80"]
+)
+def test_what_cannot_be_identified_makes_the_file_unsure(text: str) -> None:
+    """Nothing is proven absent by it."""
+    parsed = parse_file("f.yaml", text.encode("latin-1"), NAMESPACE)
+    assert (parsed.unsure, parsed.documents, len(parsed.problems)) == (True, (), 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        model_yaml("m", namespace="other"),
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n",
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: another}\n",
+    ],
+)
+def test_what_is_not_ours_is_reported_and_left_alone(text: str) -> None:
+    """Other namespaces, kinds, and Secrets: no object, no breakage."""
+    parsed = parse(text)
+    assert ((), frozenset(), False) == (parsed.documents, parsed.broken, parsed.unsure)
+    assert [problem.ignored for problem in parsed.problems] == [True]
+
+
+def test_own_namespace_may_be_said() -> None:
+    """Absent, empty or ours is the same object."""
+    assert only(model_yaml("m")) == only(model_yaml("m", namespace=NAMESPACE))
+
+
+def test_secret_data_and_string_data() -> None:
+    """stringData wins, as in the API server."""
+    encoded = base64.b64encode(b"from data").decode()
+    value = only(secret(f"data: {{a: {encoded}, b: {encoded}}}\nstringData: {{b: plain}}\n")).value
+    assert StorageConfig({"a": "from data", "b": "plain"}) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        secret("stringData:\n  k: hunter2\n  k: hunter2\n"),
+        secret("stringData:\n  k: [hunter2]\n"),
+        secret("data: {k: hunter2!}\n"),
+        secret("stringData:\n  k: 'hunter2\n"),
+        secret("stringData:\n  k: hunter2: x\n"),
+        secret("stringData:\n  k: !hunter hunter2\n"),
+    ],
+)
+def test_secrets_are_in_no_message(text: str) -> None:
+    """Neither in problems nor in a repr."""
+    parsed = parse(text)
+    assert parsed.problems
+    assert "hunter2" not in repr(parsed)
+    assert "hunter2" not in repr(only(secret("stringData: {k: hunter2}\n")))
+
+
+def test_only_known_fields_of_a_spec_count() -> None:
+    """As under the CRD's schema, which drops others."""
+    assert only(model_yaml("m")).spec == only(model_yaml("m") + "  unknown: 1\n").spec
+    assert only(model_yaml("m")).spec != only(model_yaml("m").replace("1Gi", "2Gi")).spec
+
+
+def test_bounds() -> None:
+    """A huge file is not read."""
+    assert "larger than" in parse("a" * (MAX_FILE_BYTES + 1)).problems[0].reason
+    assert parse("[" * 200_000, "f.json").unsure
+    assert ParsedFile() == parse("", "f.json")

@@ -1,0 +1,66 @@
+"""A look at the directory costs a look, and the reading of what changed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator.platform.local import reader as reader_module
+from orchestrator.platform.local.directory import Directory
+from orchestrator.platform.local.documents import ParsedFile
+from orchestrator.platform.local.listing import look
+from orchestrator.platform.local.manifests import parse_file
+from orchestrator.platform.local.reader import Reader, Unmounted
+from tests.orchestrator.platform.local.support import NAMESPACE, model_yaml, replace_file, until
+
+
+async def test_only_what_changed_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many files there are; one that was written a moment ago is read once more."""
+    parsed: list[str] = []
+
+    def counting(file: str, content: bytes, namespace: str) -> ParsedFile:
+        parsed.append(file)
+        return parse_file(file, content, namespace)
+
+    monkeypatch.setattr(reader_module, "parse_file", counting)
+    for number in range(100):
+        (tmp_path / f"{number}.yaml").write_text(model_yaml(f"m{number}"))
+    reader = Reader(tmp_path, Directory(0.0), NAMESPACE)
+    assert reader.refresh(0.0).again_s is not None
+    newest = max(path.stat().st_ctime for path in tmp_path.iterdir())
+    await until(lambda: time.time() > newest + 0.3)
+    before = reader.refresh(1.0)
+    parsed.clear()
+    assert reader.refresh(2.0).merged is before.merged
+    replace_file(tmp_path / "7.yaml", model_yaml("m7", uri="s3://b/new"))
+    reader.refresh(3.0)
+    assert parsed == ["7.yaml"]
+
+
+def test_an_empty_mount_point_is_no_deletion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another file system with nothing in it is what an unmounted one leaves behind."""
+    (tmp_path / "a.yaml").write_text(model_yaml("a"))
+    reader = Reader(tmp_path, Directory(0.0), NAMESPACE)
+    assert len(reader.refresh(0.0).merged.objects) == 1
+    (tmp_path / "a.yaml").unlink()
+    listing = look(tmp_path)
+    with monkeypatch.context() as unmounted:
+        unmounted.setattr(
+            reader_module, "look", lambda _: type(listing)(identity=(-1, 1), files={}, at_ns=listing.at_ns)
+        )
+        with pytest.raises(Unmounted):
+            reader.refresh(1.0)
+    assert len(reader.refresh(2.0).merged.objects) == 0
+
+
+def test_a_file_that_cannot_be_read_keeps_what_it_defined(tmp_path: Path) -> None:
+    """A link that leads nowhere is there; it is reported."""
+    (tmp_path / "target").write_text(model_yaml("a"))
+    (tmp_path / "a.yaml").symlink_to("target")
+    reader = Reader(tmp_path, Directory(0.0), NAMESPACE)
+    reader.refresh(0.0)
+    (tmp_path / "target").unlink()
+    merged = reader.refresh(1.0).merged
+    assert (len(merged.objects), len(merged.problems)) == (1, 1)

@@ -1,0 +1,133 @@
+"""uid, generation, creation and status, as the API server keeps them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.domain.errors import InvalidManifest
+from orchestrator.domain.trained_model import Condition, ModelStatus, TrainedModel
+from orchestrator.platform.local.directory import Owned
+from orchestrator.platform.local.manifests import parse_file
+from orchestrator.platform.local.record_store import RecordStore
+from orchestrator.platform.local.records import (
+    Record,
+    parse_record,
+    reconcile,
+    record_file,
+    render_record,
+    with_status,
+)
+from tests.orchestrator.platform.local.support import NAMESPACE, model_yaml, uids
+
+STATUS = ModelStatus(
+    url="grpc://x",
+    observed_generation=1,
+    active_revision="abc",
+    conditions=(Condition(type="Ready", status="True", reason="Loaded", message="", last_transition_time="t"),),
+)
+
+
+def owned(text: str, file: str = "a.yaml") -> dict[str, Owned]:
+    return {d.id.name: Owned(file=file, document=d) for d in parse_file(file, text.encode(), NAMESPACE).documents}
+
+
+def record(text: str, now: str = "2026-01-01T00:00:00Z") -> Record:
+    (written,) = reconcile({}, owned(text), now=now, new_uid=uids()).written
+    return written
+
+
+def applied(old: Record, text: str, file: str = "a.yaml") -> TrainedModel:
+    changes = reconcile({old.model.name: old}, owned(text, file), now="later", new_uid=lambda: "never")
+    assert changes.deleted == ()
+    (new,) = changes.written or (old,)
+    return new.model
+
+
+def test_a_new_name() -> None:
+    """uid, generation 1, creation; then nothing is left to do."""
+    first = record(model_yaml("m"))
+    assert (first.model.uid, first.model.generation, first.model.created) == ("uid-1", 1, "2026-01-01T00:00:00Z")
+    again = reconcile({"m": first}, owned(model_yaml("m")), now="later", new_uid=lambda: "never")
+    assert (again.written, again.deleted) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("text", "generation"),
+    [
+        (model_yaml("m", uri="s3://b/other"), 2),
+        (model_yaml("m").replace("1Gi", "2Gi"), 2),
+        (model_yaml("m", extra="  annotations: {wmlserving.ai.ibm.com/reload: '2'}\n"), 1),
+        (model_yaml("m", extra="  annotations: {wmlserving.ai.ibm.com/secret-key: k}\n"), 1),
+        (model_yaml("m", extra="  labels: {a: b}\n"), 1),
+    ],
+)
+def test_generation_counts_changes_of_the_spec(text: str, generation: int) -> None:
+    """Annotations change the model, not the generation; uid, creation and status stay."""
+    old = with_status(record(model_yaml("m")), STATUS)
+    new = applied(old, text)
+    assert (generation, old.model.uid, old.model.created, STATUS) == (
+        new.generation,
+        new.uid,
+        new.created,
+        new.status,
+    )
+
+
+def test_another_file_is_the_same_object() -> None:
+    """A renamed file changes nothing that users see."""
+    old = record(model_yaml("m"))
+    assert old.model == applied(old, model_yaml("m"), "z.yaml")
+
+
+def test_deleted_and_created_again_is_a_new_model() -> None:
+    """Whatever its name."""
+    new_uid = uids()
+    (first,) = reconcile({}, owned(model_yaml("m")), now="t", new_uid=new_uid).written
+    assert reconcile({"m": first}, {}, now="t", new_uid=new_uid).deleted == ("m",)
+    (second,) = reconcile({}, owned(model_yaml("m")), now="t", new_uid=new_uid).written
+    assert first.model.uid != second.model.uid
+
+
+def test_a_record_survives_its_text() -> None:
+    """And gives back what its file defined."""
+    extra = "  annotations: {wmlserving.ai.ibm.com/reload: '2', wmlserving.ai.ibm.com/secret-key: k}\n"
+    kept = with_status(record(model_yaml("m", extra=extra)), STATUS)
+    assert kept == parse_record(render_record(kept))
+    assert owned(model_yaml("m", extra=extra))["m"].document == kept.document
+
+
+def test_a_store_keeps_records(tmp_path: Path) -> None:
+    """Long names included; what was deleted is gone."""
+    store = RecordStore(tmp_path / "records")
+    assert store.load() == {}
+    records = {name: record(model_yaml(name)) for name in ("m", "n", "x" * 253, "x" * 252 + "y")}
+    for kept in records.values():
+        store.save(kept)
+    store.delete("n")
+    store.delete("never-there")
+    del records["n"]
+    assert records == store.load() == RecordStore(tmp_path / "records").load()
+    assert all(len(record_file(name)) <= 255 for name in records)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"file": "a", "object": {}}', "\x00", "null", "[" * 100_000])
+def test_a_corrupt_record_is_left_out(tmp_path: Path, text: str) -> None:
+    """With a warning; its neighbours are read, and half-written files are cleared away."""
+    store = RecordStore(tmp_path)
+    store.save(record(model_yaml("good")))
+    (tmp_path / "bad.json").write_text(text)
+    (tmp_path / ".new-half").write_text("{")
+    assert {"good"} == store.load().keys()
+    assert not (tmp_path / ".new-half").exists()
+    with pytest.raises(InvalidManifest):
+        parse_record(text)
+
+
+def test_an_incomplete_record_is_none() -> None:
+    """A uid is what a record is for."""
+    kept = record(model_yaml("m"))
+    with pytest.raises(InvalidManifest):
+        parse_record(render_record(replace(kept, model=replace(kept.model, uid=""))))
