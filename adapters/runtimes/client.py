@@ -8,6 +8,7 @@ What differs is in the subclasses.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Mapping
 from typing import Any, Final, TypeVar
@@ -29,6 +30,9 @@ CHANNEL_OPTIONS: Final = (
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
 )
+
+#: Where it begins: pybind11's, in Triton's Python backend, and xgboost's.
+_TRACEBACK: Final = re.compile(r"\n\nAt:|\nStack trace:")
 
 _QUERY_S: Final = 10.0
 _PROBE_S: Final = 2.0
@@ -112,5 +116,5 @@ class RuntimeClient(ABC):
 
 
 def words(text: str) -> str:
-    """What the server said, without the Python traceback that its backends append."""
-    return text.split("\n\nAt:", 1)[0].strip() or "no reason given"
+    """What the server said, without the traceback, with paths of its machine, that backends append."""
+    return _TRACEBACK.split(text, 1)[0].strip() or "no reason given"

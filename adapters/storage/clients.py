@@ -9,6 +9,7 @@ through anonymous memory: credentials are never written to disk.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import ssl
 import time
@@ -16,6 +17,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aioboto3
 from aiobotocore.config import AioConfig
@@ -40,7 +42,6 @@ class Clients:
     """Opens, shares and closes clients. Those in use are never closed under their users."""
 
     def __init__(self, *, connect_s: float, read_s: float, attempts: int, connections: int) -> None:
-        self._session: Any = aioboto3.Session()
         self._options = {
             "connect_timeout": connect_s,
             "read_timeout": read_s,
@@ -91,13 +92,15 @@ class Clients:
                 await self._kept.pop(credentials).stack.aclose()
 
     async def _open(self, credentials: Credentials) -> _Kept:
+        if "@" in urlsplit(credentials.endpoint_url).netloc:
+            raise _invalid("endpoint_url must not hold a user or password")
         stack = AsyncExitStack()
         try:
             verify: str | None = None
             if credentials.certificate:
                 verify = _in_memory(credentials.certificate, stack)
             client = await stack.enter_async_context(
-                self._session.client(
+                _session().client(
                     "s3",
                     endpoint_url=credentials.endpoint_url,
                     region_name=credentials.region or "us-east-1",
@@ -115,6 +118,12 @@ class Clients:
             await stack.aclose()
             raise
         return _Kept(client=client, stack=stack, users=0, used=time.monotonic())
+
+
+@functools.cache
+def _session() -> Any:
+    """One for the process: it reads megabytes of service descriptions, and holds nothing of any store."""
+    return aioboto3.Session()
 
 
 def _in_memory(pem: str, stack: AsyncExitStack) -> str:

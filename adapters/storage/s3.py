@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from adapters.domain.copies import Credentials, Reason, Source
@@ -35,6 +35,8 @@ from adapters.storage.mishaps import explain, not_found, status_of, unavailable
 
 _MIB: Final = 1024 * 1024
 _CHUNK: Final = 256 * 1024
+#: A write that is not worth a thread.
+_SMALL: Final = 64 * 1024
 #: Left free on the disk for others.
 _SPARE: Final = 16 * _MIB
 #: Pages may be shorter than asked for; a store whose pages never end is cut off here.
@@ -75,6 +77,14 @@ class _Part:
     @property
     def whole(self) -> bool:
         return self.length == self.file.stored.size
+
+
+class _BrokenOffError(Exception):
+    """The answer had begun: from there on the library does not try again by itself."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class S3Store:
@@ -193,10 +203,9 @@ class S3Store:
                     async with self._parts:
                         await self._fetch(client, source, part, into)
                     break
-                except (HTTPClientError, aiohttp.ClientError, TimeoutError):
-                    # The answer had begun, so the library no longer tries again.
+                except _BrokenOffError as broken:
                     if attempt == self._limits.attempts:
-                        raise
+                        raise broken.error from None
                 await asyncio.sleep(random.uniform(0.1, 0.2) * 2**attempt)
 
     async def _fetch(self, client: Any, source: Source, part: _Part, into: Path) -> None:
@@ -213,7 +222,10 @@ class S3Store:
                 async with answer["Body"] as body:
                     if _etag(answer.get("ETag")) != stored.etag or answer.get("ContentLength") != part.length:
                         raise SourceChanged(stored.key)
-                    await _write(body, into / part.file.path, part)
+                    try:
+                        await _write(body, into / part.file.path, part)
+                    except aiohttp.ClientError as error:
+                        raise _BrokenOffError(error) from None
         except ClientError as error:
             if status_of(error) in {404, 412, 416}:
                 raise SourceChanged(stored.key) from None
@@ -227,7 +239,10 @@ async def _write(body: Any, path: Path, part: _Part) -> None:
         while chunk := await body.content.read(_CHUNK):
             if written + len(chunk) > part.length:
                 raise SourceChanged(part.file.stored.key)
-            await in_thread(_write_all, descriptor, chunk, part.offset + written)
+            if len(chunk) < _SMALL:
+                _write_all(descriptor, chunk, part.offset + written)
+            else:
+                await in_thread(_write_all, descriptor, chunk, part.offset + written)
             written += len(chunk)
     finally:
         os.close(descriptor)

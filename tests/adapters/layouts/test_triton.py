@@ -1,0 +1,271 @@
+"""
+Triton's layouts, case by case.
+
+The cases carry the names that ModelMesh's adapter gave them, so that what
+worked there works here. Where it passed on what Triton cannot load, this one
+says so (InvalidModelLayout), or names the only candidate as Triton wants it.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.domain.copies import Reason
+from adapters.domain.errors import LoadFailure
+from adapters.layouts.plan import Layout, ModelFiles, Target
+from adapters.layouts.triton import plan
+
+
+def lay(framework: str, *paths: str, config: bytes | None = None) -> Layout:
+    configs = {path: config or b"" for path in paths if path.rsplit("/", 1)[-1] == "config.pbtxt"}
+    target = Target(name="m", framework=framework, directory=PurePosixPath("/repo/m"), uri="s3://b/p")
+    return plan(ModelFiles(paths=tuple(sorted(paths)), configs=configs), target)
+
+
+CASES = {
+    # A path to a file, a directory, a version.
+    "layoutFile": ("unknown", ["model.data"], ["1/model.data"]),
+    "layoutDirectoryWithSingleFile": ("unknown", ["data"], ["1/data"]),
+    "layoutDirectoryWithMultiFile": ("unknown", ["data", "file"], ["1/data", "1/file"]),
+    "layoutDirectoryWithSingleDirectory": ("unknown", ["subdir/1", "subdir/2"], ["1/subdir/1", "1/subdir/2"]),
+    "layoutDirectoryWithComplex": (
+        "unknown",
+        ["file", "subdir1/data1", "subdir2/data2"],
+        ["1/file", "1/subdir1/data1", "1/subdir2/data2"],
+    ),
+    "layoutBackwardsCompatibilityComplex": (
+        "unknown",
+        ["data/model.1", "data/model.2", "file", "meta.json"],
+        ["1/data/model.1", "1/data/model.2", "1/file", "1/meta.json"],
+    ),
+    "layoutVersionSingleFile": ("unknown", ["1/file", "3/file"], ["3/file"]),
+    "layoutVersionSingleDir": ("unknown", ["7/dir/file", "9/dir/file"], ["9/dir/file"]),
+    "layoutVersionMultiFile": ("unknown", ["1/file", "2/file1", "2/file2"], ["2/file1", "2/file2"]),
+    "layoutVersionMultiFile_2": ("unknown", ["file1", "file2"], ["1/file1", "1/file2"]),
+    # TensorFlow.
+    "tensorflowSavedModel": (
+        "tensorflow",
+        ["1/model.savedmodel/saved_model.pb"],
+        ["1/model.savedmodel/saved_model.pb"],
+    ),
+    "tensorflowGraphDef": ("tensorflow", ["1/model.graphdef"], ["1/model.graphdef"]),
+    "tensorflowGraphDefForFile": ("tensorflow", ["saved_model.pb"], ["1/model.graphdef"]),
+    "tensorflowSavedModelForDir": (
+        "tensorflow:1.5",
+        ["saved_model.pb", "variables"],
+        ["1/model.savedmodel/saved_model.pb", "1/model.savedmodel/variables"],
+    ),
+    "tensorflowAllowSubdir_1": (
+        "tensorflow",
+        ["saved_model/saved_model.pb", "saved_model/variables"],
+        ["1/model.savedmodel/saved_model.pb", "1/model.savedmodel/variables"],
+    ),
+    "tensorflowAllowSubdir_2": (
+        "tensorflow",
+        ["model.savedmodel/saved_model.pb"],
+        ["1/model.savedmodel/saved_model.pb"],
+    ),
+    "tensorflowVersionDirWithFile": ("tensorflow", ["1/saved_model.pb"], ["1/model.graphdef"]),
+    "tensorflowVersionDirWithDir": (
+        "tensorflow",
+        ["2/saved_model.pb", "2/variables"],
+        ["2/model.savedmodel/saved_model.pb", "2/model.savedmodel/variables"],
+    ),
+    "tensorflowSubdirInVersionDir": (
+        "tensorflow",
+        ["1/saved_model/saved_model.pb", "1/saved_model/variables"],
+        ["1/model.savedmodel/saved_model.pb", "1/model.savedmodel/variables"],
+    ),
+    "tensorflowSelectHighVersionSubdir_1": (
+        "tensorflow",
+        [
+            "1/model.savedmodel/saved_model.pb",
+            "2/model.savedmodel/saved_model.pb",
+            "5/model.savedmodel/saved_model.pb",
+            "5/model.savedmodel/variables/index5",
+        ],
+        ["5/model.savedmodel/saved_model.pb", "5/model.savedmodel/variables/index5"],
+    ),
+    # The only *.pb gets the name that TensorFlow looks for.
+    "tensorflowSelectHighVersionSubdir_2": (
+        "tensorflow",
+        ["2/model.savedmodel/saved_model.pb", "14/saved_model_14.pb", "14/variables/index_14"],
+        ["14/model.savedmodel/saved_model.pb", "14/model.savedmodel/variables/index_14"],
+    ),
+    "tensorflowSelectHighVersionSubdir_3": (
+        "tensorflow",
+        ["2/model.savedmodel/saved_model.pb", "14/saved_model_14.pb"],
+        ["14/model.graphdef"],
+    ),
+    "tensorflowSavedModelWithConfig": (
+        "tensorflow",
+        ["1/model.savedmodel/saved_model.pb", "config.pbtxt"],
+        ["1/model.savedmodel/saved_model.pb"],
+    ),
+    "tensorflowFilesWithConfig": (
+        "tensorflow",
+        ["1/anything", "14/anything/at/all", "labels.txt", "config.pbtxt"],
+        ["1/anything", "14/anything/at/all", "labels.txt"],
+    ),
+    # TensorRT.
+    "tensorrtWithVersion": ("tensorRT", ["1/model.plan"], ["1/model.plan"]),
+    "tensorrtWithVersionRename": ("tensorRT:2x", ["2/model_2.plan"], ["2/model.plan"]),
+    "tensorrtSimple": ("tensorRT", ["model.plan"], ["1/model.plan"]),
+    "tensorrtSubdir": ("tensorRT", ["myModel/model.plan"], ["1/model.plan"]),
+    "tensorrtSimpleMultifile": ("tensorRT", ["model.plan", "unexpectedFile"], ["1/model.plan", "1/unexpectedFile"]),
+    "tensorrtSubdirMultifile": (
+        "tensorRT",
+        ["myModel/model.plan", "myModel/unexpectedFile"],
+        ["1/model.plan", "1/unexpectedFile"],
+    ),
+    # PyTorch.
+    "pytorchWithVersion": ("PyTorch", ["1/model.pt"], ["1/model.pt"]),
+    "pytorchSimpleRename": ("PyTorch", ["model.plan"], ["1/model.pt"]),
+    # ONNX.
+    "onnxWithVersionFile": ("onnx", ["1/model.onnx"], ["1/model.onnx"]),
+    "onnxWithVersionDir": ("onnx", ["1/model.onnx/model.onnx"], ["1/model.onnx/model.onnx"]),
+    "onnxWithVersionDirMultifile": (
+        "onnx",
+        ["1/model.onnx/model.onnx", "1/model.onnx/modelfile.txt"],
+        ["1/model.onnx/model.onnx", "1/model.onnx/modelfile.txt"],
+    ),
+    "onnxSimpleRename": ("onnx", ["model.x"], ["1/model.onnx"]),
+    "onnxSimpleSubdir": ("onnx", ["myModel/model.onnx"], ["1/model.onnx/model.onnx"]),
+    "onnxSimpleSubdirMultifile": (
+        "onnx",
+        ["myModel/model.onnx", "myModel/variables"],
+        ["1/model.onnx/model.onnx", "1/model.onnx/variables"],
+    ),
+    # Ours.
+    "onnxExternalData": ("onnx", ["net.onnx", "weights.bin"], ["1/model.onnx/model.onnx", "1/model.onnx/weights.bin"]),
+    "labelsBesideAGraph": (
+        "tensorflow",
+        ["1/labels.txt", "1/model.graphdef"],
+        ["1/labels.txt", "1/model.graphdef"],
+    ),
+    "labelsBesideASavedModel": (
+        "tensorflow",
+        ["1/labels.txt", "1/model.savedmodel/saved_model.pb"],
+        ["1/labels.txt", "1/model.savedmodel/saved_model.pb"],
+    ),
+    "savedModelAsText": (
+        "tensorflow",
+        ["saved_model.pbtxt", "variables/index"],
+        ["1/model.savedmodel/saved_model.pbtxt", "1/model.savedmodel/variables/index"],
+    ),
+    "filesBesideVersions": ("onnx", ["1/model.onnx", "readme.md"], ["1/model.onnx"]),
+    "leadingZeroIsNoVersion": ("unknown", ["01/file", "1/file"], ["1/01/file", "1/1/file"]),
+    "versionsCompareAsNumbers": ("onnx", ["10/model.onnx", "9/model.onnx"], ["10/model.onnx"]),
+    "directoryAroundVersions": ("onnx", ["mnist/1/model.onnx", "mnist/2/model.onnx"], ["2/model.onnx"]),
+    "directoryAroundConfig": ("onnx", ["mnist/1/model.onnx", "mnist/config.pbtxt"], ["1/model.onnx"]),
+    "aDirectoryHasTheName": (
+        "onnx",
+        ["a.onnx", "model.onnx/model.onnx"],
+        ["1/a.onnx", "1/model.onnx/model.onnx"],
+    ),
+    "configWithoutVersions": ("pytorch", ["config.pbtxt", "model.pt"], ["1/model.pt"]),
+}
+
+
+@pytest.mark.parametrize(("framework", "source", "expected"), CASES.values(), ids=CASES)
+def test_layout(framework: str, source: list[str], expected: list[str]) -> None:
+    """The files end up where Triton looks for them, each from one file of the source."""
+    layout = lay(framework, *source)
+    assert sorted(to for _, to in layout.moves) == sorted(expected)
+    assert {origin for origin, _ in layout.moves} <= set(source)
+
+
+REFUSED = {
+    "tensorflowEmpty": ("tensorflow", [], "no files"),
+    "tensorflowAssumeModelDataIfNotAllVersionNumbers": (
+        "tensorflow",
+        ["1/model.savedmodel/saved_model.pb", "NAN/model.savedmodel/saved_model.pb"],
+        "'1/', 'NAN/'",
+    ),
+    "tensorrtUnexpected": ("tensorRT", ["myModel/model.plan", "unexpectedDir/unexpectedFile"], "'myModel/'"),
+    "onnxMultifile": ("onnx", ["model.x", "variables"], "'model.x', 'variables'"),
+    "twoCandidates": ("onnx", ["a.onnx", "b.onnx"], "2 files could be the model ('a.onnx', 'b.onnx')"),
+    "onlyConfig": ("onnx", ["config.pbtxt"], "nothing but config.pbtxt"),
+}
+
+
+@pytest.mark.parametrize(("framework", "source", "problem"), REFUSED.values(), ids=REFUSED)
+def test_what_triton_cannot_load_is_refused_with_what_was_expected(
+    framework: str, source: list[str], problem: str
+) -> None:
+    """Before the server sees it; the message has the URI, the problem and the remedy."""
+    with pytest.raises(LoadFailure) as caught:
+        lay(framework, *source)
+    failure = caught.value.failure
+    assert failure.reason is Reason.INVALID_MODEL_LAYOUT
+    assert failure.message.startswith("s3://b/p: ")
+    assert problem in failure.message
+    assert "; expected " in failure.message
+
+
+@pytest.mark.parametrize(
+    ("framework", "source", "config"),
+    [
+        ("onnx", "model.onnx", 'backend: "onnxruntime"'),
+        ("pytorch", "model.pt", 'backend: "pytorch"'),
+        ("tensorrt", "model.plan", 'backend: "tensorrt"'),
+        ("tensorflow", "model.graphdef", 'platform: "tensorflow_graphdef"'),
+        ("tensorflow", "model.savedmodel/saved_model.pb", 'platform: "tensorflow_savedmodel"'),
+    ],
+)
+def test_a_generated_config_names_the_backend_and_leaves_tensors_to_triton(
+    framework: str, source: str, config: str
+) -> None:
+    """One instance, on whatever device the server has."""
+    ((path, content),) = lay(framework, source).writes
+    assert path == "config.pbtxt"
+    assert config in content.decode()
+    assert "count: 1" in content.decode()
+    assert "kind" not in content.decode()
+    assert "name" not in content.decode()
+
+
+def test_an_unknown_framework_gets_no_config() -> None:
+    """Whoever brings a runtime of his own knows what it needs."""
+    assert lay("other", "a", "b").writes == ()
+
+
+def test_a_native_config_stays_but_for_its_name() -> None:
+    """The name in the server is the TrainedModel's."""
+    layout = lay("onnx", "1/model.onnx", "config.pbtxt", config=b'name: "theirs"\nmax_batch_size: 4\n')
+    ((path, content),) = layout.writes
+    assert path == "config.pbtxt"
+    assert b"theirs" not in content
+    assert b"max_batch_size: 4" in content
+
+
+def test_a_corrupt_native_config_is_refused_with_its_line() -> None:
+    """Not passed on, not ignored."""
+    with pytest.raises(LoadFailure, match=r"s3://b/p: config.pbtxt: line 2:"):
+        lay("onnx", "1/model.onnx", "config.pbtxt", config=b'backend: "x"\ninput [ {')
+
+
+NAMES = st.sampled_from(
+    ["1", "2", "10", "a", "model.onnx", "model.savedmodel", "saved_model.pb", "model.pt", "x.onnx", "config.pbtxt"]
+)
+
+
+@given(
+    framework=st.sampled_from(["onnx", "tensorflow", "pytorch", "tensorrt", "other"]),
+    paths=st.sets(st.lists(NAMES, min_size=1, max_size=3).map("/".join), max_size=6),
+)
+def test_no_two_files_share_a_path_and_nothing_leaves_the_directory(framework: str, paths: set[str]) -> None:
+    """Whatever the source, a layout is one tree: no path twice, none below a file."""
+    source = {path for path in paths if not any(other.startswith(path + "/") for other in paths)}
+    try:
+        layout = lay(framework, *source)
+    except LoadFailure:
+        return
+    made = layout.paths
+    assert len(set(made)) == len(made)
+    assert not any(b.startswith(a + "/") for a in made for b in made)
+    assert len({origin for origin, _ in layout.moves}) == len(layout.moves)

@@ -1,0 +1,145 @@
+"""A good version is never lost to a bad one."""
+
+from __future__ import annotations
+
+import asyncio
+
+from adapters.domain.copies import CopyState, Failure, Reason
+from tests.adapters.world import World, key, until
+
+LOADED, FAILED = CopyState.LOADED, CopyState.FAILED
+
+
+async def loaded(world: World, model: str = "m", revision: str = "1", path: str = "a") -> None:
+    world.load(model, revision, path=path)
+    await world.until_state(LOADED, model, revision)
+
+
+def failure_of(world: World, model: str, revision: str = "1") -> Failure:
+    copy = world.copy(model, revision)
+    assert copy is not None
+    assert copy.failure is not None
+    return copy.failure
+
+
+async def test_a_new_revision_takes_the_place_of_the_old(world: World) -> None:
+    """The old is served until the new is, then its files and bytes are gone."""
+    await loaded(world)
+    world.server.may_load.clear()
+    world.load("m", "2", path="b")
+    await until(lambda: world.server.calls.count("load m") == 2)
+    assert world.server.loaded == {"m": b"model A"}
+    assert world.state("m") is LOADED
+    assert world.ledger.reserved == 20
+    world.server.may_load.set()
+    await world.until_state(LOADED, "m", "2")
+    assert world.server.loaded == {"m": b"model B"}
+    assert world.state("m") is None
+    assert world.ledger.reserved == 10
+    await until(lambda: len(world.files()) == 2)
+
+
+async def test_each_load_finds_files_that_are_newer_than_all_before(world: World) -> None:
+    """Triton reloads only then, and clocks stand still or go back."""
+    seen: list[int] = []
+    for revision, path in enumerate("abab"):
+        await loaded(world, revision=str(revision), path=path)
+        seen.append((world.places.model("m") / "1" / "model.onnx").stat().st_mtime_ns)
+    assert seen == sorted(set(seen))
+    world.load("m", "9", path="bad")
+    await world.until(lambda: world.state("m", "9") is FAILED and world.ledger.reserved == 10)
+    assert (world.places.model("m") / "1" / "model.onnx").stat().st_mtime_ns > seen[-1]
+
+
+async def test_a_failed_update_leaves_the_old_revision_serving(world: World) -> None:
+    """Files, server and ledger as before; the failure says who could not load what, in the server's words."""
+    await loaded(world)
+    world.load("m", "2", path="bad")
+    await world.until(lambda: world.state("m", "2") is FAILED and world.ledger.reserved == 10)
+    assert world.state("m") is LOADED
+    assert world.server.loaded == {"m": b"model A"}
+    assert world.server.calls == ["load m", "load m", "load m"]
+    failure = failure_of(world, "m", "2")
+    assert failure.reason is Reason.MODEL_LOAD_FAILED
+    assert failure.message == (
+        "triton-2.x (triton) could not load this onnx model from s3://b/bad: 1/model.onnx: bad model ***"
+    )
+    await until(lambda: len(world.files()) == 2)
+    assert (world.places.model("m") / "1" / "model.onnx").read_bytes() == b"model A"
+    await loaded(world, revision="3", path="b")
+    assert world.server.loaded == {"m": b"model B"}
+
+
+async def test_a_failed_first_load_leaves_nothing(world: World) -> None:
+    """Not in the server, not on the disk, not in the reservations."""
+    world.load("bad")
+    await world.until(lambda: world.state("bad") is FAILED and world.ledger.reserved == 0)
+    await until(lambda: world.files() == [])
+    assert world.server.calls == ["load bad", "unload bad"]
+
+
+async def test_an_update_that_does_not_fit_beside_the_old_moves_nothing(world: World) -> None:
+    """NoRoom is decided before the download."""
+    world.load("m", path="a", reserve=600)
+    await world.until_state(LOADED, "m")
+    world.load("m", "2", path="b", reserve=500)
+    await world.until_state(FAILED, "m", "2")
+    failure = failure_of(world, "m", "2")
+    assert (failure.reason, failure.needed, failure.available) == (Reason.NO_ROOM, 500, 400)
+    assert world.store.downloads == 1
+    assert world.server.loaded == {"m": b"model A"}
+
+
+async def test_an_update_revoked_while_the_server_loads_is_undone(world: World) -> None:
+    """The old revision serves on."""
+    await loaded(world)
+    world.server.may_load.clear()
+    world.load("m", "2", path="b")
+    await until(lambda: world.server.calls.count("load m") == 2)
+    world.unload("m", "2")
+    world.server.may_load.set()
+    await world.until_state(None, "m", "2")
+    assert world.server.loaded == {"m": b"model A"}
+    assert world.state("m") is LOADED
+    assert world.ledger.reserved == 10
+
+
+async def test_an_update_of_a_copy_on_its_way_out_does_not_bring_it_back(world: World) -> None:
+    """Both were taken back: the name is free."""
+    await loaded(world)
+    world.server.may_load.clear()
+    world.load("m", "2", path="bad")
+    await until(lambda: world.server.calls.count("load m") == 2)
+    world.unload("m")
+    world.server.may_load.set()
+    await world.until(lambda: world.state("m") is None and world.ledger.reserved == 0)
+    assert world.server.loaded == {}
+    await until(lambda: world.files() == [])
+
+
+async def test_an_overtaken_attempt_gives_way(world: World) -> None:
+    """Revision 1 was asked for before revision 2: it does not come back by being slow."""
+    world.store.may_download.clear()
+    world.load("m", "1", path="a")
+    await until(lambda: world.store.downloads == 1)
+    gate, world.store.may_download = world.store.may_download, asyncio.Event()
+    world.store.may_download.set()
+    await loaded(world, revision="2", path="b")
+    gate.set()
+    await world.until_state(None, "m", "1")
+    assert world.server.loaded == {"m": b"model B"}
+    assert world.ledger.changes(1).gone == (key("m", "1"),)
+
+
+async def test_an_old_revision_that_cannot_come_back_is_reported(world: World) -> None:
+    """What the ledger says serves, serves."""
+    await loaded(world)
+    world.server.may_load.clear()
+    world.load("m", "2", path="bad")
+    await until(lambda: world.server.calls.count("load m") == 2)
+    aside = world.places.aside(key("m"))
+    (aside / "1" / "model.onnx").write_bytes(b"bad disk")
+    world.server.loaded.clear()
+    world.server.may_load.set()
+    await world.until(lambda: world.state("m") is FAILED and world.ledger.reserved == 0)
+    assert failure_of(world, "m").reason is Reason.MODEL_LOAD_FAILED

@@ -1,0 +1,136 @@
+"""An adapter that is started again takes over what serves, and only that."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from adapters.domain.copies import CopyState
+from tests.adapters.world import FakeServer, FakeStore, World, key, running
+
+LOADED = CopyState.LOADED
+
+
+async def first_life(tmp_path: Path, server: FakeServer, store: FakeStore, *models: str) -> str:
+    """Load the models, end the adapter; the boot."""
+    async with running(World(tmp_path, server, store)) as world:
+        await world.until_ready()
+        world.ledger.hello(7)
+        for model in models:
+            world.load(model, path="a")
+            await world.until_state(LOADED, model)
+        await world.loader.remember()
+        server.calls.clear()
+        return world.ledger.boot
+
+
+async def test_copies_survive_the_adapter_without_a_reload(
+    tmp_path: Path, server: FakeServer, store: FakeStore
+) -> None:
+    """Same boot, same epoch, same reservations; the server is not touched."""
+    boot = await first_life(tmp_path, server, store, "x", "y")
+    async with running(World(tmp_path, server, store)) as world:
+        await world.until_ready()
+        assert world.ledger.boot == boot
+        assert world.ledger.epoch == 7
+        assert [copy.key for copy in world.ledger.kept()] == [key("x"), key("y")]
+        assert world.ledger.reserved == 20
+        assert server.calls == []
+        world.unload("x")
+        await world.until_state(None, "x")
+
+
+async def test_another_server_is_another_boot(tmp_path: Path, server: FakeServer, store: FakeStore) -> None:
+    """It has none of the copies, so that they are not claimed and their files go."""
+    boot = await first_life(tmp_path, server, store, "x")
+    server.loaded.clear()
+    async with running(World(tmp_path, server, store)) as world:
+        await world.until_ready()
+        assert world.ledger.boot != boot
+        assert world.ledger.kept() == ()
+        assert world.files() == []
+
+
+async def test_what_nobody_remembers_is_unloaded_and_removed(
+    tmp_path: Path, server: FakeServer, store: FakeStore
+) -> None:
+    """Bytes in the server that no reservation covers are a lie waiting for an out-of-memory kill."""
+    await first_life(tmp_path, server, store, "x")
+    server.loaded["stray"] = b"?"
+    (tmp_path / "repository/stray").mkdir()
+    (tmp_path / "repository/stray/file").touch()
+    (tmp_path / "scratch/staging/5").mkdir()
+    server.unload_refusals = 1  # tried again until it is done
+    async with running(World(tmp_path, server, store)) as world:
+        await world.until_ready()
+        assert set(server.loaded) == {"x"}
+        assert {path.split("/")[1] for path in world.files()} == {"x"}
+        assert list((tmp_path / "scratch/staging").iterdir()) == []
+
+
+async def test_a_switch_that_a_crash_interrupted_is_undone(
+    tmp_path: Path, server: FakeServer, store: FakeStore
+) -> None:
+    """Nobody knows which revision serves: the one that the ledger has as loaded is put back and loaded."""
+    boot = await first_life(tmp_path, server, store, "x")
+    async with running(World(tmp_path, server, store)) as world:
+        await world.until_ready()
+        world.places.put_aside(key("x"))
+        shutil.copytree(world.places.aside(key("x")), world.places.model("x"))
+        (world.places.model("x") / "1" / "model.onnx").write_bytes(b"the successor")
+        server.loaded["x"] = b"the successor"
+        newest = max(os.stat(world.places.model("x") / "1" / "model.onnx").st_mtime_ns, 0)
+    async with running(World(tmp_path, server, store)) as world:
+        await world.until_ready()
+        assert world.ledger.boot == boot
+        assert world.state("x") is LOADED
+        assert server.loaded == {"x": b"model A"}
+        assert (world.places.model("x") / "1" / "model.onnx").stat().st_mtime_ns > newest
+        assert not world.places.aside(key("x")).exists()
+
+
+async def test_a_copy_that_was_being_unloaded_is_not_adopted(
+    tmp_path: Path, server: FakeServer, store: FakeStore
+) -> None:
+    """The decision outlives the adapter that took it."""
+    await first_life(tmp_path, server, store, "x", "y")
+    async with running(World(tmp_path, server, store)) as world:
+        await world.until_ready()
+        server.unload_refusals = 1000
+        world.unload("x")
+        await world.until(lambda: world.state("x") is CopyState.UNLOADING)
+        while "unload x" not in server.calls:
+            await world.loader.remember()
+    server.unload_refusals = 0
+    async with running(World(tmp_path, server, store)) as world:
+        await world.until_ready()
+        assert [copy.key for copy in world.ledger.kept()] == [key("y")]
+        assert set(server.loaded) == {"y"}
+
+
+async def test_a_smaller_capacity_adopts_only_what_fits(tmp_path: Path, server: FakeServer, store: FakeStore) -> None:
+    """The sum of reservations never exceeds the capacity, not even at the start."""
+    await first_life(tmp_path, server, store, "x", "y")
+    async with running(World(tmp_path, server, store, capacity=15)) as world:
+        await world.until_ready()
+        assert world.ledger.reserved == 10
+        assert len(server.loaded) == 1
+
+
+async def test_a_server_that_dies_while_it_is_taken_over_is_waited_for(
+    tmp_path: Path, server: FakeServer, store: FakeStore
+) -> None:
+    """What the former adapter left died with it."""
+    await first_life(tmp_path, server, store, "x")
+    server.loaded["stray"] = b"?"
+    server.unload_refusals = 1000
+    async with running(World(tmp_path, server, store)) as world:
+        while server.unload_refusals == 1000:
+            await world.loader.remember()
+        server.die()
+        server.unload_refusals = 0
+        server.start()
+        await world.until_ready()
+        assert world.ledger.kept() == ()
+        assert world.files() == []

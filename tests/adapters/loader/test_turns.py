@@ -1,0 +1,72 @@
+"""Turns are bounded, fair, and survive cancellation; locks leave nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from adapters.loader.turns import Locks, Turns
+from tests.adapters.world import key
+
+
+async def test_no_more_than_the_limit_hold_a_turn_whoever_is_cancelled() -> None:
+    """And nobody starves: in the end everything is free."""
+    turns, now, most = Turns(3), 0, 0
+    rng = random.Random(7)
+
+    async def work(number: int) -> None:
+        nonlocal now, most
+        async with turns.turn(key(str(number)), urgent=number % 7 == 0):
+            now += 1
+            most = max(most, now)
+            try:
+                for _ in range(rng.randrange(4)):
+                    await asyncio.sleep(0)
+            finally:
+                now -= 1
+
+    tasks = [asyncio.create_task(work(number)) for number in range(100)]
+    for task in rng.sample(tasks, 40):
+        await asyncio.sleep(0)
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert (now, most) == (0, 3)
+    async with asyncio.timeout(1):
+        for name in "abc":
+            await turns._enter(key(name), urgent=False)
+
+
+async def test_the_urgent_go_first_then_the_order_of_arrival() -> None:
+    """Hurrying is possible while one waits."""
+    turns = Turns(1)
+    order: list[str] = []
+
+    async def work(name: str, *, urgent: bool) -> None:
+        async with turns.turn(key(name), urgent=urgent):
+            order.append(name)
+
+    async with turns.turn(key("holder"), urgent=False):
+        tasks = [asyncio.create_task(work(name, urgent=name == "c")) for name in "abcd"]
+        await asyncio.sleep(0)
+        turns.hurry(key("d"))
+    await asyncio.gather(*tasks)
+    assert order == ["c", "d", "a", "b"]
+
+
+async def test_a_lock_is_forgotten_when_nobody_wants_it() -> None:
+    """Thousands of names come and go."""
+    locks = Locks()
+    order: list[int] = []
+
+    async def work(number: int) -> None:
+        async with locks.hold("name"):
+            order.append(number)
+            await asyncio.sleep(0)
+            order.append(number)
+
+    tasks = [asyncio.create_task(work(number)) for number in range(5)]
+    await asyncio.sleep(0)
+    tasks[3].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert order == [0, 0, 1, 1, 2, 2, 4, 4]
+    assert locks._locks == {}

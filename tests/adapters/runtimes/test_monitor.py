@@ -1,0 +1,77 @@
+"""A connection that stands is a server that lives, however slow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from adapters.runtimes import monitor as module
+from adapters.runtimes.monitor import Monitor
+from tests.adapters.runtimes.inference_server import InferenceServer
+from tests.adapters.world import until
+
+
+@pytest.fixture
+async def monitor(inference: InferenceServer) -> AsyncIterator[Monitor]:
+    made = Monitor(inference.target)
+    yield made
+    await made.close()
+
+
+async def test_a_death_is_noticed_at_once_and_the_next_life_too(monitor: Monitor, inference: InferenceServer) -> None:
+    """Well before the next poll."""
+    async with asyncio.timeout(30):
+        await monitor.appeared()
+    lost = asyncio.create_task(monitor.lost())
+    await until(lambda: inference.calls.count("ServerReady") >= 2)
+    assert not lost.done()
+    begun = asyncio.get_running_loop().time()
+    await inference.stop()
+    await lost
+    assert asyncio.get_running_loop().time() - begun < 0.9
+    appeared = asyncio.create_task(monitor.appeared())
+    await asyncio.sleep(0)
+    await inference.start(inference.target)
+    async with asyncio.timeout(30):
+        await appeared
+
+
+async def test_a_server_that_does_not_answer_in_time_is_not_lost(
+    monitor: Monitor, inference: InferenceServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frozen or busy: its models are in memory."""
+    monkeypatch.setattr(module, "_POLL_S", 0.02)
+    await monitor.appeared()
+    inference.answers.clear()
+    lost = asyncio.create_task(monitor.lost())
+    asked = len(inference.calls)
+    await until(lambda: len(inference.calls) > asked + 3)
+    assert not lost.done()
+    inference.answers.set()
+    inference.ready = False  # as both servers say while any one model is not
+    asked = len(inference.calls)
+    await until(lambda: len(inference.calls) > asked + 3)
+    assert not lost.done()
+    lost.cancel()
+    await asyncio.wait([lost])
+
+
+async def test_a_server_that_never_answered_has_not_appeared(
+    monitor: Monitor, inference: InferenceServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An open port is not a server."""
+    monkeypatch.setattr(module, "_POLL_S", 0.02)
+    inference.answers.clear()
+    appeared = asyncio.create_task(monitor.appeared())
+    await until(lambda: len(inference.calls) > 2)
+    assert not appeared.done()
+    inference.answers.set()
+    async with asyncio.timeout(30):
+        await appeared
+
+
+async def test_lost_without_a_connection_is_lost(monitor: Monitor) -> None:
+    """There is nothing to wait for."""
+    await monitor.lost()

@@ -1,0 +1,143 @@
+"""A real S3 server, and one that lies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from urllib.parse import quote
+
+from aiohttp import web
+
+from adapters.domain.copies import Credentials, Source
+
+ACCESS, SECRET = "ACCESSKEYID1", "SECRETSECRET1"
+
+
+def source(path: str, bucket: str = "bucket") -> Source:
+    return Source(bucket=bucket, path=path, framework="onnx", uri=f"s3://{bucket}/{path}")
+
+
+def credentials(endpoint: str, *, access: str = ACCESS, secret: str = SECRET, certificate: str = "") -> Credentials:
+    return Credentials(access_key_id=access, secret_access_key=secret, endpoint_url=endpoint, certificate=certificate)
+
+
+@contextmanager
+def rclone(root: Path) -> Iterator[str]:
+    """The real rclone as an S3 server over `root`, whose directories are buckets; its endpoint."""
+    process = subprocess.Popen(
+        [
+            Path(sys.executable).with_name("rclone"),
+            *("serve", "s3", "--config", "", "--addr", "127.0.0.1:0", "--dir-cache-time", "0s", str(root)),
+        ],
+        env={**os.environ, "RCLONE_AUTH_KEY": f'"{ACCESS},{SECRET}"'},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            if "[http" in line:
+                yield line.split("[", 1)[1].split("/]", 1)[0]
+                return
+        raise AssertionError("rclone did not start")
+    finally:
+        process.terminate()
+        process.wait()
+        process.stderr.close()
+
+
+@dataclass
+class LyingStore:
+    """An S3 server that says what it is told to say."""
+
+    objects: dict[str, bytes] = field(default_factory=dict)
+    endpoint: str = ""
+    #: Called with "HEAD", "GET" or "LIST" before each answer; may answer itself, or hang.
+    before: Callable[[str], web.StreamResponse | None] = lambda _: None
+    #: The ETag of an answer.
+    etag: Callable[[str], str] = lambda _: "etag"
+    #: Send no more bytes of a body than this, and then break or hang.
+    cut: int | None = None
+    hang: set[str] = field(default_factory=set)
+    page: int = 1000
+    requests: list[str] = field(default_factory=list)
+
+    def reset(self) -> None:
+        """Honest again, and empty."""
+        honest = LyingStore(endpoint=self.endpoint)
+        for each in fields(self):
+            setattr(self, each.name, getattr(honest, each.name))
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        key = request.path.removeprefix("/bucket").removeprefix("/")
+        kind = "LIST" if not key and request.method == "GET" else request.method
+        self.requests.append(kind)
+        if kind in self.hang:
+            await asyncio.Event().wait()
+        answer = self.before(kind)
+        if answer is not None:
+            return answer
+        if kind == "LIST":
+            return self._list(request)
+        content = self.objects.get(key)
+        if content is None:
+            return web.Response(status=404)
+        return await self._content(request, key, content)
+
+    def _list(self, request: web.Request) -> web.Response:
+        prefix = request.query.get("prefix", "")
+        start = int(request.query.get("continuation-token", "0"))
+        keys = [key for key in self.objects if key.startswith(prefix) or key.startswith("!")]
+        shown = keys[start : start + self.page]
+        contents = "".join(
+            f"<Contents><Key>{quote(key.removeprefix('!'))}</Key><ETag>&quot;{self.etag('LIST')}&quot;</ETag>"
+            f"<Size>{len(self.objects[key])}</Size></Contents>"
+            for key in shown
+        )
+        more = start + self.page < len(keys)
+        token = f"<NextContinuationToken>{start + self.page}</NextContinuationToken>" if more else ""
+        return web.Response(
+            content_type="application/xml",
+            text=f"<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>{str(more).lower()}</IsTruncated>"
+            f"{token}{contents}</ListBucketResult>",
+        )
+
+    async def _content(self, request: web.Request, key: str, content: bytes) -> web.StreamResponse:
+        headers = {"ETag": f'"{self.etag(request.method)}"'}
+        status = 200
+        if request.http_range.start is not None:
+            content, status = content[request.http_range], 206
+        if request.method == "HEAD" or self.cut is None:
+            return web.Response(body=content, status=status, headers=headers)
+        response = web.StreamResponse(status=status, headers=headers)
+        response.content_length = len(content)
+        await response.prepare(request)
+        await response.write(content[: self.cut])
+        if "BODY" in self.hang:
+            await asyncio.Event().wait()
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+
+@asynccontextmanager
+async def lying() -> AsyncIterator[LyingStore]:
+    """A lying store that listens."""
+    store = LyingStore()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", store.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.01)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        store.endpoint = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield store
+    finally:
+        await runner.cleanup()

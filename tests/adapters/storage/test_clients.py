@@ -1,0 +1,39 @@
+"""Clients are shared, bounded, and never closed under their users."""
+
+from __future__ import annotations
+
+import asyncio
+
+from adapters.storage.clients import Clients
+from tests.adapters.storage.stores import credentials
+
+ENDPOINT = "http://127.0.0.1:9"
+
+
+async def test_equal_credentials_share_a_client_and_the_idle_make_room() -> None:
+    """Seventeen stores, of which one is in use throughout."""
+    clients = Clients(connect_s=1, read_s=1, attempts=1, connections=1)
+    async with clients.client(credentials(ENDPOINT)) as first:
+        async with clients.client(credentials(ENDPOINT)) as second:
+            assert first is second
+        for number in range(20):
+            async with clients.client(credentials(ENDPOINT, access=f"key{number}")) as other:
+                assert other is not first
+        async with clients.client(credentials(ENDPOINT)) as again:
+            assert again is first
+    assert len(clients._kept) <= 17
+    await clients.close()
+
+
+async def test_callers_at_the_same_time_get_the_same_client() -> None:
+    """A thousand models of one store are one connection pool."""
+    clients = Clients(connect_s=1, read_s=1, attempts=1, connections=1)
+    seen: set[int] = set()
+
+    async def use() -> None:
+        async with clients.client(credentials(ENDPOINT)) as client:
+            seen.add(id(client))
+
+    await asyncio.gather(*(use() for _ in range(20)))
+    assert len(seen) == 1
+    await clients.close()

@@ -1,0 +1,221 @@
+"""The fleet protocol over a real socket: fences, refusals, reports."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import grpc
+import pytest
+
+from adapters.loader.memory import read
+from adapters.server import AdapterService, Bells, listen
+from protos import fleet_pb2, fleet_pb2_grpc
+from tests.adapters.world import World, key
+
+READY, LOST = fleet_pb2.SERVER_STATE_READY, fleet_pb2.SERVER_STATE_LOST
+LOADED, FAILED = fleet_pb2.COPY_STATE_LOADED, fleet_pb2.COPY_STATE_FAILED
+
+
+class Leader:
+    """One leader's view: a Watch and commands."""
+
+    def __init__(self, stub: fleet_pb2_grpc.AdapterAsyncStub, epoch: int) -> None:
+        self.stub = stub
+        self.epoch = epoch
+        self.boot = ""
+        self.copies: dict[str, fleet_pb2.Copy] = {}
+        self.gone: set[str] = set()
+        self.last = fleet_pb2.Report()
+        self.reports: list[fleet_pb2.Report] = []
+        self._call = stub.Watch(fleet_pb2.Hello(epoch=epoch, protocol=1))
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(30):
+            while not condition():
+                report = await self._call.read()
+                assert isinstance(report, fleet_pb2.Report)
+                self.take(report)
+
+    async def until_state(self, state: fleet_pb2.CopyState.ValueType, model: str) -> None:
+        await self.until(lambda: model in self.copies and self.copies[model].state == state)
+
+    def take(self, report: fleet_pb2.Report) -> None:
+        self.last = report
+        self.reports.append(report)
+        self.boot = report.boot
+        if report.full:
+            self.copies.clear()
+        for gone in report.gone:
+            self.copies.pop(gone.model, None)
+            self.gone.add(gone.model)
+        self.copies.update({copy.key.model: copy for copy in report.copies})
+        assert report.capacity.reserved <= report.capacity.total
+
+    async def end(self) -> None:
+        """Read to the end of the stream."""
+        while (report := await self._call.read()) is not grpc.aio.EOF:
+            assert isinstance(report, fleet_pb2.Report)
+            self.take(report)
+
+    def fence(self) -> fleet_pb2.Fence:
+        return fleet_pb2.Fence(epoch=self.epoch, boot=self.boot)
+
+    async def load(self, model: str, *, path: str = "", revision: str = "1") -> None:
+        await self.stub.Load(
+            fleet_pb2.LoadRequest(
+                fence=self.fence(),
+                key=fleet_pb2.Key(model=model, uid="u", revision=revision),
+                source=fleet_pb2.Source(
+                    bucket="b", path=path or model, framework="onnx", uri=f"s3://b/{path or model}"
+                ),
+                credentials=fleet_pb2.Credentials(access_key_id="AKIDAKID", secret_access_key="SECRETSECRET"),
+            )
+        )
+
+    async def unload(self, model: str) -> None:
+        request = fleet_pb2.UnloadRequest(fence=self.fence(), key=fleet_pb2.Key(model=model, uid="u", revision="1"))
+        await self.stub.Unload(request)
+
+
+@pytest.fixture
+async def service(world: World) -> AdapterService:
+    return AdapterService(world.ledger, world.loader, world.bells)
+
+
+@pytest.fixture
+async def stub(service: AdapterService, tmp_path: Path) -> AsyncIterator[fleet_pb2_grpc.AdapterAsyncStub]:
+    address = f"unix:{tmp_path}/a.sock"
+    server = await listen(address, service)
+    async with grpc.aio.insecure_channel(address) as channel:
+        made: fleet_pb2_grpc.AdapterAsyncStub = fleet_pb2_grpc.AdapterStub(channel)
+        yield made
+    await server.stop(None)
+
+
+async def refused(call: Awaitable[None]) -> tuple[grpc.StatusCode, dict[str, str | bytes]]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value.code(), dict(caught.value.trailing_metadata())
+
+
+async def test_a_copy_from_load_to_gone(stub: fleet_pb2_grpc.AdapterAsyncStub, world: World) -> None:
+    """The first report is full, the others say what changed, in order, with bytes and times."""
+    leader = Leader(stub, 5)
+    await leader.until(lambda: leader.last.server == READY)
+    assert leader.reports[0].full
+    assert leader.last.protocol == 1
+    assert leader.last.capacity.total == 1000
+    await leader.load("a")
+    await leader.until_state(LOADED, "a")
+    copy = leader.copies["a"]
+    assert (copy.reserved, copy.measured) == (10, 7)
+    assert copy.HasField("download")
+    assert copy.HasField("load")
+    assert not copy.HasField("failure")
+    assert leader.last.capacity.reserved == 10
+    await leader.load("bad")
+    await leader.until(lambda: "bad" in leader.copies and leader.copies["bad"].state == FAILED)
+    assert leader.copies["bad"].failure.reason == "ModelLoadFailed"
+    await leader.unload("a")
+    await leader.unload("unknown")
+    await leader.until(lambda: leader.gone >= {"a", "unknown"})
+    assert [report.seq for report in leader.reports] == list(range(1, len(leader.reports) + 1))
+    assert not any(report.full for report in leader.reports[1:])
+
+
+async def test_a_new_leader_fences_the_old_one_off(stub: fleet_pb2_grpc.AdapterAsyncStub, world: World) -> None:
+    """By its Watch alone; the refusal carries what the old one needs to know. A standby fences nobody."""
+    old = Leader(stub, 5)
+    await old.until(lambda: old.last.server == READY)
+    standby = Leader(stub, 0)
+    await standby.until(lambda: standby.last.epoch == 5)
+    await old.load("a")
+    new = Leader(stub, 6)
+    await new.until(lambda: new.last.epoch == 6)
+    await old.until(lambda: old.last.epoch == 6)
+    for call in (old.load("b"), old.unload("a"), standby.load("b")):
+        code, trailing = await refused(call)
+        assert code is grpc.StatusCode.FAILED_PRECONDITION
+        assert trailing["wml-epoch"] == "6"
+        assert trailing["wml-boot"] == new.boot
+    await new.until_state(LOADED, "a")
+    assert "b" not in new.copies
+    assert read(world.places.ledger).epoch == 6
+
+
+async def test_a_command_for_another_boot_changes_nothing(stub: fleet_pb2_grpc.AdapterAsyncStub, world: World) -> None:
+    """Nor does one while there is no server; the report of the loss comes first."""
+    leader = Leader(stub, 5)
+    await leader.until(lambda: leader.last.server == READY)
+    await leader.load("a")
+    await leader.until_state(LOADED, "a")
+    first = leader.boot
+    world.server.die()
+    await leader.until(lambda: leader.last.server == LOST)
+    assert leader.gone == {"a"}
+    assert (await refused(leader.load("a")))[0] is grpc.StatusCode.UNAVAILABLE
+    world.server.start()
+    await leader.until(lambda: leader.last.server == READY)
+    second, leader.boot = leader.boot, first
+    code, trailing = await refused(leader.load("a"))
+    assert code is grpc.StatusCode.FAILED_PRECONDITION
+    assert trailing["wml-boot"] == second != first
+    assert world.ledger.changes(0).copies == ()
+
+
+@pytest.mark.parametrize("model", ["", ".", "..", "../x", "a/b", "/etc", "a\0b", "-", ".hidden", "é", "x" * 254])
+async def test_names_that_cannot_be_a_directory_are_refused(
+    stub: fleet_pb2_grpc.AdapterAsyncStub, world: World, model: str
+) -> None:
+    """The name becomes one."""
+    leader = Leader(stub, 5)
+    await leader.until(lambda: leader.last.server == READY)
+    assert (await refused(leader.load(model, path="a")))[0] is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_another_protocol_is_refused(stub: fleet_pb2_grpc.AdapterAsyncStub) -> None:
+    """Our own and the one before are spoken."""
+    call = stub.Watch(fleet_pb2.Hello(epoch=1, protocol=3))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_watchers_are_told_when_the_adapter_stops(
+    stub: fleet_pb2_grpc.AdapterAsyncStub, service: AdapterService, world: World
+) -> None:
+    """The last report says that it drains; then the stream ends, and no command is taken."""
+    leader = Leader(stub, 5)
+    await leader.until(lambda: leader.last.server == READY)
+    service.stop()
+    await leader.end()
+    assert leader.last.draining
+    assert (await refused(leader.load("a")))[0] is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_reader_that_sleeps_gets_the_latest_state_and_no_backlog(
+    stub: fleet_pb2_grpc.AdapterAsyncStub, world: World
+) -> None:
+    """Thousands of changes are a few reports."""
+    leader = Leader(stub, 5)
+    await leader.until(lambda: leader.last.server == READY)
+    for number in range(5000):
+        world.ledger.unload(key(str(number)))
+        if number % 50 == 0:
+            await asyncio.sleep(0)
+    world.load("a")
+    await world.until(lambda: world.ledger.kept() != ())
+    await leader.until(lambda: "a" in leader.copies and leader.copies["a"].state == LOADED)
+    assert len(leader.reports) < 300
+
+
+def test_a_bell_rings_for_everyone() -> None:
+    """And for nobody that left."""
+    bells = Bells()
+    one, two = bells.add(), bells.add()
+    bells.remove(two)
+    bells.ring()
+    assert one.is_set()
+    assert not two.is_set()

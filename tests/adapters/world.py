@@ -1,0 +1,222 @@
+"""
+An adapter with its own S3 and server, in memory: for tests of what lies between.
+
+The fake server behaves as Triton and MLServer do where it matters: it loads
+what its repository has under the name, keeps the old model when a load fails,
+and knows nothing after its death. Real stores and servers are tested where
+they are met (tests of storage and runtimes, and the standalone tier).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from adapters.domain.copies import Copy, CopyKey, CopyState, Credentials, Order, Reason, ServerState, Source
+from adapters.domain.errors import LoadFailure, ServerGone, ServerRefused, SourceChanged
+from adapters.domain.objects import Listing, RemoteFile, StoredObject
+from adapters.layouts import triton
+from adapters.ledger import Ledger
+from adapters.loader.loader import Loader
+from adapters.loader.memory import read
+from adapters.loader.places import Places
+from adapters.loader.settings import LoaderSettings
+from adapters.server import Bells
+
+CREDENTIALS = Credentials(access_key_id="AKIDAKID", secret_access_key="SECRETSECRET", endpoint_url="http://store")
+
+
+def key(model: str, revision: str = "1") -> CopyKey:
+    return CopyKey(model, f"uid-{model}", revision)
+
+
+class FakeServer:
+    """A model server, and whether it is there."""
+
+    def __init__(self, repository: Path) -> None:
+        self.repository = repository
+        #: Model → content of its model.onnx as of the load.
+        self.loaded: dict[str, bytes] = {}
+        self.calls: list[str] = []
+        #: While cleared, loads do not return.
+        self.may_load = asyncio.Event()
+        self.may_load.set()
+        self.unload_refusals = 0
+        self.alive = asyncio.Event()
+        self.dead = asyncio.Event()
+
+    async def appeared(self) -> None:
+        await self.alive.wait()
+        self.dead.clear()
+
+    async def lost(self) -> None:
+        await self.dead.wait()
+
+    def start(self) -> None:
+        self.alive.set()
+
+    def die(self) -> None:
+        self.loaded.clear()
+        self.alive.clear()
+        self.dead.set()
+
+    async def load(self, model: str, timeout_s: float) -> None:
+        self.calls.append(f"load {model}")
+        content = (self.repository / model / "1" / "model.onnx").read_bytes()
+        await self.may_load.wait()
+        if not self.alive.is_set():
+            raise ServerGone
+        if b"bad" in content:
+            raise ServerRefused(f"{self.repository}/{model}/1/model.onnx: {content.decode()} AKIDAKID")
+        self.loaded[model] = content
+
+    async def unload(self, model: str, timeout_s: float) -> None:
+        self.calls.append(f"unload {model}")
+        if self.unload_refusals:
+            self.unload_refusals -= 1
+            raise ServerRefused("not now")
+        self.loaded.pop(model, None)
+
+    async def is_loaded(self, model: str) -> bool:
+        return model in self.loaded
+
+    async def loaded_models(self) -> frozenset[str]:
+        return frozenset(self.loaded)
+
+
+class FakeStore:
+    """Objects by key; sizes are lengths, ETags are contents."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.down = False
+        #: Paths, in the order in which their downloads began.
+        self.began: list[str] = []
+        #: While cleared, downloads do not return.
+        self.may_download = asyncio.Event()
+        self.may_download.set()
+        #: Downloads that find the source changed.
+        self.changes = 0
+
+    @property
+    def downloads(self) -> int:
+        return len(self.began)
+
+    async def list(self, source: Source, credentials: Credentials) -> Listing:
+        await asyncio.sleep(0)
+        if self.down:
+            raise LoadFailure.because(Reason.STORAGE_UNAVAILABLE, f"{source.uri}: down")
+        found = tuple(
+            StoredObject(key=name, size=len(content), etag=content.decode())
+            for name, content in sorted(self.objects.items())
+            if name == source.path or name.startswith(source.path + "/")
+        )
+        if not found:
+            raise LoadFailure.because(Reason.MODEL_NOT_FOUND, f"{source.uri}: not there")
+        return Listing(objects=found, single=found[0].key == source.path)
+
+    async def download(self, source: Source, credentials: Credentials, files: Sequence[RemoteFile], into: Path) -> None:
+        self.began.append(source.path)
+        await self.may_download.wait()
+        if self.changes:
+            self.changes -= 1
+            raise SourceChanged(source.path)
+        for file in files:
+            (into / file.path).parent.mkdir(parents=True, exist_ok=True)
+            (into / file.path).write_bytes(self.objects[file.stored.key])
+
+
+class World:
+    """One adapter, running; the server and the store outlive it."""
+
+    def __init__(self, root: Path, server: FakeServer, store: FakeStore, *, capacity: int = 1000) -> None:
+        settings = LoaderSettings(
+            model_dir=root / "repository",
+            scratch=root / "scratch",
+            capacity_bytes=capacity,
+            runtime="triton-2.x",
+            server_type="triton",
+            least_reserve=10,
+            recheck_s=0.01,
+        )
+        self.places = Places(settings.model_dir, settings.scratch)
+        self.places.open()
+        remembered = read(self.places.ledger)
+        self.bells = Bells()
+        self.server = server
+        self.store = store
+        self.ledger = Ledger(capacity, epoch=remembered.epoch, on_change=self.bells.ring)
+        self.loader = Loader(
+            ledger=self.ledger,
+            places=self.places,
+            store=store,
+            server=server,
+            presence=server,
+            planner=triton.plan,
+            remembered=remembered,
+            settings=settings,
+        )
+
+    def load(self, model: str, revision: str = "1", *, path: str = "", reserve: int = 0, urgent: bool = False) -> None:
+        path = path or model
+        source = Source(bucket="b", path=path, framework="onnx", uri=f"s3://b/{path}")
+        self.loader.load(
+            Order(key=key(model, revision), source=source, credentials=CREDENTIALS, reserve=reserve, urgent=urgent)
+        )
+
+    def unload(self, model: str, revision: str = "1") -> None:
+        self.loader.unload(key(model, revision))
+
+    def copy(self, model: str, revision: str = "1") -> Copy | None:
+        return self.ledger.copy(key(model, revision))
+
+    def state(self, model: str, revision: str = "1") -> CopyState | None:
+        copy = self.copy(model, revision)
+        return copy.state if copy else None
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for what the ledger will say."""
+        bell = self.bells.add()
+        try:
+            async with asyncio.timeout(30):
+                while not condition():
+                    bell.clear()
+                    await bell.wait()
+        finally:
+            self.bells.remove(bell)
+
+    async def until_state(self, state: CopyState | None, model: str, revision: str = "1") -> None:
+        await self.until(lambda: self.state(model, revision) is state)
+
+    async def until_ready(self) -> None:
+        await self.until(lambda: self.ledger.server is ServerState.READY)
+
+    def files(self) -> list[str]:
+        """What is on the disk but for the ledger and the lock."""
+        root = self.places.scratch.parent
+        return sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file() and p.parent.name != "scratch")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what no bell announces."""
+    async with asyncio.timeout(30):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.002)
+
+
+@asynccontextmanager
+async def running(world: World) -> AsyncIterator[World]:
+    """Run the adapter; at the end it is stopped as by SIGTERM, or killed as far as the disk can tell."""
+    task = asyncio.create_task(world.loader.run())
+    try:
+        yield world
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        world.places.close()
+        if not task.cancelled():
+            task.result()
