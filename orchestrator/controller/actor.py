@@ -86,7 +86,7 @@ class Actor:
         )
         if not action.verify:
             name = action.key.model
-            self._observer.remember(name, memories.commanded(self._observer.memory(name), target))
+            self._observer.remember(name, memories.commanded(self._observer.memory(name), target, action.pod))
         log.info(
             "load_verified" if action.verify else "load_commanded",
             trained_model=action.key.model,

@@ -47,6 +47,8 @@ class Observer:
         pods = {uid: pod for uid in {c.pod for c in copies} if (pod := self._fleet.pod(uid)) is not None}
         if isinstance(target, Target):
             pods |= {p.pod.uid: p for p in self._fleet.pods(target.runtime.name)}
+        elif model is not None and model.status.runtime:
+            pods |= {p.pod.uid: p for p in self._fleet.pods(model.status.runtime)}
         if stranger:
             # Any of them may hold what that route leads to, whatever the target is now.
             pods |= {p.pod.uid: p for p in self._fleet.pods()}

@@ -134,6 +134,9 @@ class Reconciler:
         target = seen.target if isinstance(seen.target, Target) else None
         needed = {target.runtime.name} if target is not None else set()
         needed |= {p.pod.runtime for c in seen.serving if (p := seen.pod(c.pod)) is not None}
+        if target is None and seen.model is not None and seen.model.status.active_revision:
+            # Its spec cannot be served; what it served from, perhaps in a pod that is silent, is not to be stopped.
+            needed.add(seen.model.status.runtime)
         for runtime in self._keeper.needs(seen.name, frozenset(needed)):
             self._enqueue_pool(runtime)
         under_way = any(c.state is not CopyState.FAILED for c in seen.target_copies)

@@ -104,6 +104,14 @@ def _serves(seen: Observation) -> Verdict | None:
     return Verdict("False", Reason.LOADING, "loaded; waiting for the mesh to accept its route")
 
 
+def _may_serve_unheard(seen: Observation) -> Verdict | None:
+    """The spec cannot be served, but what served before it may do so on, in a pod that is silent."""
+    if not isinstance(seen.target, ModelProblem) or all(p.known for p in seen.pods):
+        return None
+    assert seen.model is not None
+    return _as_before(seen) if seen.model.status.ready else None
+
+
 def _failed(seen: Observation) -> Verdict | None:
     if isinstance(seen.target, ModelProblem):
         return Verdict("False", seen.target.reason, seen.target.message)
@@ -157,7 +165,15 @@ def _runtime_starts(seen: Observation) -> Verdict:
     return Verdict("False", Reason.RUNTIME_STARTING, _pool_message(seen, "its server starts"))
 
 
-_READY: Final[tuple[Policy, ...]] = (_serves, _failed, _was_lost, _stands_by, _comes, _runtime_starts)
+_READY: Final[tuple[Policy, ...]] = (
+    _serves,
+    _may_serve_unheard,
+    _failed,
+    _was_lost,
+    _stands_by,
+    _comes,
+    _runtime_starts,
+)
 
 
 def _loaded_message(seen: Observation) -> str:

@@ -32,21 +32,24 @@ def remember(
             # What failed in another pod is of no account then.
             return replace(memory, loads=0, failed_at=None, failure=None, reserve=copy.reserved, evicted=False)
     for copy in own_copies:
-        if copy.state is CopyState.FAILED and copy.failure is not None:
+        if copy.state is CopyState.FAILED and copy.failure is not None and memory.pod in ("", copy.pod):
             failed_at = now if memory.failed_at is None else memory.failed_at
-            memory = replace(memory, failure=copy.failure, failed_at=failed_at, loads=max(1, memory.loads))
+            memory = replace(
+                memory, pod=copy.pod, failure=copy.failure, failed_at=failed_at, loads=max(1, memory.loads)
+            )
             if copy.failure.reason == NO_ROOM:
                 memory = replace(memory, reserve=copy.failure.needed)
     return memory
 
 
-def commanded(memory: Memory, target: Target) -> Memory:
+def commanded(memory: Memory, target: Target, pod: str) -> Memory:
     """After a load was accepted: a failure stays on show until the outcome is known, but for want of room."""
     failure = memory.failure
     if failure is not None and failure.reason == NO_ROOM:
         failure = None
     return replace(
         memory,
+        pod=pod,
         loads=memory.loads + 1,
         failed_at=None,
         failure=failure,

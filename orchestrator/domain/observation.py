@@ -27,6 +27,8 @@ class Memory:
     uid: str = ""
     revision: str = ""
     credentials: str = ""
+    #: Where the last load was commanded: its failure is the model's, older ones elsewhere are not.
+    pod: str = ""
     #: Loads commanded, and when the last of them failed (monotonic seconds).
     loads: int = 0
     failed_at: float | None = None
@@ -47,7 +49,8 @@ class Observation:
     name: str
     model: TrainedModel | None
     target: Target | ModelProblem | None
-    #: Every pod of the target's runtime and every pod that holds a copy; all there are if `stranger`.
+    #: Every pod of the target's runtime (without a target: of the last one's) and every pod that holds a copy; all there
+    #: are if `stranger`.
     pods: tuple[PodView, ...] = ()
     copies: tuple[Copy, ...] = ()
     route: RouteView | None = None

@@ -168,8 +168,9 @@ def _unloads(seen: Observation, now: float, due: list[float]) -> list[Action]:
         if copy.state is CopyState.UNLOADING or (copy.pod, copy.key) in serving or pod is None or not pod.known:
             continue
         if copy.state is not CopyState.LOADED:
-            # Another revision's, or a failure that a copy elsewhere has made up for.
-            if copy.key != seen.target_key or (loaded and copy.state is CopyState.FAILED):
+            # Another revision's, or a failure that a later load elsewhere has made up for or has repeated.
+            outdated = copy.state is CopyState.FAILED and (loaded or seen.memory.pod not in ("", copy.pod))
+            if copy.key != seen.target_key or outdated:
                 actions.append(UnloadCopy(copy.pod, copy.key))
             continue
         wait = _until_withdrawn(seen, pod.pod.endpoint, now)
@@ -221,7 +222,11 @@ def _load(seen: Observation, now: float, due: list[float]) -> list[Action] | Non
     failure = memory.failure
     if failure is not None and failure.reason != NO_ROOM and not _retry_due(seen, now, due):
         return []
-    need = max(memory.reserve, failure.needed if failure is not None and failure.reason == NO_ROOM else 0)
+    if failure is None or failure.reason == NO_ROOM:
+        need = max(memory.reserve, failure.needed if failure is not None else 0)
+    else:
+        # Whether it can be had at all is asked before room is made for it, or it is left to stand by.
+        need = 0
     held = {c.pod for c in seen.serving}
     pod = choose_pod((p for p in seen.pool() if p.pod.uid in held), need=need) or choose_pod(seen.pool(), need=need)
     if pod is not None:

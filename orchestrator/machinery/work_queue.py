@@ -19,7 +19,8 @@ K = TypeVar("K", bound=Hashable)
 #: client-go's ItemExponentialFailureRateLimiter, with a cap that suits models: 5 ms · 2ⁿ up to 30 s.
 _BASE_S: Final = 0.005
 _CAP_S: Final = 30.0
-#: A timer may fire a rounding error before the time it was set for: that must not become a busy loop.
+#: A timer may fire a rounding error before the time it was set for, and what is left of a delay may be less than the
+#: clock can tell: neither must become a busy loop.
 _TICK_S: Final = 0.001
 
 
@@ -42,7 +43,7 @@ class WorkQueue(Generic[K]):
 
     def add_after(self, key: K, delay: float) -> None:
         """The same in `delay` seconds."""
-        self._state.add_after(key, delay, self._clock())
+        self._state.add_after(key, max(delay, _TICK_S) if delay > 0 else delay, self._clock())
         self._changed.set()
 
     def add_rate_limited(self, key: K) -> None:
