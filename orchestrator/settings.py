@@ -27,9 +27,8 @@ class Settings:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Inverse of `dump`. Raises OSError, or ValueError for a file that is not such settings."""
-        raw: Any = json.loads(path.read_text())
-        if not isinstance(raw, dict):
-            raise ValueError(f"{path}: expected a JSON object")
+        parsed: Any = json.loads(path.read_text())
+        raw = parsed if isinstance(parsed, dict) else {}
         fields = dataclasses.fields(cls)
         if unknown := raw.keys() - {f.name for f in fields}:
             raise ValueError(f"{path}: unknown settings {', '.join(sorted(unknown))}")

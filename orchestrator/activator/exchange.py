@@ -20,15 +20,12 @@ from orchestrator.activator.budget import Permit
 from orchestrator.activator.channels import Connection
 from orchestrator.activator.hold import Hold
 from orchestrator.activator.identity import forwarded
+from orchestrator.domain.unknown_model import UNKNOWN_MODEL
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
 #: The servers' words for "I do not hold this model", whole; the mesh retries by the same.
-_UNKNOWN_MODEL: Final = re.compile(
-    "Request for unknown model: '[^']*' (is not found|has no available versions)"
-    "|Request for unknown model: '[^']*' version [0-9]+ is not at ready state"
-    r"|Model [^ ]+( with version [^ ]*)? (not found|is not ready yet\.)"
-)
+_UNKNOWN_MODEL: Final = re.compile("|".join(UNKNOWN_MODEL))
 _UNKNOWN_MODEL_CODES: Final = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.NOT_FOUND,

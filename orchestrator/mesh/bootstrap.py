@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from orchestrator.domain.unknown_model import UNKNOWN_MODEL
 from orchestrator.mesh import lua
 from orchestrator.mesh.upstream import (
     DEFAULT_MESSAGE_BYTES,
@@ -40,15 +41,6 @@ ACTIVATOR: Final = "activator"
 XDS: Final = "xds"
 #: What one activator may be sent at once; Envoy refuses the rest before it drowns.
 ACTIVATOR_MAX_REQUESTS: Final = 2_000
-
-#: The servers' words for "I do not hold this model", whole. Triton's for a version
-#: that the model does not have is not among them: that is the caller's mistake.
-#: MLServer has one text for both, and an empty version where the caller named none.
-UNKNOWN_MODEL: Final = (
-    "Request for unknown model: '[^']*' (is not found|has no available versions)",
-    "Request for unknown model: '[^']*' version [0-9]+ is not at ready state",
-    r"Model [^ ]+( with version [^ ]*)? (not found|is not ready yet\.)",
-)
 
 _FROM_HEADERS: Final = "model_from_headers"
 _FROM_MESSAGE: Final = "model_from_message"

@@ -32,6 +32,8 @@ SERVER_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.keepalive_time_ms", 4_000),
     ("grpc.keepalive_timeout_ms", 2_000),
+    # Without it a ping, a keepalive's too, may stay unanswered for a minute.
+    ("grpc.http2.ping_timeout_ms", 2_000),
     # An Envoy that reconnects names every cluster that it holds.
     ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.max_send_message_length", -1),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any, Final
 
 import pytest
 
-from orchestrator.mesh.bootstrap import UNKNOWN_MODEL, BootstrapSettings, bootstrap
+from orchestrator.mesh.bootstrap import BootstrapSettings, bootstrap
 from tests.orchestrator.mesh import golden
 
 CASES: Final = {
@@ -47,25 +46,6 @@ def test_without_a_control_plane_there_is_no_bootstrap() -> None:
     """Envoy would wait for its first snapshot for ever."""
     with pytest.raises(ValueError, match="xds"):
         bootstrap(BootstrapSettings(node_id="n", listen="[::]:1", admin="unix:/a", xds=(), activator="unix:/b"))
-
-
-@pytest.mark.parametrize(
-    ("text", "stale"),
-    [
-        ("Request for unknown model: 'digits' is not found", True),
-        ("Request for unknown model: 'digits' has no available versions", True),
-        ("Request for unknown model: 'digits' version 1 is not at ready state", True),
-        ("Model digits not found", True),
-        ("Model digits with version  not found", True),
-        ("Model digits is not ready yet.", True),
-        ("Request for unknown model: 'digits' version 7 is not found", False),
-        ("ValueError: Model digits not found in my table", False),
-        ("unexpected inference input 'x' for model 'digits'", False),
-    ],
-)
-def test_which_words_of_a_server_mean_a_stale_route(text: str, stale: bool) -> None:
-    """Whole texts only: a model's own error that speaks of models is the caller's to see."""
-    assert any(re.fullmatch(pattern, text) for pattern in UNKNOWN_MODEL) is stale
 
 
 def test_nothing_is_retried_after_a_reset() -> None:

@@ -1,0 +1,20 @@
+"""
+The servers' words for "I do not hold this model", whole.
+
+A request that ends with one of them was sent by a stale route and belongs
+elsewhere: Envoy retries on them, and the activator asks the leader again.
+Triton's words for a version that a loaded model does not have are not among
+them: that is the caller's mistake. MLServer has one text for both, with an
+empty version where the caller named none.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: Regular expressions (RE2's and Python's common ground) for the whole of a gRPC status message.
+UNKNOWN_MODEL: Final = (
+    "Request for unknown model: '[^']*' (is not found|has no available versions)",
+    "Request for unknown model: '[^']*' version [0-9]+ is not at ready state",
+    r"Model [^ ]+( with version [^ ]*)? (not found|is not ready yet\.)",
+)
