@@ -13,7 +13,7 @@ from orchestrator.mesh.demand_book import DemandBook
 from orchestrator.mesh.demand_server import DemandServer, to_message
 from orchestrator.mesh.server import SERVER_OPTIONS
 from protos import demand_pb2, demand_pb2_grpc
-from tests.orchestrator.mesh.envoy_stack import eventually
+from tests.orchestrator.waiting import eventually
 
 
 class Bench:

@@ -1,4 +1,4 @@
-"""The scripts as text; what they do is tested in a real Envoy (test_envoy.py)."""
+"""The scripts as text; what they do is tested in a real Envoy (tests/standalone/test_mesh.py)."""
 
 from __future__ import annotations
 

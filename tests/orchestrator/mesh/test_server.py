@@ -16,7 +16,7 @@ from orchestrator.domain.routes import Route
 from orchestrator.mesh.resources import TYPE_URL, ClusterFactory
 from orchestrator.mesh.router import Router
 from orchestrator.mesh.server import SERVER_OPTIONS, SERVICE, MeshServer
-from tests.orchestrator.mesh.envoy_stack import eventually
+from tests.orchestrator.waiting import eventually
 
 ROUTE = Route("a", ("127.0.0.1:1",))
 

@@ -12,21 +12,19 @@ import pytest
 
 from orchestrator.domain.routes import Route
 from orchestrator.mesh.lua import COMPRESSED, NO_MODEL_IN_STREAM
-from tests.orchestrator.mesh.envoy_stack import (
+from tests.orchestrator.waiting import eventually
+from tests.standalone.envoy_stack import (
     NODE,
     SERVICE,
     FakeServer,
     Stack,
     admin_get,
     envoy_binary,
-    eventually,
     field_1,
     free_address,
     model_message,
     running,
 )
-
-pytestmark = pytest.mark.standalone
 
 LIMIT = 16 << 20
 TRITON = (grpc.StatusCode.UNAVAILABLE, "Request for unknown model: 'm' is not found")
@@ -35,14 +33,8 @@ MLSERVER = (grpc.StatusCode.INVALID_ARGUMENT, "Model m not found")
 MLSERVER_EMPTY_VERSION = (grpc.StatusCode.NOT_FOUND, "Model m with version  not found")
 
 
-def require_envoy() -> None:
-    if envoy_binary() is None:
-        pytest.skip("no Envoy: .runtimes/envoy is not set up (make)")
-
-
 @pytest.fixture
 async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
-    require_envoy()
     async with running(tmp_path) as made:
         yield made
 
@@ -304,7 +296,6 @@ async def test_a_reconnect_with_equal_hashes_sends_nothing(stack: Stack, server:
 
 async def test_envoy_tries_on_until_it_finds_the_leader(tmp_path: Path, server: FakeServer) -> None:
     """The ports of standbys are closed; it is ready once the leader has spoken."""
-    require_envoy()
     async with running(tmp_path, standbys=2) as stack:
         await publish(stack, server.address)
         assert await stack.call("ModelInfer", model_message("m")) == b"server"
@@ -359,7 +350,6 @@ async def test_a_resource_that_envoy_refuses_disturbs_no_neighbour(stack: Stack,
 async def test_a_second_envoy_on_the_port_is_an_error(stack: Stack, tmp_path: Path) -> None:
     """Rather than a rival for half of the connections."""
     binary = envoy_binary()
-    assert binary is not None
     config = tmp_path / "second.json"
     config.write_text((tmp_path / "envoy.json").read_text().replace("admin.sock", "second.sock"))
     second = await asyncio.create_subprocess_exec(

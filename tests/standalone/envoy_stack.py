@@ -12,7 +12,7 @@ import itertools
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,16 +24,16 @@ from orchestrator.mesh.bootstrap import BootstrapSettings, bootstrap
 from orchestrator.mesh.resources import ClusterFactory
 from orchestrator.mesh.router import Router
 from orchestrator.mesh.server import SERVER_OPTIONS, MeshServer
+from orchestrator.platform.local.installation import find_installation
 
 SERVICE = "/inference.GRPCInferenceService/"
 NODE = "mesh-0"
 UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
 
-def envoy_binary() -> Path | None:
-    """The binary in this checkout's environment of Envoy."""
-    root = Path(__file__).parents[3] / ".runtimes" / "envoy"
-    return next(root.glob("lib/python3.*/site-packages/envoy/_bin/envoy"), None)
+def envoy_binary() -> Path:
+    """The binary that `standalone` runs."""
+    return find_installation().envoy
 
 
 def field_1(text: bytes, *, number: int = 1) -> bytes:
@@ -57,16 +57,6 @@ def _filler(size: int) -> bytes:
         if len(filler) == size:
             return filler
     raise AssertionError(size)
-
-
-async def eventually(condition: Callable[[], Any], *, within: float = 10.0) -> None:
-    """Wait until the condition holds."""
-    deadline = time.monotonic() + within
-    for pause in itertools.chain((0.001, 0.005), itertools.repeat(0.01)):
-        if condition():
-            return
-        assert time.monotonic() < deadline, "waited in vain"
-        await asyncio.sleep(pause)
 
 
 @dataclass
@@ -227,7 +217,6 @@ async def admin_get(path: str, target: str) -> bytes:
 async def running(directory: Path, *, standbys: int = 0) -> AsyncIterator[Stack]:
     """A stack with sockets and logs in the directory; the ports of the standby orchestrators are closed."""
     binary = envoy_binary()
-    assert binary is not None
     activator = FakeServer("activator")
     async with activator.serve(f"unix:{directory}/activator.sock"):
         control = ControlPlane(f"unix:{directory}/xds.sock", activator.address)
