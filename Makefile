@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := setup
 .DELETE_ON_ERROR:
-.PHONY: setup environments demo test lint format unit standalone protos locks clean distclean
+.PHONY: setup environments demo test lint format unit contract standalone protos locks clean distclean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Nothing is written outside of the checkout but pip's own cache.
@@ -69,7 +69,7 @@ lint: setup
 format: setup
 	@$(TOX) run -e format
 
-unit standalone: setup
+unit contract standalone: setup
 	@$(TOX) run -e $@
 
 protos: setup

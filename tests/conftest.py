@@ -5,8 +5,11 @@ For all tests: one event loop a test and none beside, and properties that are th
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 
+import pytest
+import structlog
 from hypothesis import settings
 
 #: What a commit is judged by: the same examples each time, and no deadline, since this machine is shared.
@@ -18,4 +21,26 @@ settings.register_profile("explore", deadline=None, max_examples=2000)
 def pytest_configure() -> None:
     """Python 3.11 makes a loop for whoever asks for the current one; pytest-asyncio asks, and nobody would close it."""
     asyncio.set_event_loop(None)
+    # The console's pretty tracebacks take a second each.
+    plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, plain])
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """
+    Tell the tiers of the packages' own tests apart.
+
+    Pure floors have synchronous tests: the unit tier. A test that needs an
+    event loop tests a shell, with real sockets and processes: the contract tier.
+    """
+    for item in items:
+        if inspect.iscoroutinefunction(getattr(item, "function", None)):
+            item.add_marker(pytest.mark.contract)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """For the report of what ran: scripts/report_tiers."""
+    marks = [tier for tier in ("standalone", "contract") if item.get_closest_marker(tier)]
+    item.user_properties.append(("tier", (*marks, "unit")[0]))

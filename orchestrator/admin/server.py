@@ -56,12 +56,12 @@ class AdminServer:
                 web.get("/v1/trainedmodels/{name}", self._get),
             ]
         )
-        self._runner = web.AppRunner(application, access_log=None)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
 
     async def start(self, host: str, port: int) -> None:
         """Raises OSError where the address cannot be had."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port, shutdown_timeout=1.0).start()
+        await web.TCPSite(self._runner, host, port).start()
 
     async def close(self) -> None:
         """Stop serving; requests under way get a second."""

@@ -52,6 +52,9 @@ def standalone(arguments: Namespace) -> int:
         log_level=arguments.log_level,
     )
     try:
+        if not Path(settings.directory).is_dir():
+            # One that vanishes later is unreadable and deletes nothing; one that never was is a typing error.
+            raise StackError(f"{settings.directory} is not a directory")
         found = find_installation()
         stack = claim(
             Path(settings.state_dir),

@@ -20,10 +20,12 @@ def remember(
     copies = tuple(copies)
     if isinstance(target, Target) and (memory.uid, memory.revision) != (uid, target.revision):
         memory = Memory(uid=uid, revision=target.revision, evict=memory.evict)
-    if memory.evict is not None and not any(c.key == memory.evict for c in copies):
-        # What left for another's sake waits for demand; what replaced it meanwhile has not had its turn.
+    leaving = [c for c in copies if c.key == memory.evict]
+    if memory.evict is not None and all(c.state is CopyState.FAILED for c in leaving):
+        # What left for another's sake waits for demand. What replaced it meanwhile has not had its turn, and what failed
+        # on its way out is tried again as any failure.
         own = (memory.evict.uid, memory.evict.revision) == (memory.uid, memory.revision)
-        memory = replace(memory, evict=None, evicted=memory.evicted or own)
+        memory = replace(memory, evict=None, evicted=memory.evicted or (own and not leaving))
     if not isinstance(target, Target):
         return memory
     own_copies = [c for c in copies if (c.key.uid, c.key.revision) == (uid, target.revision) and c.key != memory.evict]

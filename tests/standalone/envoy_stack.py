@@ -233,7 +233,7 @@ async def running(directory: Path, *, standbys: int = 0) -> AsyncIterator[Stack]
         config = directory / "envoy.json"
         config.write_text(json.dumps(bootstrap(made)))
         with (directory / "envoy.log").open("wb") as log:
-            flags = ("--concurrency", "1", "--use-dynamic-base-id", "-l", "info")
+            flags = ("--concurrency", "1", "--use-dynamic-base-id", "--disable-hot-restart", "-l", "info")
             envoy = await asyncio.create_subprocess_exec(
                 binary, "-c", config, *flags, stdout=log, stderr=log, cwd=directory
             )

@@ -357,6 +357,7 @@ async def test_a_second_envoy_on_the_port_is_an_error(stack: Stack, tmp_path: Pa
         "-c",
         config,
         "--use-dynamic-base-id",
+        "--disable-hot-restart",
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -54,6 +54,8 @@ class Document:
     value: TrainedModel | ServingRuntime | StorageConfig | ConfigData
     #: A TrainedModel's spec, of known fields only: what `generation` counts the changes of.
     spec: Mapping[str, Any] = field(default_factory=dict)
+    #: A TrainedModel's labels and annotations as written, for those who show the object.
+    metadata: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -156,8 +156,12 @@ def _field_path(field: str) -> Path:
 
 
 def _model(identity: ObjectId, line: int, value: Mapping[str, Any], namespace: str) -> Document:
-    metadata = value["metadata"]
-    own = {"name": identity.name, "namespace": namespace, "annotations": metadata.get("annotations")}
+    metadata = {
+        part: {str(key): str(text) for key, text in written.items()}
+        for part in ("labels", "annotations")
+        if isinstance(written := value["metadata"].get(part), dict) and written
+    }
+    own = {"name": identity.name, "namespace": namespace, **metadata}
     model = parse_trained_model({**value, "metadata": own, "status": None})
     # Unknown fields are dropped, as the CRD's schema has the API server do.
     spec = {
@@ -168,7 +172,7 @@ def _model(identity: ObjectId, line: int, value: Mapping[str, Any], namespace: s
             "storageUri": model.storage_uri,
         },
     }
-    return Document(id=identity, line=line, value=model, spec=spec)
+    return Document(id=identity, line=line, value=model, spec=spec, metadata=metadata)
 
 
 def _runtime(identity: ObjectId, line: int, value: Mapping[str, Any], namespace: str) -> Document:

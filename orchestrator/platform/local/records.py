@@ -21,10 +21,7 @@ from typing import Any, Final
 from orchestrator.domain.errors import InvalidManifest
 from orchestrator.domain.trained_model import (
     API_VERSION,
-    DEFAULT_SECRET_KEY,
     KIND,
-    RELOAD_ANNOTATION,
-    SECRET_KEY_ANNOTATION,
     ModelStatus,
     TrainedModel,
     parse_trained_model,
@@ -42,15 +39,18 @@ class Record:
     """One TrainedModel as it is kept."""
 
     model: TrainedModel
-    #: As `Document.spec`.
+    #: As in `Document`.
     spec: Mapping[str, Any]
+    metadata: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     file: str
 
     @property
     def document(self) -> Document:
         """What the file defined."""
         bare = replace(self.model, uid="", generation=0, created="", status=ModelStatus())
-        return Document(id=ObjectId(Kind.MODEL, self.model.name), line=0, value=bare, spec=self.spec)
+        return Document(
+            id=ObjectId(Kind.MODEL, self.model.name), line=0, value=bare, spec=self.spec, metadata=self.metadata
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ def reconcile(
         value = owned.document.value
         assert isinstance(value, TrainedModel)
         old = records.get(name)
-        if old is not None and old.file == owned.file and old.spec == owned.document.spec and _says(old.model, value):
+        if old is not None and _unchanged(old, owned):
             continue
         if old is None:
             model = replace(value, uid=new_uid(), generation=1, created=now)
@@ -84,13 +84,17 @@ def reconcile(
             model = replace(
                 value, uid=old.model.uid, generation=generation, created=old.model.created, status=old.model.status
             )
-        written.append(Record(model=model, spec=owned.document.spec, file=owned.file))
+        document = owned.document
+        written.append(Record(model=model, spec=document.spec, metadata=document.metadata, file=owned.file))
     return Changes(written=tuple(written), deleted=tuple(name for name in records if name not in desired))
 
 
-def _says(kept: TrainedModel, said: TrainedModel) -> bool:
-    """Whether the kept model says what a file says, beside its spec. Cheap: asked of thousands at each change."""
-    return (kept.namespace, kept.secret_key, kept.reload) == (said.namespace, said.secret_key, said.reload)
+def _unchanged(old: Record, owned: Owned) -> bool:
+    """Whether the record holds what the file says. Cheap: asked of thousands at each change."""
+    document = owned.document
+    assert isinstance(document.value, TrainedModel)
+    kept = (old.file, old.spec, old.metadata, old.model.namespace)
+    return kept == (owned.file, document.spec, document.metadata, document.value.namespace)
 
 
 def with_status(record: Record, status: ModelStatus) -> Record:
@@ -108,18 +112,13 @@ def record_file(name: str) -> str:
 def render_record(record: Record) -> str:
     """JSON; inverse of `parse_record`."""
     model = record.model
-    annotations = {}
-    if model.secret_key != DEFAULT_SECRET_KEY:
-        annotations[SECRET_KEY_ANNOTATION] = model.secret_key
-    if model.reload:
-        annotations[RELOAD_ANNOTATION] = model.reload
     metadata = {
         "name": model.name,
         "namespace": model.namespace,
         "uid": model.uid,
         "generation": model.generation,
         "creationTimestamp": model.created,
-        "annotations": annotations,
+        **record.metadata,
     }
     raw = {
         "apiVersion": API_VERSION,
@@ -137,8 +136,10 @@ def parse_record(text: str) -> Record:
         kept = json.loads(text)
         model = parse_trained_model(kept["object"])
         spec, file = kept["object"]["spec"], kept["file"]
+        written = kept["object"]["metadata"]
+        metadata = {part: dict(written[part]) for part in ("labels", "annotations") if part in written}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InvalidManifest("record", "not a record of a TrainedModel") from None
     if not (isinstance(file, str) and file and model.uid and model.generation > 0 and model.created):
         raise InvalidManifest("record", "incomplete")
-    return Record(model=model, spec=spec, file=file)
+    return Record(model=model, spec=spec, metadata=metadata, file=file)

@@ -82,6 +82,16 @@ def test_another_file_is_the_same_object() -> None:
     assert old.model == applied(old, model_yaml("m"), "z.yaml")
 
 
+def test_labels_and_annotations_are_kept_and_are_no_new_generation() -> None:
+    """`get -o yaml` shows the object as it was written, whatever of it the product reads."""
+    old = record(model_yaml("m"))
+    extra = "  labels: {team: blue}\n  annotations: {example.org/note: 'x'}\n"
+    (new,) = reconcile({"m": old}, owned(model_yaml("m", extra=extra)), now="t", new_uid=uids()).written
+    assert new.metadata == {"labels": {"team": "blue"}, "annotations": {"example.org/note": "x"}}
+    assert (old.model.uid, old.model.generation) == (new.model.uid, new.model.generation)
+    assert parse_record(render_record(new)).metadata == new.metadata
+
+
 def test_deleted_and_created_again_is_a_new_model() -> None:
     """Whatever its name."""
     new_uid = uids()

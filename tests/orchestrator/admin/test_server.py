@@ -1,0 +1,112 @@
+"""The admin API, over a real socket."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from orchestrator.admin.server import AdminServer
+from orchestrator.controller.desired import DesiredState
+from orchestrator.domain.fleet import ServerState
+from orchestrator.fleet.observed import ObservedFleet, Report
+from tests.orchestrator.builders import make_copy, make_model, make_pod, make_raw_model, make_runtime
+from tests.orchestrator.controller.bench import secret
+
+
+class Stack:
+    """A server with two models, one of them loaded."""
+
+    def __init__(self) -> None:
+        self.desired = DesiredState()
+        odd = make_raw_model("odd")
+        odd["metadata"]["labels"] = {"released": datetime.date(2026, 1, 2)}
+        models = {"digits": make_model(raw=make_raw_model()), "odd": make_model("odd", raw=odd)}
+        self.desired.replace(
+            models=models,
+            runtimes={"mlserver-0.x": make_runtime()},
+            storage=secret(secret_access_key="hunter2"),
+            config={},
+        )
+        self.fleet = ObservedFleet()
+        self.fleet.list_pods([make_pod()])
+        self.fleet.report("p1", Report(boot="b", full=True, server=ServerState.READY, copies=(make_copy(),)))
+        self.ready = False
+        self.server = AdminServer(
+            models=self.desired,
+            fleet=self.fleet,
+            events=lambda name: [{"reason": f"of {name}"}],
+            ready=lambda: self.ready,
+            service={"name": "wml-serving", "grpcPort": 8033},
+        )
+
+    async def start(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        await self.server.start("127.0.0.1", self.port)
+
+    async def get(self, path: str) -> tuple[int, Any]:
+        address = f"http://127.0.0.1:{self.port}{path}"
+        async with aiohttp.ClientSession() as session, session.get(URL(address, encoded=True)) as response:
+            text = await response.text()
+            assert "hunter2" not in text
+            return response.status, json.loads(text) if "json" in response.content_type else text
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[Stack]:
+    stack = Stack()
+    await stack.start()
+    yield stack
+    await stack.server.close()
+
+
+async def test_models_are_listed_by_name_with_their_live_state(stack: Stack) -> None:
+    """A List; what YAML made a date of is text, and hides nobody."""
+    status, body = await stack.get("/v1/trainedmodels")
+    assert (status, body["kind"], body["apiVersion"]) == (200, "List", "v1")
+    assert [i["metadata"]["name"] for i in body["items"]] == ["digits", "odd"]
+    assert [c["pod"] for c in body["items"][0]["live"]["copies"]] == ["pod-p1"]
+    assert body["items"][1]["metadata"]["labels"] == {"released": "2026-01-02"}
+
+
+async def test_one_model_comes_with_its_events(stack: Stack) -> None:
+    """The object, its status, its copies, what happened to it."""
+    status, body = await stack.get("/v1/trainedmodels/digits")
+    assert (status, body["kind"], body["metadata"]["uid"]) == (200, "TrainedModel", "uid-digits")
+    assert body["events"] == [{"reason": "of digits"}]
+
+
+@pytest.mark.parametrize("name", ["nobody", "..%2Fdigits", "a%20b"])
+async def test_a_model_that_is_not_there_is_not_found(stack: Stack, name: str) -> None:
+    """With a message for a person."""
+    status, body = await stack.get(f"/v1/trainedmodels/{name}")
+    assert status == 404
+    assert body["message"].startswith('trainedmodels "')
+
+
+async def test_health_is_the_loop_and_readiness_is_work(stack: Stack) -> None:
+    """Two questions, two answers."""
+    assert await stack.get("/healthz") == (200, "ok\n")
+    assert await stack.get("/readyz") == (503, "starting\n")
+    stack.ready = True
+    assert await stack.get("/readyz") == (200, "ok\n")
+
+
+async def test_it_says_what_it_is(stack: Stack) -> None:
+    """For who has only its port."""
+    assert await stack.get("/v1/service") == (200, {"name": "wml-serving", "grpcPort": 8033})
+
+
+async def test_a_taken_port_is_an_error_of_the_system(stack: Stack) -> None:
+    """The caller says which port."""
+    other = Stack()
+    with pytest.raises(OSError):
+        await other.server.start("127.0.0.1", stack.port)
+    await other.server.close()

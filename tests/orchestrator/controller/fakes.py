@@ -1,0 +1,308 @@
+"""
+The ports of the controller by hand: small worlds that hold state and do what they are told after a moment.
+
+Nothing here checks how it is called; tests look at what has become of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from orchestrator.domain.demand import Answer, Want
+from orchestrator.domain.errors import FleetError
+from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure, Pod, ServerState
+from orchestrator.domain.routes import Route, RouteView
+from orchestrator.domain.serving_runtime import ServingRuntime
+from orchestrator.domain.storage import Credentials, StorageConfig
+from orchestrator.domain.trained_model import ModelStatus, S3Uri, TrainedModel
+from orchestrator.fleet.observed import Changes, ObservedFleet, Report
+from orchestrator.ports import DesiredSink
+from tests.orchestrator.builders import make_pod
+
+#: How long anything takes, seconds.
+MOMENT = 0.01
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def later(action: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(MOMENT, action)
+
+
+@dataclass
+class FakePlatform:
+    """Objects, statuses, events and pools: `DesiredSource`, `StatusWriter`, `Recorder` and `Pools`."""
+
+    models: dict[str, TrainedModel] = field(default_factory=dict)
+    runtimes: dict[str, ServingRuntime] = field(default_factory=dict)
+    storage: StorageConfig | None = None
+    config: dict[str, str] = field(default_factory=dict)
+    writes: list[tuple[str, ModelStatus]] = field(default_factory=list)
+    events: list[tuple[str, bool, str, str]] = field(default_factory=list)
+    replicas: dict[str, int] = field(default_factory=dict)
+    #: The most that any pool was ever to have.
+    peak: int = 0
+    pods: list[Pod] = field(default_factory=list)
+    on_pods: Callable[[tuple[Pod, ...]], None] = lambda pods: None
+    #: What writing a status raises, if anything.
+    trouble: str = ""
+    _started: int = 0
+
+    def deliver(self, sink: DesiredSink) -> None:
+        """A complete listing, statuses echoed."""
+        sink.replace(
+            models=dict(self.models), runtimes=dict(self.runtimes), storage=self.storage, config=dict(self.config)
+        )
+
+    async def write_status(self, name: str, uid: str, status: ModelStatus) -> None:
+        await asyncio.sleep(0)
+        if self.trouble:
+            raise OSError(self.trouble)
+        self.writes.append((name, status))
+        model = self.models.get(name)
+        if model is not None and model.uid == uid:
+            self.models[name] = replace(model, status=status)
+
+    def event(self, name: str, uid: str, *, warning: bool, reason: str, message: str) -> None:
+        self.events.append((name, warning, reason, message))
+
+    async def scale(self, runtime: ServingRuntime, replicas: int) -> None:
+        self.replicas[runtime.name] = replicas
+        self.peak = max(self.peak, replicas)
+        later(lambda: self._run_pods(runtime.name))
+
+    async def run(self, on_pods: Callable[[tuple[Pod, ...]], None]) -> None:
+        self.on_pods = on_pods
+        on_pods(tuple(self.pods))
+
+    def _run_pods(self, runtime: str) -> None:
+        others = [p for p in self.pods if p.runtime != runtime]
+        mine = [p for p in self.pods if p.runtime == runtime][: self.replicas[runtime]]
+        while len(mine) < self.replicas[runtime]:
+            self._started += 1
+            mine.append(make_pod(f"p{self._started}", runtime))
+        if others + mine != self.pods:
+            self.pods = others + mine
+            self.on_pods(tuple(self.pods))
+
+
+@dataclass
+class FakeServer:
+    """One pod: what its adapter would report."""
+
+    boot: int = 1
+    copies: dict[CopyKey, Copy] = field(default_factory=dict)
+    #: Reports nothing and takes no command.
+    frozen: bool = False
+
+
+@dataclass
+class FakeFleet:
+    """`Fleet` over a real `ObservedFleet`: commands become reports a moment later."""
+
+    #: Bytes in each pod, and of each model.
+    capacity: int = 25
+    size: int = 10
+    #: Why a model's load fails, as long as it does.
+    broken: dict[str, Failure] = field(default_factory=dict)
+    servers: dict[str, FakeServer] = field(default_factory=dict)
+    loads: list[tuple[str, str]] = field(default_factory=list)
+    unloads: list[tuple[str, str]] = field(default_factory=list)
+    credentials: list[Credentials] = field(default_factory=list)
+    observed: ObservedFleet = field(default_factory=ObservedFleet)
+    on_change: Callable[[frozenset[str], frozenset[str]], None] = lambda models, runtimes: None
+
+    def list_pods(self, pods: tuple[Pod, ...]) -> None:
+        """The platform's list; whoever is new reports a moment later."""
+        self._tell(self.observed.list_pods(pods))
+        listed = {p.uid for p in pods}
+        for uid in self.servers.keys() - listed:
+            del self.servers[uid]
+        for uid in listed:
+            view = self.observed.pod(uid)
+            if view is not None and not view.known:
+                self.servers.setdefault(uid, FakeServer())
+                later(partial(self.report, uid, full=True))
+
+    async def load(
+        self,
+        pod: str,
+        key: CopyKey,
+        *,
+        source: S3Uri,
+        uri: str,
+        framework: str,
+        credentials: Credentials,
+        reserve: int,
+        urgent: bool,
+        timeout_s: float,
+    ) -> None:
+        server = self._server(pod, "load")
+        self.loads.append((pod, key.model))
+        self.credentials.append(credentials)
+        self.observed.sending_load(pod, key)
+        if (held := server.copies.get(key)) is None or held.state is not CopyState.LOADED:
+            server.copies[key] = Copy(key=key, pod=pod, state=CopyState.DOWNLOADING)
+            later(lambda: self._loaded(pod, server, key))
+
+    async def unload(self, pod: str, key: CopyKey) -> None:
+        server = self._server(pod, "unload")
+        self.unloads.append((pod, key.model))
+        self.observed.sending_unload(pod, key)
+
+        def gone() -> None:
+            server.copies.pop(key, None)
+            self.report(pod, gone=(key,))
+
+        later(gone)
+
+    def report(self, uid: str, *, full: bool = False, gone: tuple[CopyKey, ...] = ()) -> None:
+        """All that the pod holds."""
+        server = self.servers.get(uid)
+        if server is None or server.frozen:
+            return
+        copies = tuple(server.copies.values())
+        reserved = sum(c.reserved for c in copies)
+        state = ServerState.READY if server.boot else ServerState.LOST
+        boot = f"{uid}-{server.boot}"
+        self._tell(
+            self.observed.report(
+                uid,
+                Report(
+                    boot=boot,
+                    full=full,
+                    server=state,
+                    total=self.capacity,
+                    reserved=reserved,
+                    copies=copies,
+                    gone=gone,
+                ),
+            )
+        )
+
+    def kill(self, uid: str, *, back: bool = True) -> None:
+        """The server dies, and is started again if `back`."""
+        server = self.servers[uid]
+        boot, server.boot = server.boot, 0
+        server.copies.clear()
+        self.report(uid)
+
+        def again() -> None:
+            server.boot = boot + 1
+            self.report(uid, full=True)
+
+        if back:
+            later(again)
+
+    def silence(self, uid: str) -> None:
+        """The adapter does not answer any more; what it holds serves on."""
+        self.servers[uid].frozen = True
+        self._tell(self.observed.disconnected(uid))
+
+    def loaded(self) -> set[str]:
+        """The models that are in some server's memory."""
+        copies = [c for s in self.servers.values() for c in s.copies.values()]
+        return {c.key.model for c in copies if c.state is CopyState.LOADED}
+
+    def _loaded(self, pod: str, server: FakeServer, key: CopyKey) -> None:
+        if server.copies.get(key) is None or self.servers.get(pod) is not server:
+            return
+        free = self.capacity - sum(c.reserved for c in server.copies.values())
+        failure = self.broken.get(key.model)
+        if failure is None and free < self.size:
+            failure = Failure(reason=NO_ROOM, message="full", needed=self.size, available=free)
+        state = CopyState.LOADED if failure is None else CopyState.FAILED
+        reserved = self.size if failure is None else 0
+        server.copies[key] = Copy(key=key, pod=pod, state=state, reserved=reserved, failure=failure)
+        self.report(pod)
+
+    def _server(self, pod: str, what: str) -> FakeServer:
+        server = self.servers.get(pod)
+        if server is None or server.frozen or not server.boot:
+            raise FleetError(f"{what}: UNAVAILABLE: not ready")
+        return server
+
+    def _tell(self, changes: Changes) -> None:
+        if changes.models or changes.runtimes:
+            self.on_change(changes.models, changes.runtimes)
+
+
+@dataclass
+class FakeMesh:
+    """`Mesh`: one Envoy, which accepts what is published a moment later unless it is frozen."""
+
+    frozen: bool = False
+    #: What the Envoy routes by, and what was published here.
+    envoy: dict[str, Route] = field(default_factory=dict)
+    published: dict[str, RouteView] = field(default_factory=dict)
+    on_change: Callable[[frozenset[str]], None] = lambda names: None
+
+    def publish(self, route: Route) -> None:
+        view = self.published.get(route.model)
+        if view is None or view.route != route:
+            self.published[route.model] = RouteView(route=route, acked=False, since=now())
+            later(lambda: self._accept(route.model))
+
+    def remove(self, model: str) -> None:
+        self.published.pop(model, None)
+        self.envoy.pop(model, None)
+
+    def view(self, model: str) -> RouteView | None:
+        return self.published.get(model)
+
+    def stranger(self, model: str) -> bool:
+        return model in self.envoy and model not in self.published
+
+    def thaw(self) -> None:
+        """It goes on, and takes what came meanwhile."""
+        self.frozen = False
+        for model in self.published:
+            self._accept(model)
+
+    def _accept(self, model: str) -> None:
+        view = self.published.get(model)
+        if view is not None and not self.frozen and not view.acked:
+            self.envoy[model] = view.route
+            self.published[model] = replace(view, acked=True, acked_at=now())
+            self.on_change(frozenset({model}))
+
+
+@dataclass
+class FakeActivators:
+    """`Activators`: one, which wants what it is told to want."""
+
+    wants: dict[str, Want] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
+    on_want: Callable[[str], None] = lambda name: None
+
+    def want(self, model: str, want: Want | None) -> None:
+        """From now on; None: it waits no more."""
+        if want is None:
+            self.wants.pop(model, None)
+            self.answers.pop(model, None)
+        else:
+            self.wants[model] = want
+        self.on_want(model)
+
+    def told(self, model: str) -> Answer | None:
+        """The latest word on it."""
+        return self.answers.get(model)
+
+    def wanted(self, model: str) -> Want | None:
+        return self.wants.get(model)
+
+    def answer(self, model: str, answer: Answer) -> None:
+        if model in self.wants:
+            self.answers[model] = answer
+            self.wants[model] = replace(self.wants[model], stale=False)
+
+
+def statuses_of(models: Mapping[str, TrainedModel]) -> dict[str, tuple[str, str]]:
+    """Status and reason of Ready, by model."""
+    found = {name: m.status.condition("Ready") for name, m in models.items()}
+    return {name: (c.status, c.reason) for name, c in found.items() if c is not None}

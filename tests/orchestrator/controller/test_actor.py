@@ -1,0 +1,136 @@
+"""The hands: each action, and whom it touches."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.controller.actor import MIN_RESIDENCY_S, Actor
+from orchestrator.controller.desired import DesiredState
+from orchestrator.controller.observer import Observer
+from orchestrator.controller.residency import Residency
+from orchestrator.domain.demand import Want
+from orchestrator.domain.errors import FleetError
+from orchestrator.domain.fleet import CopyKey, CopyState
+from orchestrator.domain.observation import Memory
+from orchestrator.domain.plan import LoadCopy, MakeRoom, PublishRoute, RemoveRoute, UnloadCopy
+from orchestrator.domain.routes import Route
+from tests.orchestrator.builders import make_copy, make_key, make_pod, make_target
+from tests.orchestrator.controller.fakes import FakeActivators, FakeFleet, FakeMesh, now
+
+pytestmark = pytest.mark.looptime
+
+
+class Hands:
+    """An actor with one pod of room for three, and what it marked for a look."""
+
+    def __init__(self) -> None:
+        self.fleet = FakeFleet(capacity=30)
+        self.mesh = FakeMesh()
+        self.activators = FakeActivators()
+        self.residency = Residency()
+        self.marked: list[tuple[str, float]] = []
+        self.clock = 100.0
+        view = self.fleet.observed
+        self.observer = Observer(DesiredState(), view, self.mesh, self.activators, now)
+        self.actor = Actor(
+            observer=self.observer,
+            fleet=self.fleet,
+            view=view,
+            mesh=self.mesh,
+            activators=self.activators,
+            residency=self.residency,
+            enqueue=lambda name, delay: self.marked.append((name, delay)),
+            clock=lambda: self.clock,
+        )
+        view.list_pods([make_pod("p1")])
+        self.fleet.list_pods((make_pod("p1"),))
+
+    def hold(self, model: str, *, since: float, state: CopyState = CopyState.LOADED) -> CopyKey:
+        """The pod has a copy of what that model asks for."""
+        key = make_key(model=model)
+        copy = make_copy(state, key=key, reserved=10)
+        self.fleet.servers["p1"].copies[key] = copy
+        self.fleet.report("p1", full=True)
+        self.residency.look((copy,), model, since)
+        self.observer.remember(model, Memory(uid=key.uid, revision=key.revision))
+        return key
+
+    def leaving(self, *models: str) -> list[str]:
+        return [m for m in models if self.observer.memory(m).evict is not None]
+
+
+async def test_routes_are_published_and_removed() -> None:
+    """The mesh has them at once."""
+    hands = Hands()
+    await hands.actor.act("digits", PublishRoute(Route("digits", ("h:1",))))
+    view = hands.mesh.view("digits")
+    assert view is not None
+    assert view.route == Route("digits", ("h:1",))
+    await hands.actor.act("digits", RemoveRoute("digits"))
+    assert hands.mesh.view("digits") is None
+
+
+async def test_a_load_is_remembered_and_a_look_is_not() -> None:
+    """Counted, with its credentials and its pod; a refused one never happened."""
+    hands = Hands()
+    load = LoadCopy("p1", make_key(), make_target(), 0, False)
+    await hands.actor.act("digits", load)
+    memory = hands.observer.memory("digits")
+    assert (memory.loads, memory.pod, memory.credentials) == (1, "p1", make_target().credentials.version)
+    await hands.actor.act("digits", LoadCopy("p1", make_key(), make_target(), 0, True, verify=True))
+    hands.fleet.servers["p1"].frozen = True
+    with pytest.raises(FleetError):
+        await hands.actor.act("digits", load)
+    assert hands.observer.memory("digits") == memory
+
+
+async def test_an_unload_is_commanded() -> None:
+    """And seen as under way at once."""
+    hands = Hands()
+    key = hands.hold("a", since=0.0)
+    await hands.actor.act("a", UnloadCopy("p1", key))
+    assert hands.fleet.observed.copies_in("p1")[key].state is CopyState.UNLOADING
+
+
+async def test_room_is_made_by_the_least_recently_used() -> None:
+    """It is marked for a look and leaves by its own reconcile; asked again, nobody more leaves."""
+    hands = Hands()
+    for model, since in (("a", 2.0), ("b", 1.0), ("c", 3.0)):
+        hands.hold(model, since=since)
+    hands.residency.used(make_key(model="b"), 50.0)
+    for _ in range(2):
+        await hands.actor.act("digits", MakeRoom("p1", 10))
+        assert hands.leaving("a", "b", "c") == ["a"]
+    assert hands.marked == [("a", 0.0)]
+
+
+async def test_who_is_waited_for_or_cannot_come_back_stays() -> None:
+    """A copy that its model does not ask for now is the last good one: nothing could load it again."""
+    hands = Hands()
+    hands.hold("a", since=1.0)
+    hands.hold("b", since=2.0)
+    hands.hold("c", since=3.0)
+    hands.activators.wants["a"] = Want()
+    hands.observer.remember("b", Memory(uid="uid-b", revision="r2"))
+    await hands.actor.act("digits", MakeRoom("p1", 10))
+    assert hands.leaving("a", "b", "c") == ["c"]
+
+
+async def test_if_nobody_can_leave_it_is_tried_again_soon() -> None:
+    """All have just come, or do not make enough room: none leaves for nothing."""
+    hands = Hands()
+    hands.hold("a", since=99.5)
+    hands.hold("b", since=1.0)
+    await hands.actor.act("digits", MakeRoom("p1", 25))
+    assert hands.leaving("a", "b") == []
+    assert hands.marked == [("digits", MIN_RESIDENCY_S)]
+    hands.clock = 100.6
+    await hands.actor.act("digits", MakeRoom("p1", 25))
+    assert hands.leaving("a", "b") == ["a", "b"]
+
+
+async def test_room_in_a_pod_that_has_gone_is_nobodys() -> None:
+    """The next look sees that it has gone."""
+    hands = Hands()
+    await hands.actor.act("digits", MakeRoom("p9", 10))
+    assert hands.marked == []

@@ -1,0 +1,123 @@
+"""Desired state: exactly what changed is named, and the newest status is on top."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.controller.desired import DesiredState
+from orchestrator.domain.errors import ModelProblem, Reason
+from orchestrator.domain.serving_runtime import ServingRuntime
+from orchestrator.domain.storage import StorageConfig
+from orchestrator.domain.target import Target
+from orchestrator.domain.trained_model import TrainedModel
+from tests.orchestrator.builders import make_condition, make_model, make_runtime, make_status
+from tests.orchestrator.controller.bench import secret
+
+RUNTIMES = {"mlserver-0.x": make_runtime()}
+STATUS = make_status(make_condition(), active="r1")
+
+
+def deliver(
+    desired: DesiredState,
+    *models: TrainedModel,
+    runtimes: Mapping[str, ServingRuntime] | None = None,
+    storage: StorageConfig | None = None,
+) -> frozenset[str]:
+    return desired.replace(
+        models={m.name: m for m in models},
+        runtimes=RUNTIMES if runtimes is None else runtimes,
+        storage=storage or secret(),
+        config={},
+    )
+
+
+variants = st.dictionaries(st.sampled_from("abcd"), st.integers(1, 3))
+
+
+@given(st.lists(variants, min_size=1, max_size=5))
+def test_a_listing_names_what_is_new_changed_or_gone_and_nothing_else(listings: list[dict[str, int]]) -> None:
+    """Against the plainest comparison of two listings."""
+    desired, before = DesiredState(), dict[str, int]()
+    for listing in listings:
+        changed = deliver(desired, *(make_model(n, generation=g) for n, g in listing.items()))
+        assert changed == {n for n in listing.keys() | before.keys() if listing.get(n) != before.get(n)}
+        assert desired.synced
+        assert {n: m.generation for n in listing if (m := desired.model(n)) is not None} == listing
+        before = listing
+
+
+def test_the_raw_object_alone_is_no_change() -> None:
+    """A label is nobody's business here; it is shown all the same."""
+    desired = DesiredState()
+    deliver(desired, make_model("a"))
+    assert deliver(desired, make_model("a", raw={"metadata": {"labels": {"x": "y"}}})) == frozenset()
+    assert desired.models["a"].raw != {}
+
+
+def test_a_change_of_the_secret_concerns_those_that_use_it() -> None:
+    """And no others: not who has no key in it, not who is broken in the same way as before."""
+    desired = DesiredState()
+    models = (make_model("a"), make_model("b", secret_key="other"), make_model("c", storage_uri="x"))
+    deliver(desired, *models)
+    assert isinstance(desired.target("a"), Target)
+    for name, reason in (("b", Reason.STORAGE_KEY_NOT_FOUND), ("c", Reason.INVALID_STORAGE_URI)):
+        problem = desired.target(name)
+        assert isinstance(problem, ModelProblem)
+        assert problem.reason is reason
+    assert deliver(desired, *models) == frozenset()
+    assert deliver(desired, *models, storage=secret(secret_access_key="second")) == {"a"}
+    target = desired.target("a")
+    assert isinstance(target, Target)
+    assert target.credentials.secret_access_key == "second"
+
+
+def test_a_change_of_the_runtimes_concerns_those_that_resolve_otherwise() -> None:
+    """Their message is new, or their runtime is."""
+    desired = DesiredState()
+    models = (make_model("a"), make_model("b", framework="onnx"))
+    deliver(desired, *models)
+    assert {desired.target(n) is not None for n in "ab"} == {True}
+    triton = make_runtime("triton-2.x", frameworks=("onnx",), auto_select=frozenset({"onnx"}))
+    assert deliver(desired, *models, runtimes=RUNTIMES | {"triton-2.x": triton}) == {"b"}
+    assert isinstance(desired.target("b"), Target)
+    assert deliver(desired, *models, runtimes={"triton-2.x": triton}) == {"a"}
+    assert isinstance(desired.target("a"), ModelProblem)
+
+
+def test_who_goes_while_the_secret_changes_is_named_once_and_forgotten() -> None:
+    """No target is resolved for it any more."""
+    desired = DesiredState()
+    deliver(desired, make_model("a"), make_model("b"))
+    assert desired.target("a") is not None
+    assert deliver(desired, make_model("b"), storage=secret(region="r")) == {"a"}
+    assert desired.target("a") is None
+    assert desired.model("a") is None
+
+
+def test_a_status_that_was_written_is_seen_before_its_echo() -> None:
+    """A decision is not made on the older one; the echo is a change that alters nothing."""
+    desired = DesiredState()
+    deliver(desired, make_model("a"))
+    desired.status_written("a", "uid-a", STATUS)
+    assert desired.model("a") == make_model("a", status=STATUS)
+    deliver(desired, make_model("a", generation=2))
+    assert desired.model("a") == make_model("a", generation=2, status=STATUS)
+    assert deliver(desired, make_model("a", generation=2, status=STATUS)) == {"a"}
+    assert desired.model("a") == make_model("a", generation=2, status=STATUS)
+
+
+def test_another_object_of_the_name_starts_with_its_own_status() -> None:
+    """And a status that was still being written for the old one is nobody's."""
+    desired = DesiredState()
+    deliver(desired, make_model("a"))
+    desired.status_written("a", "uid-a", STATUS)
+    deliver(desired, make_model("a", uid="second"))
+    assert desired.model("a") == make_model("a", uid="second")
+    desired.status_written("a", "uid-a", STATUS)
+    assert desired.model("a") == make_model("a", uid="second")
+    deliver(desired)
+    desired.status_written("a", "second", STATUS)
+    assert desired._status == {}

@@ -1,0 +1,92 @@
+"""Which models need which runtime."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.controller.pool_keeper import PoolKeeper
+from orchestrator.domain.pool import PoolPlan
+
+NONE: frozenset[str] = frozenset()
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_news_is_what_a_runtime_gained_or_lost() -> None:
+    """Saying the same again is no news."""
+    keeper = PoolKeeper(Clock())
+    assert keeper.needs("a", frozenset({"x"})) == {"x"}
+    assert keeper.needs("a", frozenset({"x"})) == NONE
+    assert keeper.needs("a", frozenset({"y"})) == {"x", "y"}
+    assert keeper.models("y") == {"a"}
+    assert keeper.needs("a", NONE) == {"y"}
+    assert keeper.needs("never seen", NONE) == NONE
+
+
+def test_a_pool_ends_when_its_grace_has_passed_since_its_last_model_went() -> None:
+    """A model that comes in between starts the grace anew; one that nobody ever needed has its grace too."""
+    clock = Clock()
+    keeper = PoolKeeper(clock)
+
+    def plan(current: int) -> PoolPlan:
+        return keeper.plan("x", current=current, growing=False, limit=1, grace_s=60.0)
+
+    assert plan(1) == PoolPlan(1, 60.0)
+    keeper.needs("a", frozenset({"x"}))
+    assert plan(0) == PoolPlan(1)
+    clock.now = 100.0
+    keeper.needs("a", NONE)
+    clock.now = 150.0
+    assert plan(1) == PoolPlan(1, 10.0)
+    keeper.needs("b", frozenset({"x"}))
+    keeper.needs("b", NONE)
+    clock.now = 200.0
+    assert plan(1) == PoolPlan(1, 10.0)
+    clock.now = 210.0
+    assert plan(1) == PoolPlan(0)
+
+
+def test_a_pool_grows_for_who_lacks_room_and_not_while_it_grows() -> None:
+    """Waiting for a first pod is no want of room."""
+    keeper = PoolKeeper(Clock())
+    keeper.needs("a", frozenset({"x"}))
+    assert not keeper.waits("a", "x")
+    assert keeper.plan("x", current=1, growing=False, limit=3, grace_s=1.0) == PoolPlan(1)
+    assert keeper.waits("a", "x", for_room=True)
+    assert keeper.plan("x", current=1, growing=True, limit=3, grace_s=1.0) == PoolPlan(1)
+    assert keeper.plan("x", current=1, growing=False, limit=3, grace_s=1.0) == PoolPlan(2)
+    assert keeper.waits("a", None)
+    assert keeper.plan("x", current=2, growing=False, limit=3, grace_s=1.0) == PoolPlan(2)
+
+
+words = st.tuples(
+    st.sampled_from("abc"), st.frozensets(st.sampled_from("xy")), st.sampled_from([None, "x", "y"]), st.booleans()
+)
+
+
+@given(st.lists(words, max_size=12))
+def test_the_books_are_what_was_said_last(said: list[tuple[str, frozenset[str], str | None, bool]]) -> None:
+    """Against two plain mappings; whoever needs and waits for nothing is forgotten."""
+    keeper = PoolKeeper(Clock())
+    needs: dict[str, frozenset[str]] = {}
+    waits: dict[str, tuple[str | None, bool]] = {}
+    for model, runtimes, waited, for_room in said:
+        starved = waits.get(model, (None, False))
+        assert keeper.needs(model, runtimes) == needs.get(model, NONE) ^ runtimes
+        news = keeper.waits(model, waited, for_room=for_room)
+        assert news == ((starved[0] is not None and starved[1]) != (waited is not None and for_room))
+        needs[model], waits[model] = runtimes, (waited, for_room)
+        for runtime in "xy":
+            assert keeper.models(runtime) == {m for m, r in needs.items() if runtime in r}
+            assert keeper.waiting(runtime) == {m for m, (r, _) in waits.items() if r == runtime}
+    for model in needs:
+        keeper.needs(model, NONE)
+        keeper.waits(model, None)
+    assert not keeper._needs
+    assert not keeper._waits_for

@@ -1,0 +1,131 @@
+"""One reconcile: what it tells, and what it asks of pools. The whole is tested in test_controller.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.domain.demand import Want
+from orchestrator.domain.fleet import Failure
+from orchestrator.ports import Activators
+from tests.orchestrator.builders import make_runtime
+from tests.orchestrator.controller.bench import Bench
+from tests.orchestrator.controller.fakes import FakeActivators
+
+pytestmark = pytest.mark.looptime
+
+
+async def test_a_second_look_does_nothing() -> None:
+    """Level-based: whatever woke it."""
+    async with Bench() as bench:
+        await bench.apply("digits")
+        before = (list(bench.fleet.loads), len(bench.platform.writes), len(bench.platform.events))
+        for _ in range(3):
+            assert await bench.reconciler.model("digits") is None
+            assert await bench.reconciler.pool("mlserver-0.x") is None
+        assert (list(bench.fleet.loads), len(bench.platform.writes), len(bench.platform.events)) == before
+
+
+async def test_names_that_are_nobodys_cost_nothing() -> None:
+    """A model that never was, a pool of no runtime."""
+    async with Bench() as bench:
+        assert await bench.reconciler.model("nobody") is None
+        assert await bench.reconciler.pool("nothing") is None
+        assert bench.platform.writes == []
+
+
+async def test_events_tell_of_changes_with_warnings_for_what_needs_a_person() -> None:
+    """On the way is no warning, a failure is; what comes back is told; nothing twice."""
+    async with Bench() as bench:
+        bench.fleet.broken["digits"] = Failure(reason="ModelNotFound", message="no such object")
+        await bench.apply("digits")
+        await bench.after(20.0)
+        bench.fleet.broken.clear()
+        await bench.after(20.0)
+        assert [(reason, warning) for _, warning, reason, _ in bench.platform.events] == [
+            ("RuntimeStarting", False),
+            ("Downloading", False),
+            ("ModelNotFound", True),
+            ("Loading", False),
+            ("Loaded", False),
+        ]
+
+
+async def test_a_failed_update_is_a_warning_while_the_old_one_serves() -> None:
+    """Ready says nothing new; UpToDate does."""
+    async with Bench() as bench:
+        await bench.apply("digits")
+        bench.fleet.broken["digits"] = Failure(reason="ModelNotFound", message="no such object")
+        events = len(bench.platform.events)
+        await bench.apply("digits", storage_uri="s3://models/next")
+        assert bench.ready == {"digits": ("True", "Loaded")}
+        status = bench.platform.models["digits"].status
+        assert (status.observed_generation, status.active_storage_uri) == (2, "s3://models/digits")
+        assert [(r, w) for _, w, r, _ in bench.platform.events[events:]] == [
+            ("Loading", False),
+            ("ModelNotFound", True),
+        ]
+        bench.fleet.broken.clear()
+        await bench.after(20.0)
+        assert bench.platform.models["digits"].status.active_storage_uri == "s3://models/next"
+        assert [k.revision for k in bench.fleet.servers["p1"].copies] == [status_revision(bench)]
+
+
+def status_revision(bench: Bench) -> str:
+    return bench.platform.models["digits"].status.active_revision
+
+
+async def test_a_config_that_is_none_leaves_the_defaults() -> None:
+    """A typo stops no pool; a good one counts from the next look."""
+    async with Bench(grace_s=10.0) as bench:
+        bench.platform.config = {"poolGraceSecond": "1"}
+        await bench.apply("digits")
+        assert bench.ready == {"digits": ("True", "Loaded")}
+        bench.platform.config = {"poolGraceSeconds": "30"}
+        await bench.delete("digits")
+        await bench.after(20.0)
+        assert len(bench.platform.pods) == 1
+        await bench.after(20.0)
+        assert bench.platform.pods == []
+
+
+async def test_the_pool_of_a_runtime_that_was_deleted_is_brought_down() -> None:
+    """When what it served is gone; until then it serves on."""
+    async with Bench(grace_s=10.0) as bench:
+        await bench.apply("digits")
+        bench.platform.runtimes = {"other": make_runtime("other", auto_select=frozenset())}
+        await bench.deliver()
+        await bench.after(100.0)
+        assert bench.fleet.loaded() == {"digits"}
+        assert bench.ready == {"digits": ("True", "Loaded")}
+        await bench.delete("digits")
+        await bench.after(100.0)
+        assert bench.platform.pods == []
+
+
+async def test_a_stale_route_that_is_reported_while_a_model_is_looked_at_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An answer given now would settle a mark that nothing was done about."""
+    async with Bench() as bench:
+        await bench.apply("digits")
+        bench.activators.want("digits", Want(load=True))
+        await bench.after()
+        bench.activators.answers.clear()
+        activators: Activators = bench.activators
+        asked = 0
+
+        def wanted(model: str) -> Want | None:
+            nonlocal asked
+            asked += 1
+            if asked == 2:
+                bench.activators.wants[model] = Want(load=True, stale=True)
+            return FakeActivators.wanted(bench.activators, model)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(activators, "wanted", wanted)
+            await bench.reconciler.model("digits")
+        assert bench.activators.answers == {}
+        loads = len(bench.fleet.loads)
+        await bench.reconciler.model("digits")
+        assert len(bench.fleet.loads) == loads + 1
+        assert "digits" in bench.activators.answers

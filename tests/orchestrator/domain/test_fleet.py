@@ -1,0 +1,31 @@
+"""Pods as seen: where a load may go, and how much fits."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.domain.fleet import PodView, ServerState
+from tests.orchestrator.builders import make_pod, make_view
+
+
+@pytest.mark.parametrize(
+    ("view", "usable"),
+    [
+        (make_view(), True),
+        (make_view(known=False), False),
+        (make_view(server=ServerState.STARTING), False),
+        (make_view(server=ServerState.LOST), False),
+        (make_view(draining=True), False),
+        (make_view(terminating=True), False),
+        (PodView(pod=make_pod()), False),
+    ],
+)
+def test_a_load_goes_only_where_a_server_is_ready_and_stays(view: PodView, usable: bool) -> None:
+    """Any one thing against it is enough."""
+    assert view.usable is usable
+
+
+def test_free_is_never_negative() -> None:
+    """A capacity that shrank below what is reserved leaves nothing, not less."""
+    assert make_view(total=10, reserved=4).free == 6
+    assert make_view(total=10, reserved=14).free == 0

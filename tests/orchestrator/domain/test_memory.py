@@ -1,0 +1,138 @@
+"""What is remembered of a model between two looks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.domain.errors import ModelProblem, Reason
+from orchestrator.domain.fleet import NO_ROOM, Copy, CopyState, Failure
+from orchestrator.domain.memory import commanded, evicting, remember, standing_by
+from orchestrator.domain.observation import Memory
+from orchestrator.domain.target import Target
+from tests.orchestrator.builders import MIB, make_copy, make_failed, make_key, make_target
+
+UID = make_key().uid
+FRESH = Memory(uid=UID, revision="r1")
+FAILURE = Failure(reason="StorageUnavailable", message="the store does not answer")
+FAILED = replace(FRESH, failure=FAILURE, failed_at=5.0, loads=3)
+PROBLEM = ModelProblem(Reason.STORAGE_CONFIG_MISSING, "no Secret")
+
+
+def look(
+    memory: Memory, *copies: Copy, target: Target | ModelProblem | None = None, uid: str = UID, now: float = 100.0
+) -> Memory:
+    return remember(memory, uid=uid, target=target or make_target(), copies=copies, now=now)
+
+
+def test_a_look_that_shows_nothing_new_changes_nothing() -> None:
+    """Level-based: the second look gives what the first did."""
+    for copies in ((), (make_copy(),), (make_failed(),), (make_failed(NO_ROOM, needed=5),)):
+        once = look(FRESH, *copies)
+        assert look(once, *copies, now=200.0) == once
+
+
+def test_a_failure_is_dated_when_it_is_first_seen() -> None:
+    """A load that this leader did not command counts as one."""
+    memory = look(FRESH, make_failed())
+    assert (memory.failure, memory.failed_at, memory.loads) == (FAILURE, 100.0, 1)
+
+
+def test_a_failure_stays_on_show_while_it_is_tried_again() -> None:
+    """Else the status would flap with every retry; the next failure is dated anew, and counts."""
+    tried = commanded(FAILED, make_target(), "p1")
+    assert (tried.failure, tried.failed_at, tried.loads) == (FAILURE, None, 4)
+    assert tried.credentials == make_target().credentials.version
+    under_way = look(tried, make_copy(CopyState.DOWNLOADING))
+    assert under_way.failure == FAILURE
+    again = look(under_way, make_failed(message="still"), now=130.0)
+    assert (again.failed_at, again.loads) == (130.0, 4)
+    assert again.failure is not None
+    assert again.failure.message == "still"
+
+
+def test_the_failure_of_the_last_load_is_the_models_failure() -> None:
+    """What failed before in another pod says nothing any more, in whichever order the pods are seen."""
+    old = make_failed(pod="p2", message="of yesterday", source_changed=True)
+    tried = commanded(FAILED, make_target(), "p1")
+    assert look(tried, old) == tried
+    for copies in ((make_failed(pod="p1"), old), (old, make_failed(pod="p1"))):
+        failure = look(tried, *copies).failure
+        assert failure is not None
+        assert (failure.message, failure.source_changed) == ("the store does not answer", False)
+    first = look(FRESH, make_failed(pod="p1"), old)
+    assert (first.pod, first.failure) == ("p1", FAILURE)
+
+
+def test_want_of_room_is_nobodys_failure() -> None:
+    """What it needs is remembered; a new load takes it off."""
+    memory = look(FRESH, make_failed(NO_ROOM, needed=7 * MIB))
+    assert memory.reserve == 7 * MIB
+    assert commanded(memory, make_target(), "p1").failure is None
+
+
+def test_a_loaded_copy_settles_all_whatever_failed_elsewhere() -> None:
+    """Its size is remembered for the next time, in whichever order the pods are seen."""
+    copies = (make_copy(pod="p1", reserved=3 * MIB), make_failed(pod="p2"))
+    for order in (copies, copies[::-1]):
+        memory = look(FAILED, *order)
+        assert memory == replace(FRESH, reserve=3 * MIB)
+
+
+@pytest.mark.parametrize(
+    "memory",
+    [
+        look(FAILED, target=make_target("r2")),
+        look(FAILED, uid="another"),
+        look(standing_by(FAILED), target=make_target("r2")),
+        look(standing_by(FAILED), uid="another"),
+    ],
+)
+def test_another_revision_or_object_starts_anew(memory: Memory) -> None:
+    """Delete and re-create is a new model: neither the failure nor the back-off of the old one is its."""
+    assert (memory.failure, memory.failed_at, memory.loads, memory.evicted) == (None, None, 0, False)
+    assert Memory() not in (FAILED, memory)
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        make_failed(),
+        make_copy(CopyState.LOADED),
+    ],
+)
+def test_copies_of_others_say_nothing(copy: Copy) -> None:
+    """A copy of an earlier object of that name or of another revision is not about this one."""
+    for key in (make_key(uid="another"), make_key("r0")):
+        assert look(FAILED, replace(copy, key=key)) == FAILED
+
+
+def test_a_problem_with_the_spec_forgets_nothing() -> None:
+    """It may be mended in a moment."""
+    assert look(FAILED, make_failed(), target=PROBLEM) == FAILED
+
+
+def test_what_left_for_another_comes_back_on_demand_only() -> None:
+    """While it leaves it is not looked at; when it is gone it is evicted, until a load is commanded."""
+    leaving = evicting(FRESH, make_key())
+    assert look(leaving, make_copy(CopyState.UNLOADING)) == leaving
+    gone = look(leaving)
+    assert (gone.evict, gone.evicted) == (None, True)
+    assert look(gone) == gone
+    assert not commanded(gone, make_target(), "p1").evicted
+    assert look(leaving, target=PROBLEM).evicted
+
+
+def test_what_failed_on_its_way_out_is_tried_again() -> None:
+    """Else it would be leaving for ever, and nobody would load it even on demand."""
+    failed = look(evicting(FRESH, make_key()), make_failed())
+    assert (failed.evict, failed.evicted, failed.failure) == (None, False, FAILURE)
+
+
+@pytest.mark.parametrize(("key", "uid"), [(make_key("r0"), UID), (make_key(uid="another"), UID)])
+def test_what_left_and_was_replaced_meanwhile_does_not_hold_back_its_successor(key: object, uid: str) -> None:
+    """The new revision, or the new object of that name, has had no turn yet: it is not to wait for demand."""
+    assert isinstance(key, type(make_key()))
+    gone = look(evicting(FRESH, key), uid=uid)
+    assert gone == FRESH

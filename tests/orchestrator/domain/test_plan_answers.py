@@ -1,0 +1,79 @@
+"""What an activator that asks for a model is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.domain.demand import OnDemand, ReadyAt, Refused, WaitFor, Want
+from orchestrator.domain.errors import ModelProblem, Reason
+from orchestrator.domain.fleet import NO_ROOM, CopyState, Failure
+from orchestrator.domain.memory import standing_by
+from orchestrator.domain.observation import Memory, Observation
+from orchestrator.domain.plan import answer
+from tests.orchestrator.builders import (
+    endpoint,
+    make_condition,
+    make_copy,
+    make_failed,
+    make_key,
+    make_observation,
+    make_status,
+)
+
+MEMORY = Memory(uid=make_key().uid, revision="r1")
+LOADED_BEFORE = make_status(make_condition(), active="r1")
+PROBLEM = ModelProblem(Reason.STORAGE_CONFIG_MISSING, "create it")
+
+
+def failed(reason: str = "ModelNotFound") -> Memory:
+    return replace(MEMORY, failure=Failure(reason=reason, message="why"), failed_at=1.0, loads=1)
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (
+            make_observation(model=None),
+            Refused(5, "model 'digits' not found: there is no TrainedModel of that name"),
+        ),
+        (make_observation(copies=(make_copy(),)), ReadyAt((endpoint(),))),
+        (make_observation(target=PROBLEM, copies=(make_copy(),)), ReadyAt((endpoint(),))),
+        (
+            make_observation(target=PROBLEM),
+            Refused(9, "model 'digits' is not ready: StorageConfigMissing: create it"),
+        ),
+        (
+            make_observation(copies=(make_failed(),), memory=failed()),
+            Refused(9, "model 'digits' is not ready: ModelNotFound: why"),
+        ),
+        (
+            make_observation(copies=(make_copy(CopyState.LOADING),), want=Want(load=True)),
+            WaitFor("Loading: mlserver-0.x loads s3://models/digits"),
+        ),
+        (
+            make_observation(memory=failed(NO_ROOM), want=Want(load=True)),
+            WaitFor("Loading: waiting for room in mlserver-0.x"),
+        ),
+        (make_observation(status=LOADED_BEFORE, memory=standing_by(MEMORY)), OnDemand()),
+        (make_observation(status=LOADED_BEFORE, memory=standing_by(MEMORY), want=Want()), OnDemand()),
+        (
+            make_observation(status=LOADED_BEFORE, memory=standing_by(MEMORY), want=Want(load=True)),
+            WaitFor("Downloading: about to download s3://models/digits"),
+        ),
+        (
+            make_observation(
+                status=LOADED_BEFORE, memory=failed(NO_ROOM), copies=(make_failed(NO_ROOM),), want=Want(load=True)
+            ),
+            WaitFor("Loading: waiting for room in mlserver-0.x"),
+        ),
+        (
+            make_observation(status=LOADED_BEFORE, lost=True, pods=()),
+            WaitFor("RuntimeUnavailable: runtime mlserver-0.x: its server died; it is brought back"),
+        ),
+    ],
+)
+def test_an_activator_is_told_where_or_why_not_or_to_wait(seen: Observation, expected: object) -> None:
+    """NOT_FOUND for what is not there, FAILED_PRECONDITION at once for what failed; Standby loads on demand only."""
+    assert answer(seen) == expected

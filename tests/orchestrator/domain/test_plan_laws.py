@@ -1,0 +1,315 @@
+"""The laws of the plan, over observations of any kind: several pods, copies of others, routes, strangers, wants."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import permutations
+from typing import TypeVar
+
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.domain.conditions import ready_verdict
+from orchestrator.domain.demand import Want
+from orchestrator.domain.errors import ModelProblem, Reason
+from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure, PodView, ServerState
+from orchestrator.domain.observation import Memory, Observation
+from orchestrator.domain.plan import (
+    ACK_BOUND_S,
+    WITHDRAW_GRACE_S,
+    LoadCopy,
+    PublishRoute,
+    UnloadCopy,
+    destructive,
+    plan,
+)
+from orchestrator.domain.routes import Route, RouteView
+from orchestrator.domain.target import Target
+from orchestrator.domain.trained_model import ModelStatus, TrainedModel
+from tests.orchestrator.builders import (
+    endpoint,
+    make_condition,
+    make_credentials,
+    make_key,
+    make_model,
+    make_status,
+    make_target,
+    make_view,
+)
+from tests.orchestrator.domain.world import SIZE, World
+
+T = TypeVar("T")
+
+NOW = 1000.0
+UIDS = ("p1", "p2", "p3")
+KEYS = (make_key("r1"), make_key("r0"), make_key("r1", uid="another"))
+PROBLEM = ModelProblem(Reason.STORAGE_CONFIG_MISSING, "create it")
+FAILURES = (
+    Failure(reason="ModelLoadFailed", message="no"),
+    Failure(reason="StorageUnavailable", message="no", source_changed=True),
+    Failure(reason=NO_ROOM, message="full", needed=SIZE),
+)
+
+
+class Picks:
+    """
+    A number as a row of choices, the least significant first: one draw where there would be ten.
+
+    Drawing is what takes the time here. Smaller numbers make simpler worlds, so that a failing one still shrinks.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def pick(self, *options: T) -> T:
+        self.number, index = divmod(self.number, len(options))
+        return options[index]
+
+
+#: Below 2²⁴ hypothesis draws evenly.
+numbers = st.integers(0, (1 << 24) - 1).map(Picks)
+
+
+def make_copies(uid: str, picks: Picks, keys: tuple[CopyKey, ...]) -> list[Copy]:
+    """Up to two copies in a pod, in any state."""
+    copies = []
+    for key in keys[: picks.pick(1, 0, 2)]:
+        state = picks.pick(CopyState.LOADED, CopyState.LOADED, *CopyState)
+        failure = picks.pick(*FAILURES)
+        reserved = 0 if state in (CopyState.FAILED, CopyState.DOWNLOADING) else SIZE
+        failure_shown = failure if state is CopyState.FAILED else None
+        copies.append(Copy(key=key, pod=uid, state=state, reserved=reserved, failure=failure_shown))
+    return copies
+
+
+def make_any_pod(uid: str, picks: Picks, copied: Picks) -> tuple[PodView, list[Copy], int]:
+    """A pod in any condition, what it holds of this model, and how much of others."""
+    runtime = picks.pick("mlserver-0.x", "mlserver-0.x", "triton-2.x")
+    server = picks.pick(*[ServerState.READY] * 4, ServerState.STARTING, ServerState.LOST)
+    copies: list[Copy] = []
+    if server is ServerState.READY:
+        # The revision is of the runtime too: the target's is in no other's pods.
+        keys = copied.pick(*permutations(KEYS)) if runtime == "mlserver-0.x" else (KEYS[1],)
+        copies = make_copies(uid, copied, keys)
+    others = picks.pick(0, 5, 20)
+    reserved = sum(c.reserved for c in copies) + others
+    view = make_view(
+        uid,
+        runtime=runtime,
+        known=picks.pick(True, True, True, False),
+        server=server,
+        draining=picks.pick(False, False, False, True),
+        total=reserved + picks.pick(20, 0, 5),
+        reserved=reserved,
+    )
+    return view, copies, others
+
+
+def make_any_route(picks: Picks) -> RouteView | None:
+    """None, withdrawn, or to any of the pods; accepted, or not yet."""
+    endpoints = {endpoint(uid) for uid in UIDS if picks.pick(True, False)}
+    since = picks.pick(NOW - 40, NOW - 6, NOW - 1, NOW)
+    acked = picks.pick(True, False)
+    route = Route("digits", tuple(sorted(endpoints)))
+    return picks.pick(RouteView(route=route, acked=acked, since=since, acked_at=since if acked else None), None)
+
+
+def make_any_model(picks: Picks) -> tuple[TrainedModel | None, Target | ModelProblem | None]:
+    """Gone, or with any status that a controller could have written."""
+    active = picks.pick("r1", "r0", "")
+    ready = picks.pick(
+        ("True", "Loaded"), ("True", "Standby"), ("False", "Downloading"), ("False", "RuntimeUnavailable")
+    )
+    told = picks.pick(True, True, False)
+    status = make_status(make_condition("Ready", *ready), active=active)
+    if not told or (ready[0] == "True" and not active):
+        status = ModelStatus()
+    if picks.pick(False, False, False, True):
+        return None, None
+    targets: list[Target | ModelProblem] = [make_target()] * 3
+    return make_model(status=status), picks.pick(*targets, PROBLEM)
+
+
+def make_any_memory(picks: Picks) -> Memory:
+    """As several looks at several worlds could have left it."""
+    failure = picks.pick(None, None, *FAILURES)
+    failed = failure is not None and failure.reason != NO_ROOM
+    return picks.pick(
+        Memory(),
+        Memory(
+            uid=KEYS[0].uid,
+            revision="r1",
+            pod=picks.pick("", *UIDS),
+            credentials=picks.pick("", make_credentials().version),
+            loads=picks.pick(0, 1, 4),
+            failed_at=picks.pick(None, NOW - 100, NOW),
+            failure=failure,
+            reserve=picks.pick(0, SIZE),
+            # What failed neither leaves nor stands by: it was not there, and is tried again.
+            evict=None if failed else picks.pick(None, None, None, *KEYS),
+            evicted=not failed and picks.pick(False, True),
+        ),
+    )
+
+
+def make_world(numbers: list[Picks]) -> World:
+    """Any observation, and what it is part of."""
+    of_pods, (general, modelled, remembered) = numbers[:6], numbers[6:]
+    model, target = make_any_model(modelled)
+    pods, copies, others = [], [], {}
+    for uid, picks, copied in zip(UIDS[: general.pick(1, 2, 3, 0)], of_pods[::2], of_pods[1::2], strict=False):
+        view, held, other = make_any_pod(uid, picks, copied)
+        pods.append(view)
+        copies += held
+        others[uid] = other
+    route = make_any_route(general)
+    seen = Observation(
+        name="digits",
+        model=model,
+        target=target,
+        pods=tuple(pods),
+        copies=tuple(sorted(copies, key=lambda c: (c.pod, c.key))),
+        route=route,
+        stranger=route is None and general.pick(False, True),
+        want=general.pick(None, Want(), Want(load=True), Want(load=True, stale=True)),
+        lost=general.pick(False, True),
+        memory=make_any_memory(remembered),
+    )
+    return World(seen=seen, now=NOW, broken=general.pick(False, False, True), others=others)
+
+
+worlds = st.lists(numbers, min_size=9, max_size=9).map(make_world)
+observations = worlds.map(lambda world: world.seen)
+
+
+def silent(seen: Observation, uid: str) -> Observation:
+    """The same, but for one pod that does not answer."""
+    return replace(seen, pods=tuple(replace(p, known=False) if p.pod.uid == uid else p for p in seen.pods))
+
+
+@settings(max_examples=300)
+@given(observations)
+def test_knowing_less_never_destroys_more(seen: Observation) -> None:
+    """Law 9: whichever pod falls silent, no destructive action is added."""
+    actions = plan(seen, NOW).actions
+    for pod in seen.pods:
+        fewer = plan(silent(seen, pod.pod.uid), NOW).actions
+        assert destructive(fewer) <= destructive(actions)
+
+
+@settings(max_examples=300)
+@given(observations)
+def test_nothing_is_unloaded_that_requests_are_still_sent_to(seen: Observation) -> None:
+    """Law 3: a loaded copy goes when no route leads to it, as far as ACKs within their bound tell."""
+    decided = plan(seen, NOW)
+    loaded = {(c.pod, c.key) for c in seen.copies if c.state is CopyState.LOADED}
+    serving = {(c.pod, c.key) for c in seen.serving}
+    for action in decided.actions:
+        if not isinstance(action, UnloadCopy):
+            continue
+        pod = seen.pod(action.pod)
+        assert pod is not None
+        assert pod.known
+        assert (action.pod, action.key) not in serving
+        if (action.pod, action.key) not in loaded or pod.pod.endpoint in seen.endpoints:
+            # Never served; or another copy of the name serves there, and this one is replaced in place.
+            continue
+        assert not seen.stranger
+        if seen.route is not None:
+            assert pod.pod.endpoint not in seen.route.route.endpoints
+            assert seen.route.route.endpoints == seen.endpoints
+            over = seen.route.since + ACK_BOUND_S <= NOW
+            acked = seen.route.acked_at is not None and seen.route.acked_at + WITHDRAW_GRACE_S <= NOW
+            assert over or acked
+
+
+@settings(max_examples=300)
+@given(observations)
+def test_a_plan_loads_once_and_where_it_can(seen: Observation) -> None:
+    """One load a key; a look at a copy that is believed loaded is none; the route goes first, the load last."""
+    actions = plan(seen, NOW).actions
+    loads = [a for a in actions if isinstance(a, LoadCopy)]
+    assert len([a for a in loads if not a.verify]) <= 1
+    assert len({a.pod for a in loads}) == len(loads)
+    assert len(actions) == len(set(actions))
+    for load in loads:
+        pod = seen.pod(load.pod)
+        assert pod is not None
+        assert pod.usable
+        assert pod in seen.pool()
+        assert load.key == seen.target_key
+        if not load.verify:
+            assert pod.free >= load.reserve or all(p.total < load.reserve for p in seen.pool() if p.usable)
+    kinds = [0 if isinstance(a, PublishRoute) else 2 if isinstance(a, LoadCopy) else 1 for a in actions]
+    assert kinds == sorted(kinds)
+
+
+@settings(max_examples=200)
+@given(observations)
+def test_what_serves_is_kept_while_the_spec_cannot_be_served(seen: Observation) -> None:
+    """Law 4: a good version is never lost to a mistake in a file."""
+    if seen.model is None or seen.memory.evict is not None:
+        return
+    mistaken = replace(seen, target=PROBLEM)
+    actions = plan(mistaken, NOW).actions
+    serving = {(c.pod, c.key) for c in mistaken.serving}
+    assert not any(isinstance(a, UnloadCopy) and (a.pod, a.key) in serving for a in actions)
+    if serving:
+        assert PublishRoute(Route("digits")) not in actions
+
+
+@settings(max_examples=300)
+@given(observations)
+def test_ready_is_true_for_a_reason(seen: Observation) -> None:
+    """Law 2: an accepted route to what serves, or Standby of this revision, or it was true and nothing says otherwise."""
+    if seen.model is None or ready_verdict(seen).status != "True":
+        return
+    routed = seen.route is not None and seen.route.acked and seen.route.route.endpoints == seen.endpoints
+    assert (seen.serving and routed) or seen.loaded_before or seen.model.status.ready
+
+
+@settings(max_examples=400)
+@given(worlds)
+def test_applying_a_plan_and_planning_again_comes_to_an_end_where_it_should(world: World) -> None:
+    """
+    The fixed point, and that it is the right one.
+
+    Nothing is left to do, nothing was forgotten: a model that is gone leaves nothing behind, one that can be
+    served is, or stands by and says so.
+    """
+    decided = world.settle()
+    world.tell()
+    assert world.look() == decided
+    seen = world.seen
+    kept = {c.pod: c.reserved for c in seen.serving}
+    if world.blocked:
+        event("its own copy is in the way")
+        assert all(p.total - kept.get(p.pod.uid, 0) < SIZE for p in seen.pool() if p.usable)
+        return
+    all_known = all(p.known for p in seen.pods)
+    usable = [p for p in seen.pool() if p.usable]
+    if not all_known:
+        event("a pod stays silent")
+        return
+    if seen.model is None:
+        event("gone")
+        assert seen.copies == ()
+        assert seen.route is None
+        assert not seen.stranger
+        return
+    assert {c.key for c in seen.copies if c.state is not CopyState.FAILED} == {c.key for c in seen.serving}
+    routed = seen.route is not None and bool(seen.route.route.endpoints)
+    assert routed == bool(seen.serving)
+    assert not seen.stranger
+    urgent = seen.want is not None and seen.want.load
+    if not isinstance(seen.target, Target) or world.broken or not usable or any(p.total < SIZE for p in usable):
+        event("cannot be served")
+        return
+    event("served" if seen.serving else "stands by")
+    assert seen.model.status.ready
+    if seen.serving:
+        assert seen.serving[0].key == seen.target_key
+    else:
+        assert not urgent
+        assert seen.loaded_before
+        assert seen.memory.evicted

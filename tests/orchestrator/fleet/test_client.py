@@ -1,0 +1,273 @@
+"""The client of adapters, with a real gRPC server in an adapter's place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from orchestrator.domain.errors import FleetError
+from orchestrator.domain.fleet import CopyKey, CopyState, Pod
+from orchestrator.domain.trained_model import S3Uri
+from orchestrator.fleet.client import FleetClient
+from orchestrator.fleet.convert import key_to_proto
+from orchestrator.fleet.observed import Changes, ObservedFleet, Report
+from protos import fleet_pb2, fleet_pb2_grpc
+from tests.orchestrator.builders import make_credentials, make_key, make_pod
+
+EPOCH = 1_700_000_000_000
+KEY = make_key()
+
+
+class FakeAdapter(fleet_pb2_grpc.AdapterServicer):
+    """Says what it is told to say, and remembers what it was asked."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.hellos: list[fleet_pb2.Hello] = []
+        self.commands: list[fleet_pb2.LoadRequest | fleet_pb2.UnloadRequest] = []
+        self.refuse: tuple[grpc.StatusCode, str] | None = None
+        self.hold = asyncio.Event()
+        self.hold.set()
+        self._says: asyncio.Queue[fleet_pb2.Report] = asyncio.Queue()
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self) -> None:
+        self._says = asyncio.Queue()
+        self._server = grpc.aio.server()
+        fleet_pb2_grpc.add_AdapterServicer_to_server(self, self._server)
+        self._server.add_insecure_port(self.address)
+        await self._server.start()
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            await self._server.stop(0)
+            self._server = None
+
+    def say(self, *copies: tuple[CopyKey, fleet_pb2.CopyState.ValueType], full: bool = False, boot: str = "b1") -> None:
+        """The next report."""
+        made = [fleet_pb2.Copy(key=key_to_proto(k), state=s) for k, s in copies]
+        self._says.put_nowait(fleet_pb2.Report(boot=boot, full=full, copies=made, server=fleet_pb2.SERVER_STATE_READY))
+
+    async def Watch(
+        self, request: fleet_pb2.Hello, context: grpc.aio.ServicerContext[fleet_pb2.Hello, fleet_pb2.Report]
+    ) -> AsyncIterator[fleet_pb2.Report]:
+        self.hellos.append(request)
+        while True:
+            yield await self._says.get()
+
+    async def Load(
+        self,
+        request: fleet_pb2.LoadRequest,
+        context: grpc.aio.ServicerContext[fleet_pb2.LoadRequest, fleet_pb2.Accepted],
+    ) -> fleet_pb2.Accepted:
+        return await self._take(request, context)
+
+    async def Unload(
+        self,
+        request: fleet_pb2.UnloadRequest,
+        context: grpc.aio.ServicerContext[fleet_pb2.UnloadRequest, fleet_pb2.Accepted],
+    ) -> fleet_pb2.Accepted:
+        return await self._take(request, context)
+
+    async def _take(
+        self, request: fleet_pb2.LoadRequest | fleet_pb2.UnloadRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> fleet_pb2.Accepted:
+        self.commands.append(request)
+        await self.hold.wait()
+        if self.refuse is not None:
+            await context.abort(*self.refuse)
+        return fleet_pb2.Accepted()
+
+
+class Bench:
+    """A client and what it observed, with one adapter."""
+
+    def __init__(self, directory: Path) -> None:
+        self.adapter = FakeAdapter(f"unix:{directory}/adapter.sock")
+        self.observed = ObservedFleet()
+        self.changed: set[str] = set()
+        self.client = FleetClient(self.observed, epoch=EPOCH, on_change=self._on_change)
+        self.pod: Pod = make_pod("p1", adapter=self.adapter.address)
+
+    def _on_change(self, models: frozenset[str], runtimes: frozenset[str]) -> None:
+        self.changed |= models | runtimes
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Return as soon as it is so."""
+        async with asyncio.timeout(10):
+            while not condition():
+                await asyncio.sleep(0.002)
+
+    @property
+    def known(self) -> bool:
+        view = self.observed.pod("p1")
+        return view is not None and view.known
+
+    def state(self, key: CopyKey = KEY) -> CopyState | None:
+        copy = self.observed.copies_in("p1").get(key)
+        return copy.state if copy is not None else None
+
+    async def load(self) -> None:
+        await self.client.load(
+            "p1",
+            KEY,
+            source=S3Uri("models", "digits"),
+            uri="s3://models/digits",
+            framework="sklearn",
+            credentials=make_credentials(secret_access_key="hunter2hunter2"),
+            reserve=5,
+            urgent=True,
+            timeout_s=90.0,
+        )
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    """The adapter runs, is listed and has reported that it is empty."""
+    bench = Bench(tmp_path)
+    await bench.adapter.start()
+    bench.adapter.say(full=True)
+    bench.client.list_pods([bench.pod])
+    await bench.until(lambda: bench.known)
+    yield bench
+    await bench.client.close()
+    await bench.adapter.stop()
+
+
+async def test_a_watch_says_who_is_leader_and_brings_what_there_is(bench: Bench) -> None:
+    """The first report makes the pod known, later ones change it, each change is announced."""
+    assert bench.adapter.hellos == [fleet_pb2.Hello(epoch=EPOCH, protocol=1)]
+    bench.adapter.say((KEY, fleet_pb2.COPY_STATE_LOADED))
+    await bench.until(lambda: bench.state() is CopyState.LOADED)
+    assert bench.changed == {"mlserver-0.x", "digits"}
+
+
+async def test_silence_is_unknown_and_a_reconnect_tells_the_truth(bench: Bench) -> None:
+    """The copies stay until the adapter is back and says otherwise; who is listed is asked until it answers."""
+    bench.adapter.say((KEY, fleet_pb2.COPY_STATE_LOADED))
+    await bench.until(lambda: bench.state() is not None)
+    await bench.adapter.stop()
+    await bench.until(lambda: not bench.known)
+    assert bench.state() is CopyState.LOADED
+    await bench.adapter.start()
+    bench.adapter.say(full=True)
+    await bench.until(lambda: bench.known)
+    assert bench.state() is None
+    assert bench.observed.lost("digits")
+
+
+async def test_a_command_carries_epoch_and_boot(bench: Bench) -> None:
+    """The fence; and the copy is under way, or on its way out, at once."""
+    bench.adapter.say(full=True, boot="b7")
+    await bench.until(lambda: (view := bench.observed.pod("p1")) is not None and view.boot == "b7")
+    await bench.load()
+    assert bench.state() is CopyState.DOWNLOADING
+    await bench.client.unload("p1", KEY)
+    assert bench.state() is CopyState.UNLOADING
+    fence = fleet_pb2.Fence(epoch=EPOCH, boot="b7")
+    assert [c.fence for c in bench.adapter.commands] == [fence, fence]
+    load = bench.adapter.commands[0]
+    assert isinstance(load, fleet_pb2.LoadRequest)
+    assert (load.reserve, load.urgent, load.credentials.secret_access_key) == (5, True, "hunter2hunter2")
+
+
+async def test_a_refused_command_leaves_all_as_it_was_and_tells_no_secret(bench: Bench) -> None:
+    """FleetError with the adapter's code and words."""
+    bench.adapter.refuse = (grpc.StatusCode.FAILED_PRECONDITION, "stale epoch")
+    with pytest.raises(FleetError) as caught:
+        await bench.load()
+    assert str(caught.value) == "load of digits: FAILED_PRECONDITION: stale epoch"
+    assert bench.state() is None
+    assert "hunter2hunter2" not in repr(caught.value)
+    bench.adapter.say((KEY, fleet_pb2.COPY_STATE_LOADED))
+    await bench.until(lambda: bench.state() is CopyState.LOADED)
+    with pytest.raises(FleetError, match="unload of digits: FAILED_PRECONDITION"):
+        await bench.client.unload("p1", KEY)
+    assert bench.state() is CopyState.LOADED
+
+
+async def test_a_failure_reported_before_the_command_is_answered_stands(bench: Bench) -> None:
+    """The answer does not turn it into a copy that is under way for ever."""
+    bench.adapter.hold.clear()
+    loading = asyncio.create_task(bench.load())
+    await bench.until(lambda: bool(bench.adapter.commands))
+    bench.adapter.say((KEY, fleet_pb2.COPY_STATE_FAILED))
+    await bench.until(lambda: bench.state() is CopyState.FAILED)
+    bench.adapter.hold.set()
+    await loading
+    assert bench.state() is CopyState.FAILED
+
+
+async def test_a_pod_that_goes_while_it_is_commanded_is_an_error_and_no_cancellation(bench: Bench) -> None:
+    """A closing channel cancels its calls: a worker that took that for its own end would be missed for ever."""
+    bench.adapter.hold.clear()
+    loading = asyncio.create_task(bench.load())
+    await bench.until(lambda: bool(bench.adapter.commands))
+    bench.client.list_pods([])
+    with pytest.raises(FleetError, match="the pod is gone"):
+        await loading
+    with pytest.raises(FleetError, match="pod p1 is gone"):
+        await bench.load()
+
+
+async def test_a_cancelled_worker_is_cancelled(bench: Bench) -> None:
+    """Its own cancellation passes through a command."""
+    bench.adapter.hold.clear()
+    loading = asyncio.create_task(bench.load())
+    await bench.until(lambda: bool(bench.adapter.commands))
+    loading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await loading
+
+
+async def test_a_pod_that_is_listed_again_at_once_can_still_be_commanded(bench: Bench) -> None:
+    """The end of its first watch does not take the second one's channel away."""
+    bench.client.list_pods([])
+    bench.client.list_pods([bench.pod])
+    bench.adapter.say(full=True)
+    # The first stream may have taken that word with it.
+    async with asyncio.timeout(10):
+        while not bench.known:
+            bench.adapter.say(full=True)
+            await asyncio.sleep(0.01)
+    await bench.load()
+    assert bench.state() is CopyState.DOWNLOADING
+
+
+async def test_hearing_ends_when_all_have_reported(bench: Bench) -> None:
+    """It does not wait out its patience."""
+    async with asyncio.timeout(5):
+        await bench.client.heard(60.0)
+
+
+async def test_hearing_ends_with_its_patience(tmp_path: Path) -> None:
+    """A pod that does not answer is unknown, and the rest goes on; so is everything while no list is in."""
+    bench = Bench(tmp_path)
+    await bench.client.heard(0.01)
+    bench.client.list_pods([bench.pod])
+    await bench.client.heard(0.01)
+    assert not bench.known
+    await bench.client.close()
+
+
+async def test_a_report_that_cannot_be_digested_does_not_end_the_watch(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pod is unknown until the next full report: neither trusted nor forgotten."""
+
+    def refuse(uid: str, report: Report) -> Changes:
+        raise ValueError(f"a report of another age: {report.boot} of {uid}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.observed, "report", refuse)
+        bench.adapter.say()
+        await bench.until(lambda: not bench.known)
+    async with asyncio.timeout(10):
+        while not bench.known:
+            bench.adapter.say(full=True)
+            await asyncio.sleep(0.01)

@@ -1,0 +1,130 @@
+"""
+A small S3 server that lies: for keys and delays that no real server produces.
+
+It checks no signature. A bucket is a dict of objects, listed whole whatever
+prefix is asked for; `stalled` buckets answer a GET of an object only once
+`release` was called.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape
+
+
+class Liar:
+    """Serves while its context is open."""
+
+    def __init__(self) -> None:
+        self.buckets: dict[str, dict[str, bytes]] = {}
+        self.stalled: set[str] = set()
+        self._released = threading.Event()
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.liar = self
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+
+    @property
+    def entry(self) -> dict[str, str]:
+        """An entry of Secret storage-config for it."""
+        return {
+            "type": "s3",
+            "access_key_id": "AKIALIESANDLIES",
+            "secret_access_key": "whatever-it-does-not-look",
+            "endpoint_url": f"http://127.0.0.1:{self._server.server_address[1]}",
+            "region": "us-east-1",
+        }
+
+    def release(self) -> None:
+        """Let all GETs that stall, and those to come, go on."""
+        self._released.set()
+
+    def stall(self) -> None:
+        """Block until released."""
+        self._released.wait()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.release()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False
+    block_on_close = True
+    liar: Liar
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: what matters is what the product says."""
+
+    def _answer(self, *, body: bool) -> None:
+        assert isinstance(self.server, _Server)
+        liar = self.server.liar
+        parts = urlsplit(self.path)
+        bucket, _, key = unquote(parts.path).lstrip("/").partition("/")
+        objects = liar.buckets.get(bucket)
+        if objects is None:
+            self._send(404, _error("NoSuchBucket") if body else b"")
+        elif not key:
+            prefix = parse_qs(parts.query).get("prefix", [""])[0]
+            self._send(200, _listing(bucket, prefix, objects))
+        elif key not in objects:
+            self._send(404, _error("NoSuchKey") if body else b"")
+        else:
+            if body and bucket in liar.stalled:
+                liar.stall()
+            self._send(200, objects[key] if body else b"", of=objects[key])
+
+    def _send(self, status: int, content: bytes, *, of: bytes | None = None) -> None:
+        about = content if of is None else of
+        try:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(about)))
+            self.send_header("ETag", _etag(about))
+            # One request a connection: closing the server does not wait for an idle client.
+            self.send_header("Connection", "close")
+            self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+            self.end_headers()
+            self.wfile.write(content)
+        except ConnectionError:
+            # The client gave up on a stalled answer.
+            self.close_connection = True
+
+
+def _etag(content: bytes) -> str:
+    return f'"{hashlib.md5(content).hexdigest()}"'
+
+
+def _error(code: str) -> bytes:
+    return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
+
+
+def _listing(bucket: str, prefix: str, objects: dict[str, bytes]) -> bytes:
+    contents = "".join(
+        f"<Contents><Key>{escape(key)}</Key><Size>{len(content)}</Size><ETag>{escape(_etag(content))}</ETag>"
+        "<LastModified>2026-01-01T00:00:00.000Z</LastModified><StorageClass>STANDARD</StorageClass></Contents>"
+        for key, content in objects.items()
+    )
+    return (
+        "<?xml version='1.0' encoding='UTF-8'?><ListBucketResult xmlns='http://s3.amazonaws.com/doc/2006-03-01/'>"
+        f"<Name>{bucket}</Name><Prefix>{escape(prefix)}</Prefix><KeyCount>{len(objects)}</KeyCount>"
+        f"<MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>"
+    ).encode()

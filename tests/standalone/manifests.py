@@ -1,0 +1,72 @@
+"""
+Objects as a user writes them, as dicts.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+Document = dict[str, Any]
+
+
+def trained_model(
+    name: str,
+    uri: str,
+    framework: str,
+    *,
+    runtime: str = "",
+    key: str = "",
+    namespace: str = "",
+    annotations: dict[str, str] | None = None,
+) -> Document:
+    """A TrainedModel; `key` is the one in Secret storage-config."""
+    metadata: Document = {"name": name}
+    if namespace:
+        metadata["namespace"] = namespace
+    noted = dict(annotations or {})
+    if key:
+        noted["wmlserving.ai.ibm.com/secret-key"] = key
+    if noted:
+        metadata["annotations"] = noted
+    return {
+        "apiVersion": "serving.kubeflow.org/v1alpha1",
+        "kind": "TrainedModel",
+        "metadata": metadata,
+        "spec": {"inferenceService": runtime, "model": {"storageUri": uri, "framework": framework, "memory": "256Mi"}},
+    }
+
+
+def storage_config(entries: dict[str, str | dict[str, str]]) -> Document:
+    """Secret storage-config; an entry that is text already is kept as it is."""
+    data = {key: value if isinstance(value, str) else json.dumps(value) for key, value in entries.items()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "storage-config"}, "stringData": data}
+
+
+def serving_runtime(
+    name: str,
+    server_type: str,
+    formats: list[str],
+    *,
+    memory: str = "1Gi",
+    buffer: int = 0,
+    environment: dict[str, str] | None = None,
+) -> Document:
+    """A ServingRuntime of the user's, to be named; `buffer` bytes of its memory are not for models."""
+    container = {
+        "name": server_type,
+        "image": "not-used-here",
+        "resources": {"limits": {"memory": memory}},
+        "env": [{"name": name, "value": value} for name, value in (environment or {}).items()],
+    }
+    return {
+        "apiVersion": "serving.kserve.io/v1alpha1",
+        "kind": "ServingRuntime",
+        "metadata": {"name": name},
+        "spec": {
+            "multiModel": True,
+            "supportedModelFormats": [{"name": each, "version": "1"} for each in formats],
+            "builtInAdapter": {"serverType": server_type, "memBufferBytes": buffer},
+            "containers": [container],
+        },
+    }

@@ -1,0 +1,34 @@
+"""
+The model servers of a stack, asked directly, past the mesh.
+"""
+
+from __future__ import annotations
+
+from tests.standalone.client import Client
+from tests.standalone.stack import Stack
+
+
+def runtime_of(framework: str) -> str:
+    """The built-in runtime that takes it."""
+    return "triton-2.x" if framework == "onnx" else "mlserver-0.x"
+
+
+def adapter_pids(stack: Stack, runtime: str) -> frozenset[int]:
+    """The adapters of this runtime's pods: one beside each server."""
+    return frozenset(p.pid for p in stack.processes("adapter") if p.option("--runtime") == runtime)
+
+
+def server(stack: Stack, framework: str) -> Client:
+    """A client of the server that has the models of this framework, as the adapter beside it knows it."""
+    runtime = runtime_of(framework)
+    adapters = [p for p in stack.processes("adapter") if p.option("--runtime") == runtime]
+    assert len(adapters) == 1, [p.command for p in stack.processes()]
+    return Client(adapters[0].option("--server"))
+
+
+def indexed(stack: Stack, framework: str) -> frozenset[str]:
+    """The models that the server says are ready in it."""
+    with server(stack, framework) as client:
+        index = client.triton.get_model_repository_index()
+        # MLServer says State.READY.
+        return frozenset(m.name for m in index.models if m.state.removeprefix("State.") == "READY")

@@ -1,0 +1,103 @@
+"""
+The line: from a TrainedModel file to a prediction, and what a user sees on the way.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from tests.standalone.client import Client
+from tests.standalone.models import SAMPLES, Models
+from tests.standalone.servers import runtime_of
+from tests.standalone.stack import Stack
+
+FRAMEWORKS = sorted(SAMPLES)
+
+
+@pytest.mark.parametrize("metadata", [True, False], ids=["metadata", "message"])
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_model_predicts_the_digits_that_it_has_not_seen(
+    line: dict[str, str], client: Client, models: Models, framework: str, metadata: bool
+) -> None:
+    """Each framework: 95 % of 200 digits are right, the model named in metadata or in the message."""
+    parts = [
+        client.classes(line[framework], models.images[first : first + 20], metadata=metadata)
+        for first in range(0, 200, 20)
+    ]
+    assert np.mean(np.concatenate(parts) == models.labels) >= 0.95
+
+
+def test_table_is_kubectls(line: dict[str, str], shared: Stack, tmp_path: Path) -> None:
+    """`get trainedmodels` prints NAME URL READY AGE from any working directory."""
+    done = shared.run("get", "trainedmodels", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    header, *rows = (row.split() for row in done.stdout.splitlines())
+    assert header == ["NAME", "URL", "READY", "AGE"]
+    by_name = {row[0]: row[1:] for row in rows}
+    for name in line.values():
+        url, ready, age = by_name[name]
+        assert (url, ready) == (f"grpc://wml-serving:8033?mm-vmodel-id={name}", "True")
+        assert re.fullmatch(r"\d+[smh]\S*", age)
+
+
+def test_wide_table_has_runtime_reason_and_live_state(line: dict[str, str], shared: Stack) -> None:
+    """`-o wide` adds RUNTIME and REASON, and how many copies there are now."""
+    done = shared.run("get", "trainedmodels", "-o", "wide")
+    header, *rows = (row.split() for row in done.stdout.splitlines())
+    assert header[:6] == ["NAME", "URL", "READY", "AGE", "RUNTIME", "REASON"]
+    by_name = {row[0]: dict(zip(header, row, strict=True)) for row in rows}
+    for framework, name in line.items():
+        row = by_name[name]
+        assert row["RUNTIME"] == runtime_of(framework)
+        assert row["REASON"] == "Loaded"
+        assert row["COPIES"] == "1"
+        assert int(row["BYTES"]) > 0
+
+
+@pytest.mark.parametrize("form", ["json", "yaml"])
+def test_object_comes_as_the_api_server_would_give_it(line: dict[str, str], shared: Stack, form: str) -> None:
+    """`-o json|yaml`: a List, or the one object, with spec, identity and a full status."""
+    name = line["sklearn"]
+    one = shared.run("get", "trainedmodel", name, "-o", form).stdout
+    many = shared.run("get", "tm", "-o", form).stdout
+    found, listed = (
+        (json.loads(one), json.loads(many)) if form == "json" else (yaml.safe_load(one), yaml.safe_load(many))
+    )
+    assert listed["kind"] == "List"
+    assert found in listed["items"]
+    assert (found["apiVersion"], found["kind"]) == ("serving.kubeflow.org/v1alpha1", "TrainedModel")
+    metadata, status = found["metadata"], found["status"]
+    assert metadata["uid"]
+    assert metadata["creationTimestamp"]
+    assert metadata["generation"] == status["observedGeneration"]
+    assert status["activeStorageUri"] == found["spec"]["model"]["storageUri"]
+    assert status["activeRevision"]
+    assert status["runtime"] == "mlserver-0.x"
+    conditions = {c["type"]: c for c in status["conditions"]}
+    assert {kind: c["status"] for kind, c in conditions.items()} == {"Ready": "True", "UpToDate": "True"}
+    assert all(c.keys() >= {"lastTransitionTime", "reason", "message"} for c in conditions.values())
+
+
+def test_describe_shows_conditions_copies_and_events(line: dict[str, str], shared: Stack) -> None:
+    """`describe` tells how the model came to be what it is."""
+    done = shared.run("describe", "trainedmodel", line["onnx"])
+    assert done.returncode == 0
+    assert re.search(rf"^Name: +{line['onnx']}$", done.stdout, re.MULTILINE)
+    for section in ("Conditions:", "Copies:", "Events:"):
+        assert re.search(rf"^{section}$", done.stdout, re.MULTILINE), done.stdout
+    events = done.stdout.partition("Events:")[2]
+    assert re.search(r"Normal +Loaded ", events), events
+
+
+def test_verbs_say_what_is_not_there(shared: Stack) -> None:
+    """A name that does not exist, and a stack that is not up: exit code 1 and one sentence."""
+    missing = shared.run("get", "trainedmodels", "no-such-model")
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert 'trainedmodels "no-such-model" not found' in missing.stderr
+    assert "Traceback" not in shared.run("describe", "trainedmodel", "no-such-model").stderr
