@@ -27,6 +27,19 @@ ELSEWHERE: Final = {
     "orchestrator/manager.py": "tests/standalone/test_line.py",
     "orchestrator/cli/activator.py": "tests/standalone/test_clients.py",
     "orchestrator/cli/standalone.py": "tests/standalone/test_supervisor.py",
+    # Tested through the neighbour that they exist for.
+    "orchestrator/platform/local/builtin.py": "tests/orchestrator/platform/local/test_source.py",
+    "orchestrator/platform/local/record_store.py": "tests/orchestrator/platform/local/test_source.py",
+    "orchestrator/platform/local/documents.py": "tests/orchestrator/platform/local/test_manifests.py",
+    "orchestrator/platform/local/guard.py": "tests/orchestrator/platform/local/test_stack.py",
+    "orchestrator/platform/local/installation.py": "tests/orchestrator/platform/local/test_launch.py",
+    "orchestrator/platform/local/log_files.py": "tests/orchestrator/platform/local/test_launch.py",
+    "orchestrator/platform/local/listing.py": "tests/orchestrator/platform/local/test_reader.py",
+    "orchestrator/platform/local/pod.py": "tests/orchestrator/platform/local/test_pod_set.py",
+    "orchestrator/platform/local/pool_server.py": "tests/orchestrator/platform/local/test_pod_set.py",
+    "orchestrator/platform/local/pools.py": "tests/orchestrator/platform/local/test_pod_set.py",
+    "orchestrator/platform/local/wire.py": "tests/orchestrator/platform/local/test_pod_set.py",
+    "orchestrator/platform/local/guarding.py": "tests/orchestrator/platform/local/test_supervisor.py",
     # Runs inside Triton.
     "orchestrator/platform/local/backends/onnxruntime/model.py": "tests/standalone/test_line.py",
 }
