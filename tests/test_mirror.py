@@ -15,31 +15,14 @@ ELSEWHERE: Final = {
     # Values and Protocols: there is nothing in them that could be wrong by itself.
     "orchestrator/domain/routes.py": "tests/orchestrator/mesh/test_router.py",
     "orchestrator/ports.py": "tests/orchestrator/controller/test_controller.py",
-    "orchestrator/activator/request.py": "tests/orchestrator/activator/test_identity.py",
-    "orchestrator/activator/settings.py": "tests/orchestrator/activator/test_run.py",
     "orchestrator/activator/waiter.py": "tests/orchestrator/activator/test_gate.py",
-    "adapters/domain/copies.py": "tests/adapters/test_ledger.py",
     "adapters/domain/ports.py": "tests/adapters/loader/test_loader.py",
     "adapters/domain/progress.py": "tests/adapters/test_ledger.py",
     "adapters/loader/settings.py": "tests/adapters/loader/test_loader.py",
     # Shells that put parts together: they are tested by what the whole does.
-    "orchestrator/__main__.py": "tests/standalone/test_line.py",
     "orchestrator/manager.py": "tests/standalone/test_line.py",
     "orchestrator/cli/activator.py": "tests/standalone/test_clients.py",
     "orchestrator/cli/standalone.py": "tests/standalone/test_supervisor.py",
-    # Tested through the neighbour that they exist for.
-    "orchestrator/platform/local/builtin.py": "tests/orchestrator/platform/local/test_source.py",
-    "orchestrator/platform/local/record_store.py": "tests/orchestrator/platform/local/test_source.py",
-    "orchestrator/platform/local/documents.py": "tests/orchestrator/platform/local/test_manifests.py",
-    "orchestrator/platform/local/guard.py": "tests/orchestrator/platform/local/test_stack.py",
-    "orchestrator/platform/local/installation.py": "tests/orchestrator/platform/local/test_launch.py",
-    "orchestrator/platform/local/log_files.py": "tests/orchestrator/platform/local/test_launch.py",
-    "orchestrator/platform/local/listing.py": "tests/orchestrator/platform/local/test_reader.py",
-    "orchestrator/platform/local/pod.py": "tests/orchestrator/platform/local/test_pod_set.py",
-    "orchestrator/platform/local/pool_server.py": "tests/orchestrator/platform/local/test_pod_set.py",
-    "orchestrator/platform/local/pools.py": "tests/orchestrator/platform/local/test_pod_set.py",
-    "orchestrator/platform/local/wire.py": "tests/orchestrator/platform/local/test_pod_set.py",
-    "orchestrator/platform/local/guarding.py": "tests/orchestrator/platform/local/test_supervisor.py",
     # Runs inside Triton.
     "orchestrator/platform/local/backends/onnxruntime/model.py": "tests/standalone/test_line.py",
 }

@@ -19,8 +19,8 @@ from tests.standalone.processes import Process
 from tests.standalone.stack import Stack, free_port, listens
 from tests.standalone.waiting import wait_until
 
-#: A Unix socket's path has 107 bytes.
-_LONG = "a-very-long-name-of-a-directory/" * 8
+#: A Unix socket's path has 107 bytes, and Triton's stub gets its paths by a command line.
+_LONG = "a very long näme of a directory/" * 8
 
 
 def left_behind(stack: Stack, processes: tuple[Process, ...], files: frozenset[str]) -> list[str]:
@@ -44,7 +44,7 @@ def test_all_go_with_the_supervisor(
     """
     No process, no port, no shared memory, no socket and no temporary file is left, Triton's stubs included.
 
-    The stack has a STATE longer than a Unix socket's path may be, works below another directory, and runs beside
+    The stack has a STATE longer than a Unix socket's path may be, with spaces and letters beyond ASCII, works below another directory, and runs beside
     another stack, which does not notice.
     """
     root = tmp_path / "own"

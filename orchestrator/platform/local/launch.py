@@ -86,6 +86,10 @@ class PodPlace:
     name: str
     directory: Path
     adapter_socket: Path
+    #: Links to the repository and the backends. Triton hands paths to its Python stub through a command line, which a
+    #: space would split; STATE and the checkout may be anywhere, the stack's private directory is short and plain.
+    repository: Path
+    backends: Path
     log: Path
     grpc_port: int
     http_port: int
@@ -142,8 +146,8 @@ def _triton(place: PodPlace, found: Installation) -> tuple[str, ...]:
     return (
         str(found.tritonserver),
         "--model-control-mode=explicit",
-        f"--model-repository={place.models}",
-        f"--backend-directory={found.triton_backends}",
+        f"--model-repository={place.repository}",
+        f"--backend-directory={place.backends}",
         f"--grpc-address={_LOOPBACK}",
         f"--grpc-port={place.grpc_port}",
         "--allow-http=false",

@@ -77,6 +77,8 @@ class RuntimePod:
             name=name,
             directory=stack.pods / uid,
             adapter_socket=stack.socket(f"pod-{short}"),
+            repository=stack.private / f"models-{short}",
+            backends=stack.private / f"backends-{short}",
             log=stack.logs / f"{name}.log",
             grpc_port=ports[0],
             http_port=ports[1],
@@ -122,6 +124,8 @@ class RuntimePod:
         try:
             for directory in (place.models, place.scratch, place.work):
                 directory.mkdir(mode=0o700, parents=True)
+            place.repository.symlink_to(place.models)
+            place.backends.symlink_to(self._settings.found.triton_backends)
             log.info("pod_started", pod=self.name, runtime=self.template.runtime, endpoint=place.endpoint)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._adapter.run(), name=f"{self.name}/adapter")
@@ -129,7 +133,8 @@ class RuntimePod:
                 self._adapter.stop()
         finally:
             self.terminating = True
-            place.adapter_socket.unlink(missing_ok=True)
+            for path in (place.adapter_socket, place.repository, place.backends):
+                path.unlink(missing_ok=True)
             await asyncio.to_thread(remove_leftovers, place.shm_prefix, (place.directory,))
             log.info("pod_ended", pod=self.name, runtime=self.template.runtime)
 

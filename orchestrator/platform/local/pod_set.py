@@ -79,6 +79,12 @@ class PodSet:
             self._wanted[template.runtime] = wanted
             self._work.set()
 
+    def drop(self, runtime: str) -> None:
+        """Have no pods of the runtime of that name."""
+        wanted = self._wanted.get(runtime)
+        if wanted is not None:
+            self.scale(wanted.template, 0)
+
     def pods(self) -> tuple[Pod, ...]:
         """All pods, oldest first, as the controller sees them."""
         return tuple(pod.view() for pod in self._pods)

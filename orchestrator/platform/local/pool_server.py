@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 
 from orchestrator.platform.local.pod_set import PodSet
-from orchestrator.platform.local.wire import MAX_LINE_BYTES, Scale, WireError, pods_line
+from orchestrator.platform.local.wire import MAX_LINE_BYTES, End, Scale, WireError, parse_wish, pods_line
 
 log = structlog.get_logger(__name__)
 
@@ -52,8 +52,11 @@ class PoolServer:
         telling = asyncio.create_task(self._tell(writer, changed))
         try:
             while line := await reader.readline():
-                request = Scale.parse(line)
-                self._pods.scale(request.template, request.replicas)
+                match parse_wish(line):
+                    case Scale(template, replicas):
+                        self._pods.scale(template, replicas)
+                    case End(runtime):
+                        self._pods.drop(runtime)
         except (WireError, ValueError) as error:
             # ValueError: a line beyond the limit.
             log.warning("pool_request_refused", reason=str(error))
@@ -63,8 +66,9 @@ class PoolServer:
         finally:
             unlisten()
             telling.cancel()
-            await asyncio.wait({telling})
+            # Before anything that is awaited: a second cancellation would end this here.
             writer.close()
+            await asyncio.wait({telling})
 
     async def _tell(self, writer: asyncio.StreamWriter, changed: asyncio.Event) -> None:
         try:

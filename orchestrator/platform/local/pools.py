@@ -19,7 +19,7 @@ from orchestrator.domain.fleet import Pod
 from orchestrator.domain.serving_runtime import ServingRuntime
 from orchestrator.machinery.backoff import Backoff
 from orchestrator.platform.local.launch import PodTemplate
-from orchestrator.platform.local.wire import MAX_LINE_BYTES, MAX_REPLICAS, Scale, WireError, parse_pods
+from orchestrator.platform.local.wire import MAX_LINE_BYTES, MAX_REPLICAS, End, Scale, WireError, Wish, parse_pods
 
 log = structlog.get_logger(__name__)
 
@@ -35,17 +35,23 @@ class SupervisorPools:
         self._path = path
         self._backoff = Backoff(_BASE_S, _CAP_S, random)
         #: What was asked for last, by runtime.
-        self._wanted: dict[str, Scale] = {}
+        self._wanted: dict[str, Wish] = {}
         #: Runtimes whose wish the supervisor has not been told in this connection.
         self._untold: set[str] = set()
         self._work = asyncio.Event()
 
     async def scale(self, runtime: ServingRuntime, replicas: int) -> None:
         """Have `replicas` pods of this runtime. Returns before they run."""
-        wish = Scale(PodTemplate.of(runtime), min(max(0, replicas), MAX_REPLICAS))
-        if self._wanted.get(runtime.name) != wish:
-            self._wanted[runtime.name] = wish
-            self._untold.add(runtime.name)
+        self._wish(runtime.name, Scale(PodTemplate.of(runtime), min(max(0, replicas), MAX_REPLICAS)))
+
+    async def end(self, runtime: str) -> None:
+        """Have no pods of the runtime of that name. Returns before they are gone."""
+        self._wish(runtime, End(runtime))
+
+    def _wish(self, runtime: str, wish: Wish) -> None:
+        if self._wanted.get(runtime) != wish:
+            self._wanted[runtime] = wish
+            self._untold.add(runtime)
             self._work.set()
 
     async def run(self, on_pods: Callable[[tuple[Pod, ...]], None]) -> Never:
@@ -83,8 +89,9 @@ class SupervisorPools:
             pass
         finally:
             telling.cancel()
-            await asyncio.wait({telling})
+            # Before anything that is awaited: a second cancellation would end this here.
             writer.close()
+            await asyncio.wait({telling})
 
     async def _tell(self, writer: asyncio.StreamWriter) -> None:
         try:

@@ -1,8 +1,9 @@
 """
 Records on disk: STATE/trainedmodels, a small file a model, each replaced by a rename.
 
-Blocking; the shell calls it from a thread. A file that cannot be read as a
-record is left out with a warning: its model is then a new one.
+Blocking; the shell calls it from a thread. A file that is no record is left
+out with a warning: its model is then a new one. One that cannot be read at all
+is no news of its model, and nothing is loaded then.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class RecordStore:
         self._directory = directory
 
     def load(self) -> dict[str, Record]:
-        """All records, by name. Raises OSError if the directory cannot be made or listed."""
+        """All records, by name. Raises OSError if the directory or a file in it cannot be read."""
         self._directory.mkdir(parents=True, exist_ok=True)
         records: dict[str, Record] = {}
         for path in sorted(self._directory.iterdir()):
@@ -40,7 +41,7 @@ class RecordStore:
                     record = parse_record(path.read_text(encoding="utf-8"))
                     if path.name != record_file(record.model.name):
                         raise InvalidManifest("record", "filed under another name")
-                except (OSError, UnicodeDecodeError, InvalidManifest) as error:
+                except (UnicodeDecodeError, InvalidManifest) as error:
                     log.warning("record_unreadable", file=str(path), reason=str(error))
                 else:
                     records[record.model.name] = record

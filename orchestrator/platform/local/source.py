@@ -87,6 +87,11 @@ class DirectorySource:
             group.create_task(self._watch(), name="watch")
             await self._follow(reader, sink)
 
+    def problems(self) -> list[str]:
+        """What a person should mend in the directory now, a line each."""
+        troubles = [f"{event.replace('_', ' ')}: {reason}" for event, reason in self._troubles.items() if reason]
+        return [*troubles, *(str(problem) for problem in sorted(self._problems))]
+
     async def write_status(self, name: str, uid: str, status: ModelStatus) -> None:
         """Store the status; a model that is gone, or is another by now, is no error. Raises OSError."""
         async with self._writing:

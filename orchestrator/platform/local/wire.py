@@ -2,6 +2,7 @@
 What the controller and the supervisor say to each other: one JSON object a line, on a Unix socket.
 
     controller → supervisor   {"scale": {"runtime": …, "server_type": …, …}, "replicas": 2}
+                              {"end": "…"}                      the runtime of that name
     supervisor → controller   {"pods": [{"uid": …, …}, …]}      all of them, each time
 """
 
@@ -18,6 +19,8 @@ from orchestrator.platform.local.launch import PodTemplate
 #: Of one line: a runtime's environment, or the list of pods.
 MAX_LINE_BYTES: Final = 4 << 20
 MAX_REPLICAS: Final = 64
+#: What reading a line may raise, whatever it says: too deep a nesting and the number 1e999 included.
+_MALFORMED: Final = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
 
 
 class WireError(Exception):
@@ -26,7 +29,7 @@ class WireError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """The controller's wish."""
+    """The controller's wish: so many pods of this template."""
 
     template: PodTemplate
     replicas: int
@@ -41,11 +44,33 @@ class Scale:
         try:
             raw = json.loads(line)
             template, replicas = PodTemplate.parse(raw["scale"]), int(raw["replicas"])
-        except (ValueError, KeyError, TypeError):
+        except _MALFORMED:
             raise WireError("not a scale request") from None
         if not 0 <= replicas <= MAX_REPLICAS:
             raise WireError(f"{replicas} replicas: expected 0 to {MAX_REPLICAS}")
         return cls(template, replicas)
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The controller's wish: no pods of this runtime, whatever they were made from."""
+
+    runtime: str
+
+    def line(self) -> bytes:
+        """As it is sent."""
+        return _line({"end": self.runtime})
+
+
+Wish = Scale | End
+
+
+def parse_wish(line: bytes) -> Wish:
+    """Inverse of either's `line`. Raises WireError."""
+    try:
+        return End(str(json.loads(line)["end"]))
+    except _MALFORMED:
+        return Scale.parse(line)
 
 
 def pods_line(pods: tuple[Pod, ...]) -> bytes:
@@ -57,7 +82,7 @@ def parse_pods(line: bytes) -> tuple[Pod, ...]:
     """Inverse of `pods_line`. Raises WireError."""
     try:
         return tuple(Pod(**raw) for raw in json.loads(line)["pods"])
-    except (ValueError, KeyError, TypeError):
+    except _MALFORMED:
         raise WireError("not a list of pods") from None
 
 

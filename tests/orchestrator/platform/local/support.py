@@ -6,18 +6,25 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from orchestrator.domain.serving_runtime import ServingRuntime
 from orchestrator.domain.storage import StorageConfig
 from orchestrator.domain.trained_model import TrainedModel
+from orchestrator.platform.local.directory import Owned
 from orchestrator.platform.local.guard import carriers, sweep
+from orchestrator.platform.local.launch import PodTemplate
+from orchestrator.platform.local.manifests import parse_file
+from orchestrator.platform.local.pod_set import PodSet
+from orchestrator.platform.local.pool_server import PoolServer
+from orchestrator.platform.local.records import Record, reconcile
 from orchestrator.platform.local.stack import Stack, claim
 
 NAMESPACE = "wml-serving"
+TEMPLATE = PodTemplate(runtime="r", server_type="mlserver", capacity_bytes=10, env=(("A", "b"),))
 
 
 def model_yaml(name: str, *, uri: str = "s3://b/m", extra: str = "", namespace: str = "") -> str:
@@ -96,6 +103,26 @@ def claimed(state: Path) -> Iterator[Stack]:
             pass
 
 
+@asynccontextmanager
+async def running(work: Coroutine[Any, Any, Any]) -> AsyncIterator[asyncio.Task[Any]]:
+    """Work for the length of the context, whose only end is to be cancelled."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+    assert task.cancelled(), task
+
+
+@asynccontextmanager
+async def serving(pods: PodSet, path: Path) -> AsyncIterator[asyncio.Task[Any]]:
+    """The supervisor's end of the socket, as long as the context."""
+    async with running(PoolServer(pods, path).run()) as server:
+        await until(path.is_socket)
+        yield server
+
+
 def alive(stack: Stack) -> list[int]:
     """The stack's processes."""
     return carriers(stack.mark)
@@ -110,6 +137,17 @@ def uids() -> Callable[[], str]:
     """uid-1, uid-2, …"""
     numbers = itertools.count(1)
     return lambda: f"uid-{next(numbers)}"
+
+
+def owned(text: str, file: str = "a.yaml") -> dict[str, Owned]:
+    """What a file defines, by name."""
+    return {d.id.name: Owned(file=file, document=d) for d in parse_file(file, text.encode(), NAMESPACE).documents}
+
+
+def record(text: str, now: str = "2026-01-01T00:00:00Z") -> Record:
+    """The first record of a model."""
+    (written,) = reconcile({}, owned(text), now=now, new_uid=uids()).written
+    return written
 
 
 def half() -> float:

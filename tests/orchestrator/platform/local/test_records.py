@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from orchestrator.domain.errors import InvalidManifest
 from orchestrator.domain.trained_model import Condition, ModelStatus, TrainedModel
-from orchestrator.platform.local.directory import Owned
-from orchestrator.platform.local.manifests import parse_file
-from orchestrator.platform.local.record_store import RecordStore
 from orchestrator.platform.local.records import (
     Record,
     parse_record,
     reconcile,
-    record_file,
     render_record,
     with_status,
 )
-from tests.orchestrator.platform.local.support import NAMESPACE, model_yaml, uids
+from tests.orchestrator.platform.local.support import model_yaml, owned, record, uids
 
 STATUS = ModelStatus(
     url="grpc://x",
@@ -28,15 +23,6 @@ STATUS = ModelStatus(
     active_revision="abc",
     conditions=(Condition(type="Ready", status="True", reason="Loaded", message="", last_transition_time="t"),),
 )
-
-
-def owned(text: str, file: str = "a.yaml") -> dict[str, Owned]:
-    return {d.id.name: Owned(file=file, document=d) for d in parse_file(file, text.encode(), NAMESPACE).documents}
-
-
-def record(text: str, now: str = "2026-01-01T00:00:00Z") -> Record:
-    (written,) = reconcile({}, owned(text), now=now, new_uid=uids()).written
-    return written
 
 
 def applied(old: Record, text: str, file: str = "a.yaml") -> TrainedModel:
@@ -109,29 +95,9 @@ def test_a_record_survives_its_text() -> None:
     assert owned(model_yaml("m", extra=extra))["m"].document == kept.document
 
 
-def test_a_store_keeps_records(tmp_path: Path) -> None:
-    """Long names included; what was deleted is gone."""
-    store = RecordStore(tmp_path / "records")
-    assert store.load() == {}
-    records = {name: record(model_yaml(name)) for name in ("m", "n", "x" * 253, "x" * 252 + "y")}
-    for kept in records.values():
-        store.save(kept)
-    store.delete("n")
-    store.delete("never-there")
-    del records["n"]
-    assert records == store.load() == RecordStore(tmp_path / "records").load()
-    assert all(len(record_file(name)) <= 255 for name in records)
-
-
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"file": "a", "object": {}}', "\x00", "null", "[" * 100_000])
-def test_a_corrupt_record_is_left_out(tmp_path: Path, text: str) -> None:
-    """With a warning; its neighbours are read, and half-written files are cleared away."""
-    store = RecordStore(tmp_path)
-    store.save(record(model_yaml("good")))
-    (tmp_path / "bad.json").write_text(text)
-    (tmp_path / ".new-half").write_text("{")
-    assert {"good"} == store.load().keys()
-    assert not (tmp_path / ".new-half").exists()
+def test_what_is_no_record_is_refused(text: str) -> None:
+    """Whatever a disk may give back."""
     with pytest.raises(InvalidManifest):
         parse_record(text)
 

@@ -6,14 +6,13 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from orchestrator.platform.local.guard import SHARED_MEMORY, carriers
+from orchestrator.platform.local.guard import SHARED_MEMORY
 from orchestrator.platform.local.stack import MARK, Port, StackError, claim, shm_prefix
 from tests.orchestrator.platform.local.support import claimed, environment
 
@@ -85,15 +84,3 @@ def test_a_strange_lock_file_harms_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "lock").write_text(text)
     with claimed(tmp_path):
         assert Path("/etc").is_dir()
-
-
-def test_carriers_are_told_by_the_whole_mark() -> None:
-    """Not by a part of it, and never this process."""
-    mark = f"WML_TEST={os.getpid()}-one"
-    command = [sys.executable, "-c", "input()"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, env=dict([mark.split("=")])) as child:
-        try:
-            assert [child.pid] == carriers(mark)
-            assert carriers(mark[:-1]) == []
-        finally:
-            child.kill()

@@ -159,22 +159,6 @@ async def test_sigkill_with_a_frozen_child_leaves_nothing(supervisor: Running, l
     await until(lambda: gone(left), 5)
 
 
-async def test_a_killed_guard_is_replaced(supervisor: Running, left: dict[str, object]) -> None:
-    """And the new one guards."""
-
-    def guards() -> list[int]:
-        found = subprocess.run(
-            ["pgrep", "-P", str(supervisor.process.pid), "-f", "guard.py"], capture_output=True, text=True, check=False
-        )
-        return [int(pid) for pid in found.stdout.split()]
-
-    (first,) = guards()
-    os.kill(first, signal.SIGKILL)
-    await until(lambda: guards() and first not in guards())
-    supervisor.process.kill()
-    await until(lambda: gone(left), 5)
-
-
 async def test_a_frozen_supervisor_stops_nobody(supervisor: Running, left: dict[str, object]) -> None:
     """Its guard does not take it for dead."""
     before = set(carriers(str(left["mark"])))

@@ -1,0 +1,125 @@
+"""The controller's end of the socket, with a supervisor that comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from orchestrator.domain.fleet import Pod
+from orchestrator.domain.serving_runtime import ServingRuntime
+from orchestrator.platform.local.launch import PodTemplate
+from orchestrator.platform.local.pod_set import PodSet
+from orchestrator.platform.local.pools import SupervisorPools
+from orchestrator.platform.local.stack import Stack
+from orchestrator.platform.local.wire import MAX_REPLICAS, End, Scale, Wish, parse_wish, pods_line
+from tests.orchestrator.platform.local.support import half, running, serving, until
+
+RUNTIME = ServingRuntime(name="r", uid="", generation=1, server_type="mlserver", frameworks=(), auto_select=frozenset())
+
+
+class Lists:
+    """What the controller was told: the uids of each list."""
+
+    def __init__(self) -> None:
+        self.all: list[tuple[str, ...]] = []
+
+    def __call__(self, pods: tuple[Pod, ...]) -> None:
+        self.all.append(tuple(pod.uid for pod in pods))
+
+    @property
+    def last(self) -> tuple[str, ...] | None:
+        return self.all[-1] if self.all else None
+
+
+@pytest.fixture
+def path(stack: Stack) -> Path:
+    return stack.socket("supervisor")
+
+
+async def test_a_number_that_was_asked_for_too_early_is_sent_later(pods: PodSet, path: Path) -> None:
+    """Nobody listens yet; that is said once, however often it is tried."""
+    pools, lists = SupervisorPools(path, half), Lists()
+    await pools.scale(RUNTIME, 1)
+    with capture_logs() as lines:
+        async with running(pools.run(lists)):
+            await until(lambda: lines)
+            async with serving(pods, path):
+                await until(lambda: lists.last and len(lists.last) == 1)
+    assert [line["event"] for line in lines].count("supervisor_unreachable") == 1
+
+
+async def test_a_controller_that_comes_and_goes(pods: PodSet, path: Path) -> None:
+    """Going changes nothing; the next one sees the whole list."""
+    async with serving(pods, path):
+        first, seen = SupervisorPools(path, half), Lists()
+        async with running(first.run(seen)):
+            await first.scale(RUNTIME, 1)
+            await until(lambda: seen.last and len(seen.last) == 1)
+        second, again = SupervisorPools(path, half), Lists()
+        async with running(second.run(again)):
+            await until(lambda: again.all)
+        assert again.all[0] == seen.last
+
+
+async def test_a_supervisor_that_comes_and_goes(pods: PodSet, path: Path) -> None:
+    """No list, no call; what was asked for meanwhile is sent when it is back, and the pods lived on."""
+    pools, lists = SupervisorPools(path, half), Lists()
+    async with running(pools.run(lists)):
+        async with serving(pods, path):
+            await pools.scale(RUNTIME, 1)
+            await until(lambda: lists.last and len(lists.last) == 1)
+        before, told = lists.last, len(lists.all)
+        await pools.scale(RUNTIME, 2)
+        assert len(lists.all) == told
+        async with serving(pods, path):
+            await until(lambda: lists.last and len(lists.last) == 2)
+        assert before is not None
+        assert lists.last is not None
+        assert lists.last[0] == before[0]
+
+
+async def test_a_supervisor_that_is_not_understood_is_dialled_again(path: Path) -> None:
+    """What it said before stays the truth; each connection is told every number."""
+    heard: list[Scale] = []
+    answers = iter([b"nonsense\n", b"[" * 100_000 + b"\n", pods_line(())])
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(Scale.parse(await reader.readline()))
+        writer.write(next(answers))
+        await reader.read()
+        writer.close()
+
+    pools, lists = SupervisorPools(path, half), Lists()
+    await pools.scale(RUNTIME, 1)
+    with capture_logs() as lines:
+        async with await asyncio.start_unix_server(serve, path), running(pools.run(lists)):
+            await until(lambda: lists.all)
+    assert lists.all == [()]
+    assert [wish.replicas for wish in heard] == [1, 1, 1]
+    assert [line["event"] for line in lines] == ["supervisor_misunderstood"] * 2
+
+
+async def test_a_number_is_said_once_and_in_bounds(path: Path) -> None:
+    """The same wish again is no news; what the supervisor would refuse is never sent."""
+    heard: asyncio.Queue[Wish] = asyncio.Queue()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            heard.put_nowait(parse_wish(line))
+        writer.close()
+
+    pools = SupervisorPools(path, half)
+    async with await asyncio.start_unix_server(serve, path), running(pools.run(Lists())):
+        for asked, told in ((2, 2), (MAX_REPLICAS + 1, MAX_REPLICAS), (-1, 0)):
+            await pools.scale(RUNTIME, asked)
+            await pools.scale(RUNTIME, asked)
+            async with asyncio.timeout(10):
+                assert await heard.get() == Scale(PodTemplate.of(RUNTIME), told)
+        await pools.end("r")
+        await pools.end("r")
+        async with asyncio.timeout(10):
+            assert await heard.get() == End("r")
+        assert heard.empty()

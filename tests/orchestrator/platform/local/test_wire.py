@@ -1,0 +1,143 @@
+"""What the controller and the supervisor say to each other."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.domain.fleet import Pod
+from orchestrator.domain.serving_runtime import SERVER_TYPES
+from orchestrator.platform.local.launch import PodTemplate
+from orchestrator.platform.local.wire import (
+    MAX_REPLICAS,
+    End,
+    Scale,
+    WireError,
+    Wish,
+    parse_pods,
+    parse_wish,
+    pods_line,
+)
+from tests.orchestrator.platform.local.support import TEMPLATE
+
+TEMPLATES = st.builds(
+    PodTemplate,
+    runtime=st.text(max_size=20),
+    server_type=st.sampled_from(SERVER_TYPES),
+    capacity_bytes=st.integers(0, 1 << 50),
+    env=st.lists(st.tuples(st.text(max_size=20), st.text(max_size=20)), max_size=3).map(tuple),
+)
+TEXT = st.text(max_size=20)
+PODS = st.builds(
+    Pod, uid=TEXT, name=TEXT, runtime=TEXT, adapter=TEXT, endpoint=TEXT, terminating=st.booleans(), message=TEXT
+)
+#: What JSON can say, with the words of the wire more often than by chance.
+WORDS = st.sampled_from(("scale", "replicas", "pods", "runtime", "server_type", "capacity_bytes", "env", "uid", "name"))
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXT | WORDS | st.sampled_from(SERVER_TYPES)
+JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS | TEXT, inner))
+
+
+@given(TEMPLATES, st.integers(0, MAX_REPLICAS))
+def test_a_wish_survives_the_wire(template: PodTemplate, replicas: int) -> None:
+    """Whatever is in names and values, it is one line."""
+    wish = Scale(template, replicas)
+    assert wish.line().index(b"\n") == len(wish.line()) - 1
+    assert parse_wish(wish.line()) == Scale.parse(wish.line()) == wish
+
+
+@given(st.text(max_size=20))
+def test_an_end_survives_the_wire(runtime: str) -> None:
+    """It needs no template: the runtime may be unknown by now."""
+    line = End(runtime).line()
+    assert line.index(b"\n") == len(line) - 1
+    assert parse_wish(line) == End(runtime)
+
+
+@given(st.lists(PODS, max_size=3).map(tuple))
+def test_a_list_of_pods_survives_the_wire(pods: tuple[Pod, ...]) -> None:
+    """In its order; an empty list is a list."""
+    line = pods_line(pods)
+    assert line.index(b"\n") == len(line) - 1
+    assert parse_pods(line) == pods
+
+
+def wished(line: bytes) -> Wish | None:
+    """The wish that a line is; None if it is refused."""
+    try:
+        return parse_wish(line)
+    except WireError:
+        return None
+
+
+def listed(line: bytes) -> tuple[Pod, ...] | None:
+    """The list that a line is; None if it is refused."""
+    try:
+        return parse_pods(line)
+    except WireError:
+        return None
+
+
+def in_bounds(wish: Wish | None) -> bool:
+    """What a supervisor can do."""
+    if isinstance(wish, Scale):
+        return 0 <= wish.replicas <= MAX_REPLICAS and wish.template.server_type in SERVER_TYPES
+    return True
+
+
+@given(st.binary(max_size=100) | JSON.map(lambda value: json.dumps(value).encode()))
+def test_a_hostile_line_is_a_wire_error(line: bytes) -> None:
+    """And no other error, whatever it says."""
+    assert in_bounds(wished(line))
+    assert all(isinstance(pod, Pod) for pod in listed(line) or ())
+
+
+@given(st.sampled_from(("scale", "replicas", "runtime", "server_type", "capacity_bytes", "env")), JSON)
+def test_a_wish_with_a_strange_field_is_in_bounds_or_refused(field: str, value: Any) -> None:
+    """Never a template of another kind of server, never a number out of bounds."""
+    raw = json.loads(Scale(TEMPLATE, 1).line())
+    (raw if field in raw else raw["scale"])[field] = value
+    assert in_bounds(wished(json.dumps(raw).encode()))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"\xff",
+        b'{"scale": 1, "replicas": 1}',
+        Scale(TEMPLATE, 65).line(),
+        Scale(TEMPLATE, -1).line(),
+        Scale(TEMPLATE, 1).line().replace(b"mlserver", b"torchserve"),
+        # More than a number can hold, more than a stack can hold, more digits than are read.
+        Scale(TEMPLATE, 1).line().replace(b":1}", b":1e999}"),
+        Scale(TEMPLATE, 1).line().replace(b":10,", b":Infinity,"),
+        b"[" * 100_000,
+        b'{"replicas": ' + b"1" * 5_000 + b"}",
+    ],
+)
+def test_what_is_no_wish_is_refused(line: bytes) -> None:
+    """With an error that does not repeat it: environments may hold secrets."""
+    with pytest.raises(WireError) as caught:
+        parse_wish(line)
+    assert len(str(caught.value)) < 100
+
+
+@pytest.mark.parametrize(
+    "line", [b"x", b"{}", b'{"pods": [{"uid": 1}]}', b'{"pods": 1}', b'{"pods": ["x"]}', b"[" * 100_000]
+)
+def test_what_is_no_list_of_pods_is_refused(line: bytes) -> None:
+    """A pod with a field that is not known here, or without one that is, included."""
+    with pytest.raises(WireError):
+        parse_pods(line)
+
+
+def test_a_wish_does_not_show_what_it_holds() -> None:
+    """Values of a ServingRuntime's environment are the user's."""
+    secret = PodTemplate(runtime="r", server_type="triton", capacity_bytes=1, env=(("TOKEN", "hunter2"),))
+    assert "hunter2" not in repr(Scale(secret, 1))
