@@ -11,8 +11,9 @@ Exit codes: 0 ended as asked, 1 failed, 2 wrong use or a place that is taken.
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,13 @@ DEFAULT_ADMIN = "http://127.0.0.1:8080"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if len(rest) == 1 and not rest[0].startswith("-") and getattr(arguments, "name", "") is None:
+        # argparse gives up on an optional NAME that comes after a flag; kubectl's users expect any order.
+        arguments.name = rest.pop()
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     command: Callable[[Namespace], int] = arguments.command
     return command(arguments)
 
@@ -34,16 +41,20 @@ def _parser() -> ArgumentParser:
     standalone = commands.add_parser("standalone", help="the whole product on this machine")
     standalone.add_argument("directory", metavar="DIR", type=Path, help="YAML files: the desired state")
     standalone.add_argument("--state-dir", metavar="STATE", type=Path, required=True, help="what survives restarts")
-    standalone.add_argument("--namespace", default="wml-serving")
-    standalone.add_argument("--grpc-port", type=int, default=8033, help="inference (default 8033)")
-    standalone.add_argument("--admin-port", type=int, default=8080, help="get, describe, health (default 8080)")
-    standalone.add_argument("--pods-per-runtime", type=int, default=1, help="the most pods a runtime may have")
+    standalone.add_argument("--namespace", type=_name, default="wml-serving")
+    standalone.add_argument("--grpc-port", type=_port, default=8033, help="inference (default 8033)")
+    standalone.add_argument("--admin-port", type=_port, default=8080, help="get, describe, health (default 8080)")
+    standalone.add_argument("--pods-per-runtime", type=_positive, default=1, help="the most pods a runtime may have")
     standalone.add_argument(
-        "--pool-grace", type=float, default=60.0, metavar="SECONDS", help="idle pools stop after it"
+        "--pool-grace", type=_seconds, default=60.0, metavar="SECONDS", help="idle pools stop after it"
     )
-    standalone.add_argument("--max-message-bytes", type=int, default=16 << 20)
+    standalone.add_argument("--max-message-bytes", type=_positive, default=16 << 20)
     standalone.add_argument(
-        "--recheck", type=float, default=60.0, metavar="SECONDS", help="how often the sources of failed models are seen"
+        "--recheck",
+        type=_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="how often the sources of failed models are seen",
     )
     standalone.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     standalone.set_defaults(command=_standalone)
@@ -66,6 +77,36 @@ def _parser() -> ArgumentParser:
     describe.add_argument("--admin", default=DEFAULT_ADMIN, metavar="URL")
     describe.set_defaults(command=_describe)
     return parser
+
+
+def _positive(text: str) -> int:
+    if not 0 < (number := int(text)) < 1 << 31:
+        raise ArgumentTypeError(f"{text} is out of range")
+    return number
+
+
+def _port(text: str) -> int:
+    if not 0 < (number := int(text)) < 1 << 16:
+        raise ArgumentTypeError(f"{text} is not a port")
+    return number
+
+
+def _seconds(text: str) -> float:
+    if not 0 <= (number := float(text)) < 1e6:
+        raise ArgumentTypeError(f"{text} is out of range")
+    return number
+
+
+def _interval(text: str) -> float:
+    if not (number := _seconds(text)):
+        raise ArgumentTypeError("must be positive")
+    return number
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", text):
+        raise ArgumentTypeError(f"{text!r} is not a lower case RFC 1123 label")
+    return text
 
 
 _RESOURCES = ("trainedmodels", "trainedmodel", "tm")

@@ -55,6 +55,8 @@ class Platform:
     recorder: Recorder
     #: Events of one model, newest last, for the admin API.
     events: Callable[[str], list[dict[str, Any]]]
+    #: What is wrong with the desired state as it was given, a line each.
+    problems: Callable[[], list[str]]
     pools: Pools
     epoch: int
 
@@ -117,6 +119,7 @@ class ControlPlane:
             models=self._desired,
             fleet=self._observed,
             events=platform.events,
+            problems=platform.problems,
             ready=lambda: self._working,
             service={"name": "wml-serving", "version": VERSION, "grpcPort": settings.grpc_port},
         )

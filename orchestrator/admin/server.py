@@ -38,12 +38,14 @@ class AdminServer:
         models: Models,
         fleet: FleetView,
         events: Callable[[str], list[dict[str, Any]]],
+        problems: Callable[[], list[str]],
         ready: Callable[[], bool],
         service: Mapping[str, Any],
     ) -> None:
         self._models = models
         self._fleet = fleet
         self._events = events
+        self._problems = problems
         self._ready = ready
         self._service = service
         application = web.Application()
@@ -52,6 +54,7 @@ class AdminServer:
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
                 web.get("/v1/service", self._get_service),
+                web.get("/v1/problems", self._get_problems),
                 web.get("/v1/trainedmodels", self._list),
                 web.get("/v1/trainedmodels/{name}", self._get),
             ]
@@ -75,6 +78,9 @@ class AdminServer:
 
     async def _get_service(self, _request: web.Request) -> web.Response:
         return web.json_response(dict(self._service))
+
+    async def _get_problems(self, _request: web.Request) -> web.Response:
+        return _json({"problems": self._problems()})
 
     async def _list(self, _request: web.Request) -> web.Response:
         items = [self._view(self._models.model(name), name) for name in sorted(self._models.models)]

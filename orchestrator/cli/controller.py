@@ -41,6 +41,7 @@ async def controller(settings_file: Path) -> None:
         statuses=source,
         recorder=events,
         events=events.list,
+        problems=source.problems,
         pools=SupervisorPools(Path(settings.supervisor), random.random),
         epoch=_take_epoch(state / "epoch", time.time_ns() // 1_000_000),
     )

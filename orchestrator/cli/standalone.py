@@ -55,6 +55,10 @@ def standalone(arguments: Namespace) -> int:
         if not Path(settings.directory).is_dir():
             # One that vanishes later is unreadable and deletes nothing; one that never was is a typing error.
             raise StackError(f"{settings.directory} is not a directory")
+        if Path(settings.directory).resolve() == Path(settings.state_dir).resolve():
+            raise StackError("--state-dir must be another directory than DIR")
+        if settings.grpc_port == settings.admin_port:
+            raise StackError(f"--grpc-port and --admin-port are both {settings.grpc_port}; choose two")
         found = find_installation()
         stack = claim(
             Path(settings.state_dir),

@@ -21,6 +21,7 @@ import yaml
 from orchestrator.cli.table import describe, models_table
 
 _TIMEOUT_S = 10.0
+_MOST_WARNINGS = 5
 #: The admin API is near: a proxy for the world would only be in the way.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -28,6 +29,7 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def get(arguments: Namespace) -> int:
     """`get trainedmodels [NAME] [-o wide|json|yaml]`."""
     try:
+        _warn(arguments.admin)
         if arguments.name:
             item = _fetch(arguments.admin, f"/v1/trainedmodels/{quote(arguments.name, safe='')}")
             items, whole = [item], _plain(item)
@@ -52,6 +54,7 @@ def get(arguments: Namespace) -> int:
 def describe_model(arguments: Namespace) -> int:
     """`describe trainedmodel NAME`."""
     try:
+        _warn(arguments.admin)
         item = _fetch(arguments.admin, f"/v1/trainedmodels/{quote(arguments.name, safe='')}")
     except AdminError as error:
         return _complain(error)
@@ -78,6 +81,15 @@ def _fetch(admin: str, path: str) -> Any:
         raise AdminError(
             f"no answer from the admin API at {admin}: {reason}; is `wml-serving standalone` up?"
         ) from None
+
+
+def _warn(admin: str) -> None:
+    """An object that was refused is in no list: who looks for it should see why."""
+    problems = _fetch(admin, "/v1/problems")["problems"]
+    for problem in problems[:_MOST_WARNINGS]:
+        sys.stderr.write(f"warning: {problem}\n")
+    if len(problems) > _MOST_WARNINGS:
+        sys.stderr.write(f"warning: and {len(problems) - _MOST_WARNINGS} more; see {admin.rstrip('/')}/v1/problems\n")
 
 
 def _plain(item: dict[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class Stack:
             models=self.desired,
             fleet=self.fleet,
             events=lambda name: [{"reason": f"of {name}"}],
+            problems=lambda: ["a.yaml:6: TrainedModel 'typo': spec.model.memory: required"],
             ready=lambda: self.ready,
             service={"name": "wml-serving", "grpcPort": 8033},
         )

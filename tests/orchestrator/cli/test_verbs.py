@@ -25,7 +25,8 @@ EVENT = {"type": "Normal", "reason": "Loaded", "message": "served", "count": 1, 
 class Api:
     """An admin API in a thread of its own, as the verbs block."""
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *names: str, problems: tuple[str, ...] = ()) -> None:
+        self.problems = list(problems)
         desired = DesiredState()
         models = {n: make_model(n, raw=make_raw_model(n)) for n in names}
         desired.replace(models=models, runtimes={}, storage=None, config={})
@@ -48,7 +49,12 @@ class Api:
     async def _serve(self) -> None:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
         server = AdminServer(
-            models=self._desired, fleet=ObservedFleet(), events=lambda name: [EVENT], ready=lambda: True, service={}
+            models=self._desired,
+            fleet=ObservedFleet(),
+            events=lambda name: [EVENT],
+            problems=lambda: self.problems,
+            ready=lambda: True,
+            service={},
         )
         await server.start("127.0.0.1", self._port)
         self._started.set()
@@ -95,6 +101,18 @@ def test_nothing_to_list_is_no_error(capsys: pytest.CaptureFixture[str]) -> None
         assert capsys.readouterr() == ("", "No resources found.\n")
         assert run_get(empty.address, output="json") == 0
         assert json.loads(capsys.readouterr().out)["items"] == []
+
+
+def test_what_was_refused_is_said_beside(capsys: pytest.CaptureFixture[str]) -> None:
+    """On standard error, a bounded number of lines: who misses an object sees why, and a pipe gets the objects alone."""
+    with Api("digits", problems=tuple(f"{i}.yaml:3: spec.model.memory: required" for i in range(7))) as some:
+        assert run_get(some.address, output="json") == 0
+        out, error = capsys.readouterr()
+        assert [i["metadata"]["name"] for i in json.loads(out)["items"]] == ["digits"]
+        assert error.splitlines()[0] == "warning: 0.yaml:3: spec.model.memory: required"
+        assert error.splitlines()[5:] == [f"warning: and 2 more; see {some.address}/v1/problems"]
+        assert run_get(some.address, "typo") == 1
+        assert "spec.model.memory" in capsys.readouterr().err
 
 
 def test_describe_prints_one_model(api: str, capsys: pytest.CaptureFixture[str]) -> None:
