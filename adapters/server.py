@@ -101,6 +101,7 @@ class AdapterService(fleet_pb2_grpc.AdapterServicer):
         if request.epoch > self._ledger.epoch:
             self._ledger.hello(request.epoch)
             await self._loader.remember()
+        await self._loader.met()
         bell = self._bells.add()
         seen = seq = 0
         try:

@@ -66,6 +66,9 @@ class Pools(Protocol):
     async def scale(self, runtime: ServingRuntime, replicas: int) -> None:
         """Have `replicas` pods of this runtime. Idempotent; returns before they run."""
 
+    async def end(self, runtime: str) -> None:
+        """Have no pods of the runtime of that name, of which nothing else needs to be known any more."""
+
     async def run(self, on_pods: Callable[[tuple[Pod, ...]], None]) -> None:
         """Call back with the complete list of pods, now and on each change, until cancelled. No list, no call."""
 

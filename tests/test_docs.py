@@ -1,7 +1,7 @@
 """
 The documents say what is so: every reason is explained, every command exists, every link leads somewhere.
 
-What the commands do is the standalone tier's to show.
+What the commands do is shown by tests/standalone/test_readme.py.
 """
 
 from __future__ import annotations
@@ -18,24 +18,16 @@ from orchestrator.__main__ import _parser
 from orchestrator.domain.errors import Reason
 from orchestrator.domain.storage import SECRET_NAME, StorageConfig, find_credentials
 from orchestrator.domain.trained_model import parse_storage_uri, parse_trained_model
+from tests.documents import fences, typed
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 DOCUMENTS: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 SAMPLES: Final = sorted(ROOT.glob("samples/*.yaml"))
 
-_FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def fences(document: Path, language: str) -> list[str]:
-    """The contents of the fenced blocks in that language."""
-    return [body for kind, body in _FENCE.findall(document.read_text()) if kind == language]
-
 
 def commands(document: Path) -> list[list[str]]:
-    """The commands that a reader is told to type (`$ ` lines of console blocks), in words."""
-    lines = [line for block in fences(document, "console") for line in block.splitlines()]
-    assert all(line.startswith("$ ") for line in lines), f"{document}: a console block has a line that is no command"
-    return [shlex.split(line.removeprefix("$ "), comments=True) for line in lines]
+    """The commands that a reader is told to type, in words."""
+    return [shlex.split(line, comments=True) for line in typed(document.read_text())]
 
 
 COMMANDS: Final = [(document, words) for document in DOCUMENTS for words in commands(document)]
@@ -100,7 +92,7 @@ def test_make_targets_in_prose_exist() -> None:
 
 def test_python_in_documents_compiles() -> None:
     """Python blocks are Python."""
-    blocks = [(document, block) for document in DOCUMENTS for block in fences(document, "python")]
+    blocks = [(document, block) for document in DOCUMENTS for block in fences(document.read_text(), "python")]
     assert blocks
     for document, block in blocks:
         compile(block, str(document), "exec")
@@ -117,7 +109,7 @@ def test_decisions_are_listed() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_yaml_in_documents_is_a_trained_model(document: Path) -> None:
     """YAML blocks are objects that the product takes."""
-    for block in fences(document, "yaml"):
+    for block in fences(document.read_text(), "yaml"):
         model = parse_trained_model(yaml.safe_load(block))
         parse_storage_uri(model.storage_uri)
 

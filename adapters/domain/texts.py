@@ -17,6 +17,7 @@ from adapters.domain.copies import Credentials
 LIMIT: Final = 1024
 
 _HIDDEN: Final = "***"
+_SHORTEST: Final = 4
 
 
 def clean(text: str, *, limit: int = LIMIT) -> str:
@@ -28,7 +29,8 @@ def clean(text: str, *, limit: int = LIMIT) -> str:
 def scrub(text: str, credentials: Credentials) -> str:
     """`text` without the secrets in `credentials`, in the spellings that URLs and messages use."""
     for secret in (credentials.secret_access_key, credentials.access_key_id):
-        if secret:
+        # Shorter ones guard nothing, and hiding them would garble every word they are part of.
+        if len(secret) >= _SHORTEST:
             text = text.replace(secret, _HIDDEN).replace(quote(secret, safe=""), _HIDDEN)
     return text
 

@@ -94,6 +94,10 @@ class Loader:
         """Write down the fence and what serves."""
         await self._memory.save()
 
+    async def met(self) -> None:
+        """Return when the ledger's word on copies is one; from then on at once."""
+        await self._supervisor.met.wait()
+
     def load(self, order: Order) -> None:
         """A Load command that passed the fence."""
         key = order.key

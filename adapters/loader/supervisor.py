@@ -5,6 +5,10 @@ A connection that stands is one boot. At its beginning the server is made to
 hold exactly what the ledger says: what a restarted adapter remembers and the
 server still serves is adopted as it is, the rest is unloaded and its files
 removed. When the connection drops, everything it held is gone, at once.
+
+An adapter that was started again beside a server that serves knows nothing of
+it at first, which is not to know that it serves nothing: until they have met
+there is no word on copies. A server that is not met in time is not there.
 """
 
 from __future__ import annotations
@@ -29,6 +33,8 @@ from adapters.storage.disk import in_thread
 log = structlog.get_logger(__name__)
 
 _RETRY_S: Final = (0.1, 5.0)
+#: A server that is up answers within this, a busy one too.
+MEETING_S: Final = 10.0
 
 
 class Presence(Protocol):
@@ -63,9 +69,14 @@ class Supervisor:
         self._remembered = remembered
         self._settings = settings
         self._abandon = abandon
+        #: Set once the ledger's word on copies is one.
+        self.met = asyncio.Event()
 
     async def run(self) -> None:
         """Supervise for ever."""
+        if not self._remembered.copies:
+            self.met.set()
+        asyncio.get_running_loop().call_later(MEETING_S, self.met.set)
         while True:
             await self._boot()
 
@@ -84,6 +95,7 @@ class Supervisor:
             await asyncio.wait({lost, settling})
         # Whatever an earlier adapter left was in a server that is no more.
         self._remembered = Remembered()
+        self.met.set()
         if self._ledger.server is ServerState.READY:
             self._ledger.server_lost()
             log.warning("server_lost", runtime=self._settings.runtime, boot=self._ledger.boot)
@@ -99,6 +111,7 @@ class Supervisor:
         same = bool(kept) and len(adopted) == len(kept)
         boot = self._remembered.boot if same else uuid.uuid4().hex
         self._ledger.server_ready(boot, adopted)
+        self.met.set()
         await self._memory.save()
         log.info(
             "server_ready",

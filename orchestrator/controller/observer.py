@@ -49,8 +49,9 @@ class Observer:
             pods |= {p.pod.uid: p for p in self._fleet.pods(target.runtime.name)}
         elif model is not None and model.status.runtime:
             pods |= {p.pod.uid: p for p in self._fleet.pods(model.status.runtime)}
-        if stranger:
-            # Any of them may hold what that route leads to, whatever the target is now.
+        route = self._mesh.view(name)
+        if route is None and (stranger or copies):
+            # Any of them may hold what a leader before us routed to, whatever the target is now.
             pods |= {p.pod.uid: p for p in self._fleet.pods()}
         return Observation(
             name=name,
@@ -58,7 +59,7 @@ class Observer:
             target=target,
             pods=tuple(pods[uid] for uid in sorted(pods)),
             copies=copies,
-            route=self._mesh.view(name),
+            route=route,
             stranger=stranger,
             want=self._activators.wanted(name),
             lost=self._fleet.lost(name),

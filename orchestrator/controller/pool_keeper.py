@@ -5,8 +5,9 @@ Which models need which runtime, and how many pods each runtime therefore has.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from orchestrator.domain.fleet import PodView
 from orchestrator.domain.pool import PoolPlan, plan_pool
 
 
@@ -20,7 +21,8 @@ class PoolKeeper:
         self._idle_since: dict[str, float] = {}
         self._waits_for: dict[str, str] = {}
         self._waiting: defaultdict[str, set[str]] = defaultdict(set)
-        self._starved: defaultdict[str, set[str]] = defaultdict(set)
+        #: Since when, by runtime and model.
+        self._starved: defaultdict[str, dict[str, float]] = defaultdict(dict)
 
     def needs(self, model: str, runtimes: frozenset[str]) -> frozenset[str]:
         """The model needs these runtimes now; returns those for which that is news."""
@@ -45,17 +47,22 @@ class PoolKeeper:
         Returns whether the need for room is news.
         """
         before = self._waits_for.pop(model, None)
+        since = None
         if before is not None:
             self._waiting[before].discard(model)
-        was_starved = before is not None and model in self._starved[before]
-        if was_starved and before is not None:
-            self._starved[before].discard(model)
+            since = self._starved[before].pop(model, None)
         if runtime is not None:
             self._waits_for[model] = runtime
             self._waiting[runtime].add(model)
             if for_room:
-                self._starved[runtime].add(model)
-        return was_starved != (for_room and runtime is not None)
+                self._starved[runtime][model] = self._clock() if since is None or before != runtime else since
+        return (since is not None) != (for_room and runtime is not None)
+
+    def starved_s(self, model: str) -> float:
+        """For how many seconds the model has lacked room; 0 if it does not."""
+        runtime = self._waits_for.get(model)
+        since = self._starved[runtime].get(model) if runtime is not None else None
+        return self._clock() - since if since is not None else 0.0
 
     def waiting(self, runtime: str) -> frozenset[str]:
         """The models that wait for this runtime: worth a look when one of its pods changes."""
@@ -65,15 +72,17 @@ class PoolKeeper:
         """The models that need this runtime. O(models): for a pod that came or went, not for every event."""
         return frozenset(self._models[runtime])
 
-    def plan(self, runtime: str, *, current: int, growing: bool, limit: int, grace_s: float) -> PoolPlan:
-        """How many pods it should have. `growing`: one of those it has is not usable yet; another would come too early."""
+    def plan(self, runtime: str, pods: Iterable[PodView], *, limit: int, grace_s: float) -> PoolPlan:
+        """How many pods it should have, that has these. While one of them is on its way another would come too early."""
+        pods = [p for p in pods if not p.pod.terminating]
         now = self._clock()
         models = len(self._models[runtime])
         idle_since = now if models else self._idle_since.setdefault(runtime, now)
         return plan_pool(
             models=models,
-            current=current,
-            starved=bool(self._starved[runtime]) and not growing,
+            current=len(pods),
+            starved=bool(self._starved[runtime]) and not any(p.coming for p in pods),
+            unheard=any(p.unheard for p in pods),
             limit=limit,
             idle_s=now - idle_since,
             grace_s=grace_s,

@@ -7,7 +7,7 @@ it twice does nothing the second time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import structlog
@@ -20,10 +20,11 @@ from orchestrator.controller.residency import Residency
 from orchestrator.domain import memory as memories
 from orchestrator.domain.conditions import status_of
 from orchestrator.domain.config import Config, parse_config
-from orchestrator.domain.errors import InvalidManifest
+from orchestrator.domain.errors import InvalidManifest, ModelProblem
 from orchestrator.domain.fleet import CopyState
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.plan import MakeRoom, Plan, answer, plan
+from orchestrator.domain.pool import growth_wait
 from orchestrator.domain.serving_runtime import ServingRuntime
 from orchestrator.domain.target import Target
 from orchestrator.domain.trained_model import ModelStatus, TrainedModel
@@ -69,6 +70,8 @@ class Reconciler:
         self._wall = wall
         #: Runtimes as last seen, since a pool outlives its deleted ServingRuntime until it is scaled down.
         self._runtimes: dict[str, ServingRuntime] = {}
+        self._config_data: Mapping[str, str] = {}
+        self._parsed = defaults
 
     def prime(self) -> None:
         """
@@ -76,10 +79,8 @@ class Reconciler:
 
         Once, and over all models: a pool that is looked at before its models are would be taken for idle.
         """
-        for name in self._desired.models:
-            target = self._desired.target(name)
-            if isinstance(target, Target):
-                self._keeper.needs(name, frozenset({target.runtime.name}))
+        for name, model in self._desired.models.items():
+            self._keeper.needs(name, _needed(model, self._desired.target(name)))
 
     async def model(self, name: str) -> float | None:
         """Bring one model nearer to what its TrainedModel asks for, and say in its status how far it is."""
@@ -88,8 +89,10 @@ class Reconciler:
         self._residency.look(seen.copies, name, now)
         decided = plan(seen, now)
         self._account(seen, decided)
+        again = [] if decided.requeue_after is None else [decided.requeue_after]
         for action in decided.actions:
-            if isinstance(action, MakeRoom) and self._may_grow(seen):
+            if isinstance(action, MakeRoom) and (wait := self._growth_wait(seen)) > 0:
+                again.append(wait)
                 continue
             await self._actor.act(name, action)
         if decided.stands_by:
@@ -106,38 +109,37 @@ class Reconciler:
                 self._residency.used(copy.key, now)
             self._activators.answer(name, answer(seen))
         await self._tell(seen)
-        return decided.requeue_after
+        return min(again, default=None)
 
     async def pool(self, runtime: str) -> float | None:
         """Have as many pods of this runtime as its models need."""
         found = self._desired.runtimes.get(runtime) or self._runtimes.get(runtime)
-        if found is None:
-            return None
-        self._runtimes[runtime] = found
         config = self._config()
         pods = [p for p in self._view.pods(runtime) if not p.pod.terminating]
-        current = len(pods)
-        decided = self._keeper.plan(
-            runtime,
-            current=current,
-            growing=any(not p.usable for p in pods),
-            limit=config.pods_per_runtime,
-            grace_s=config.pool_grace_s,
-        )
-        if decided.replicas != current:
-            log.info("pool_scaled", runtime=runtime, replicas=decided.replicas, before=current)
-        await self._pools.scale(found, decided.replicas)
+        decided = self._keeper.plan(runtime, pods, limit=config.pods_per_runtime, grace_s=config.pool_grace_s)
+        if found is not None:
+            self._runtimes[runtime] = found
+            await self._pools.scale(found, decided.replicas)
+        elif pods and not decided.replicas:
+            # Its ServingRuntime went while no controller ran.
+            await self._pools.end(runtime)
+        else:
+            return decided.requeue_after
+        if decided.replicas != len(pods):
+            log.info("pool_scaled", runtime=runtime, replicas=decided.replicas, before=len(pods))
         return decided.requeue_after
 
     def _account(self, seen: Observation, decided: Plan) -> None:
         """Keep the pool keeper's books on this model."""
         target = seen.target if isinstance(seen.target, Target) else None
-        needed = {target.runtime.name} if target is not None else set()
-        needed |= {p.pod.runtime for c in seen.serving if (p := seen.pod(c.pod)) is not None}
-        if target is None and seen.model is not None and seen.model.status.active_revision:
-            # Its spec cannot be served; what it served from, perhaps in a pod that is silent, is not to be stopped.
-            needed.add(seen.model.status.runtime)
-        for runtime in self._keeper.needs(seen.name, frozenset(needed)):
+        needed = _needed(seen.model, seen.target)
+        for copy in seen.copies:
+            pod = seen.pod(copy.pod)
+            # What serves; and what is loaded has to leave in order before its pod does.
+            loaded = copy.state is CopyState.LOADED and pod is not None and pod.known
+            if pod is not None and (loaded or copy in seen.serving):
+                needed |= {pod.pod.runtime}
+        for runtime in self._keeper.needs(seen.name, needed):
             self._enqueue_pool(runtime)
         under_way = any(c.state is not CopyState.FAILED for c in seen.target_copies)
         for_room = any(isinstance(a, MakeRoom) for a in decided.actions)
@@ -151,17 +153,20 @@ class Reconciler:
             for runtime in needed:
                 self._enqueue_pool(runtime)
 
-    def _may_grow(self, seen: Observation) -> bool:
-        """Whether another pod may come before anything is evicted; one that is on its way is waited for."""
-        pool = seen.pool()
-        return len(pool) < self._config().pods_per_runtime or any(not p.usable for p in pool)
+    def _growth_wait(self, seen: Observation) -> float:
+        """For how long another pod may come before anything is evicted for this model."""
+        limit = self._config().pods_per_runtime
+        return growth_wait(seen.pool(), limit=limit, waited_s=self._keeper.starved_s(seen.name))
 
     def _config(self) -> Config:
-        try:
-            return parse_config(self._desired.config, self._defaults)
-        except InvalidManifest as error:
-            log.warning("config_refused", problem=str(error))
-            return self._defaults
+        """The last that could be read."""
+        if self._desired.config != self._config_data:
+            self._config_data = self._desired.config
+            try:
+                self._parsed = parse_config(self._config_data, self._defaults)
+            except InvalidManifest as error:
+                log.warning("config_refused", problem=str(error))
+        return self._parsed
 
     async def _tell(self, seen: Observation) -> None:
         model = seen.model
@@ -182,7 +187,8 @@ class Reconciler:
             before, after = model.status.condition(kind), status.condition(kind)
             if after is None or (before and (before.status, before.reason) == (after.status, after.reason)):
                 continue
-            if kind == "UpToDate" and after.status == "True":
+            if kind == "UpToDate" and (after.status == "True" or not status.active_revision):
+                # No news, or Ready's: nothing is behind before a first revision has loaded.
                 continue
             warning = after.status == "False" and after.reason not in _ON_THE_WAY
             self._recorder.event(model.name, model.uid, warning=warning, reason=after.reason, message=after.message)
@@ -196,6 +202,16 @@ class Reconciler:
                 runtime=status.runtime,
                 revision=status.active_revision,
             )
+
+
+def _needed(model: TrainedModel | None, target: Target | ModelProblem | None) -> frozenset[str]:
+    """The runtimes that a model needs wherever its copies are."""
+    if isinstance(target, Target):
+        return frozenset({target.runtime.name})
+    if model is not None and model.status.active_revision:
+        # Its spec cannot be served; what it served from, perhaps in a pod that is silent, is not to be stopped.
+        return frozenset({model.status.runtime})
+    return frozenset()
 
 
 _ON_THE_WAY = frozenset({"RuntimeStarting", "Downloading", "Loading"})

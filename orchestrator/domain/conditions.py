@@ -74,8 +74,10 @@ def up_to_date_verdict(seen: Observation) -> Verdict:
     assert seen.model is not None
     active = seen.model.status.active_revision
     current = any(c.key == seen.target_key for c in seen.serving)
-    if not active or current or (seen.loaded_before and not seen.serving):
+    if current or (seen.loaded_before and not seen.serving):
         return Verdict("True", Reason.LOADED, "")
+    if not active:
+        return Verdict("Unknown", ready_verdict(seen).reason, "no revision has loaded yet: see Ready")
     failure = _failed(seen)
     if failure is not None:
         return Verdict("False", failure.reason, failure.message)

@@ -97,11 +97,24 @@ class PodView:
     total: int = 0
     reserved: int = 0
     draining: bool = False
+    #: It was there before this controller was, and has not been heard: what it holds is not known.
+    unheard: bool = False
 
     @property
     def usable(self) -> bool:
         """Whether a load may be sent there."""
         return self.known and self.server is ServerState.READY and not (self.draining or self.pod.terminating)
+
+    @property
+    def coming(self) -> bool:
+        """
+        Whether it is not usable, but may well be in a moment.
+
+        Not one that is on its way out, nor one whose server is not up and of which the platform says why. A silent one
+        is: had its adapter a word to say, it might be usable.
+        """
+        broken = bool(self.pod.message) and self.server is not ServerState.READY
+        return not (self.usable or self.draining or self.pod.terminating or broken)
 
     @property
     def free(self) -> int:

@@ -50,7 +50,7 @@ class Observation:
     model: TrainedModel | None
     target: Target | ModelProblem | None
     #: Every pod of the target's runtime (without a target: of the last one's) and every pod that holds a copy; all there
-    #: are if `stranger`.
+    #: are while something is there, or routed to, for which nobody here has published a route.
     pods: tuple[PodView, ...] = ()
     copies: tuple[Copy, ...] = ()
     route: RouteView | None = None

@@ -142,7 +142,8 @@ def _route(seen: Observation, now: float, due: list[float]) -> list[Action]:
         return [PublishRoute(wanted)]
     held = any(c.state is not CopyState.FAILED for c in seen.copies)
     if seen.route is None:
-        if not seen.stranger:
+        # What is loaded may be routed to by an Envoy that has not been heard since we lead.
+        if not seen.stranger and not any(c.state is CopyState.LOADED for c in seen.copies):
             return []
         # Left by a leader before us. A pod that has not been heard may hold what it routes to.
         if seen.model is not None and not all(p.known for p in seen.pods):
@@ -183,13 +184,11 @@ def _unloads(seen: Observation, now: float, due: list[float]) -> list[Action]:
 
 def _until_withdrawn(seen: Observation, endpoint: str, now: float) -> float:
     """Seconds until no Envoy sends requests for this model to `endpoint` any more, as far as can be waited for."""
-    if seen.route is None:
-        # Nobody here published it: an Envoy may still hold a route of the leader before.
-        return ACK_BOUND_S if seen.stranger else 0.0
     if endpoint in seen.endpoints:
         # The pod's other copy of this name serves there: an in-place replacement, which the adapter ends itself.
         return 0.0
-    if seen.route.route.endpoints != seen.endpoints:
+    if seen.route is None or seen.route.route.endpoints != seen.endpoints:
+        # Nobody has withdrawn it yet: some Envoy may hold a route of the leader before.
         return ACK_BOUND_S
     bound = seen.route.since + ACK_BOUND_S - now
     if seen.route.acked_at is None:
@@ -231,7 +230,7 @@ def _load(seen: Observation, now: float, due: list[float]) -> list[Action] | Non
     pod = choose_pod((p for p in seen.pool() if p.pod.uid in held), need=need) or choose_pod(seen.pool(), need=need)
     if pod is not None:
         return [LoadCopy(pod.pod.uid, key, target, need, urgent)]
-    if any(not p.known for p in seen.pool()):
+    if any(not p.known and p.coming for p in seen.pool()):
         # A silent pod may have room: knowing less evicts nothing.
         return []
     kept = {c.pod: c.reserved for c in seen.serving}

@@ -4,11 +4,21 @@ How many pods a runtime should have.
 From zero: no pod without a model that needs one; the first model launches one.
 More come only while models lack room, up to a limit; a pool whose last model
 is gone stops after a grace time, so that replacing a model restarts nothing.
+
+A pool that is needed never shrinks, whatever becomes of the limit: nothing
+hands a pod's models over, and those that serve are not ended for a number.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
+
+from orchestrator.domain.fleet import PodView
+
+#: For so long a model that lacks room waits for another pod before others leave for its sake.
+GROWTH_PATIENCE_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +29,32 @@ class PoolPlan:
     requeue_after: float | None = None
 
 
-def plan_pool(*, models: int, current: int, starved: bool, limit: int, idle_s: float, grace_s: float) -> PoolPlan:
+def plan_pool(
+    *, models: int, current: int, starved: bool, unheard: bool, limit: int, idle_s: float, grace_s: float
+) -> PoolPlan:
     """
     `models` need the runtime, it has `current` pods, some model lacks room (`starved`).
 
-    `idle_s`: for how many seconds no model has needed it.
+    `unheard`: nobody knows what one of the pods holds (law 9). `idle_s`: for how many seconds no model has needed it.
     """
     if models == 0:
+        if unheard:
+            return PoolPlan(current)
         if current == 0 or idle_s >= grace_s:
             return PoolPlan(0)
         return PoolPlan(current, grace_s - idle_s)
-    wanted = max(1, current)
-    if starved and wanted < limit and current > 0:
-        wanted += 1
-    return PoolPlan(min(wanted, max(1, limit)))
+    if starved and 0 < current < limit:
+        return PoolPlan(current + 1)
+    return PoolPlan(max(1, current))
+
+
+def growth_wait(pool: Iterable[PodView], *, limit: int, waited_s: float) -> float:
+    """
+    For how many seconds more a model that has lacked room for `waited_s` waits for another pod; 0: it does not.
+
+    It waits for one that may be started, or is on its way. Either may come to nothing: so not for ever.
+    """
+    pods = [p for p in pool if not p.pod.terminating]
+    if len(pods) >= limit and not any(p.coming for p in pods):
+        return 0.0
+    return max(0.0, GROWTH_PATIENCE_S - waited_s)

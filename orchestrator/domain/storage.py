@@ -86,6 +86,9 @@ def find_credentials(secret: StorageConfig | None, key: str) -> Credentials:
         raise invalid("not valid JSON")
     if not isinstance(parsed, dict):
         raise invalid("not a JSON object")
+    if parsed.get("type") not in (None, "", "s3"):
+        # Before its fields: another kind of store has others.
+        raise invalid("field 'type' must be 's3'")
     for name in _REQUIRED:
         value = parsed.get(name)
         if value is None or value == "":
@@ -95,8 +98,6 @@ def find_credentials(secret: StorageConfig | None, key: str) -> Credentials:
     for name in _OPTIONAL:
         if not isinstance(parsed.get(name) or "", str):
             raise invalid(f"field {name!r} is not a string")
-    if parsed["type"] != "s3":
-        raise invalid("field 'type' must be 's3'")
     if not parsed["endpoint_url"].startswith(("http://", "https://")):
         raise invalid("field 'endpoint_url' must begin with http:// or https://")
     return Credentials(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from orchestrator.domain.errors import InvalidManifest, ModelProblem, Reason
+from orchestrator.domain.quantity import parse_bytes
 
 GROUP: Final = "serving.kubeflow.org"
 API_VERSION: Final = f"{GROUP}/v1alpha1"
@@ -144,6 +145,8 @@ def parse_trained_model(raw: Mapping[str, Any]) -> TrainedModel:
     memory = model.get("memory")
     if isinstance(memory, bool) or not isinstance(memory, str | int | float) or memory == "":
         raise InvalidManifest("spec.model.memory", "required: a quantity such as 256Mi")
+    # Not used, but refused as the CRD's schema refuses it: a file that works here works in a cluster.
+    parse_bytes(str(memory), "spec.model.memory")
     annotations = metadata.get("annotations") or {}
     if not isinstance(annotations, Mapping):
         raise InvalidManifest("metadata.annotations", "expected a mapping")

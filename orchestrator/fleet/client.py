@@ -77,15 +77,23 @@ class FleetClient:
         self._announce(changes)
 
     async def heard(self, patience_s: float) -> None:
-        """Return once pods are listed and each of them has reported, or after `patience_s`."""
+        """
+        Return once pods are listed and each of them has reported, or after `patience_s` with those that have not.
+
+        The list is waited for however long it takes: without one every pod would be taken for absent.
+        """
+        await self._until(lambda: self._observed.listed)
         try:
             async with asyncio.timeout(patience_s):
-                while not (self._observed.listed and all(view.known for view in self._observed.pods())):
-                    self._news.clear()
-                    await self._news.wait()
+                await self._until(lambda: all(view.known for view in self._observed.pods()))
         except TimeoutError:
             silent = [view.pod.name for view in self._observed.pods() if not view.known]
             log.warning("pods_silent", pods=silent, patience_s=patience_s)
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self._news.clear()
+            await self._news.wait()
 
     async def close(self) -> None:
         """End all watches."""

@@ -101,7 +101,7 @@ class ObservedFleet:
 
     def list_pods(self, pods: Iterable[Pod]) -> Changes:
         """The platform's complete list."""
-        self.listed = True
+        inherited, self.listed = not self.listed, True
         models: set[str] = set()
         runtimes: set[str] = set()
         current = {p.uid: p for p in pods}
@@ -113,7 +113,7 @@ class ObservedFleet:
         for uid, pod in current.items():
             entry = self._pods.get(uid)
             if entry is None:
-                self._pods[uid] = _Entry(PodView(pod=pod))
+                self._pods[uid] = _Entry(PodView(pod=pod, unheard=inherited))
                 self._by_runtime.setdefault(pod.runtime, set()).add(uid)
                 runtimes.add(pod.runtime)
             elif entry.view.pod != pod:
@@ -147,6 +147,7 @@ class ObservedFleet:
             total=report.total,
             reserved=report.reserved,
             draining=report.draining,
+            unheard=before.unheard and not report.full,
         )
         if entry.view.known != before.known:
             # What was kept as unknown is a fact again, for better or worse.
@@ -241,6 +242,6 @@ def _nothing() -> None:
     """There is nothing to undo."""
 
 
-def _standing(view: PodView) -> tuple[bool, ServerState, str, int, int]:
+def _standing(view: PodView) -> tuple[bool, bool, ServerState, str, int, int]:
     """What of a pod matters to models that it does not hold."""
-    return (view.usable, view.server, view.pod.message, view.total, view.reserved)
+    return (view.known, view.usable, view.server, view.pod.message, view.total, view.reserved)

@@ -82,10 +82,12 @@ def make_pod(uid: str = "p1", runtime: str = "mlserver-0.x", **fields: Any) -> P
     return Pod(uid=uid, runtime=runtime, **values | fields)
 
 
-def make_view(uid: str = "p1", *, runtime: str = "mlserver-0.x", terminating: bool = False, **fields: Any) -> PodView:
+def make_view(
+    uid: str = "p1", *, runtime: str = "mlserver-0.x", terminating: bool = False, message: str = "", **fields: Any
+) -> PodView:
     """A pod that is known, ready and empty."""
     values: dict[str, Any] = {"known": True, "boot": f"boot-{uid}", "server": ServerState.READY, "total": 100 * MIB}
-    return PodView(pod=make_pod(uid, runtime, terminating=terminating), **values | fields)
+    return PodView(pod=make_pod(uid, runtime, terminating=terminating, message=message), **values | fields)
 
 
 def make_key(revision: str = "r1", *, model: str = "digits", uid: str = "") -> CopyKey:

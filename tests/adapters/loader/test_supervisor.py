@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from pathlib import Path
+
+import pytest
 
 from adapters.domain.copies import CopyState
 from tests.adapters.world import FakeServer, FakeStore, World, key, running
@@ -39,6 +42,37 @@ async def test_copies_survive_the_adapter_without_a_reload(
         assert server.calls == []
         world.unload("x")
         await world.until_state(None, "x")
+
+
+async def test_nothing_is_said_of_copies_until_adapter_and_server_have_met(
+    tmp_path: Path, server: FakeServer, store: FakeStore
+) -> None:
+    """Else a restart of the adapter would look like the loss of all that the server serves on."""
+    await first_life(tmp_path, server, store, "x")
+    server.alive.clear()
+    async with running(World(tmp_path, server, store)) as world:
+        meeting = asyncio.create_task(world.loader.met())
+        await asyncio.sleep(0.05)
+        assert not meeting.done()
+        server.start()
+        await meeting
+        assert [copy.key for copy in world.ledger.kept()] == [key("x")]
+
+
+async def test_a_server_that_is_not_met_in_time_is_not_there(
+    tmp_path: Path, server: FakeServer, store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both died: nothing serves. If it was only frozen it is met later, and what it serves is adopted."""
+    await first_life(tmp_path, server, store, "x")
+    server.alive.clear()
+    monkeypatch.setattr("adapters.loader.supervisor.MEETING_S", 0.01)
+    async with running(World(tmp_path, server, store)) as world:
+        async with asyncio.timeout(10):
+            await world.loader.met()
+        assert world.ledger.kept() == ()
+        server.start()
+        await world.until_ready()
+        assert [copy.key for copy in world.ledger.kept()] == [key("x")]
 
 
 async def test_another_server_is_another_boot(tmp_path: Path, server: FakeServer, store: FakeStore) -> None:

@@ -76,6 +76,10 @@ class FakePlatform:
         self.peak = max(self.peak, replicas)
         later(lambda: self._run_pods(runtime.name))
 
+    async def end(self, runtime: str) -> None:
+        self.replicas[runtime] = 0
+        later(lambda: self._run_pods(runtime))
+
     async def run(self, on_pods: Callable[[tuple[Pod, ...]], None]) -> None:
         self.on_pods = on_pods
         on_pods(tuple(self.pods))
@@ -111,6 +115,8 @@ class FakeFleet:
     #: Why a model's load fails, as long as it does.
     broken: dict[str, Failure] = field(default_factory=dict)
     servers: dict[str, FakeServer] = field(default_factory=dict)
+    #: Pods whose server starts for ever.
+    stuck: set[str] = field(default_factory=set)
     loads: list[tuple[str, str]] = field(default_factory=list)
     unloads: list[tuple[str, str]] = field(default_factory=list)
     credentials: list[Credentials] = field(default_factory=list)
@@ -168,7 +174,8 @@ class FakeFleet:
             return
         copies = tuple(server.copies.values())
         reserved = sum(c.reserved for c in copies)
-        state = ServerState.READY if server.boot else ServerState.LOST
+        up = ServerState.STARTING if uid in self.stuck else ServerState.READY
+        state = up if server.boot else ServerState.LOST
         boot = f"{uid}-{server.boot}"
         self._tell(
             self.observed.report(
@@ -234,9 +241,11 @@ class FakeFleet:
 
 @dataclass
 class FakeMesh:
-    """`Mesh`: one Envoy, which accepts what is published a moment later unless it is frozen."""
+    """`Mesh`: one Envoy, which accepts what is published a moment later unless it is frozen, or away."""
 
     frozen: bool = False
+    #: It has not dialled since the controller started.
+    away: bool = False
     #: What the Envoy routes by, and what was published here.
     envoy: dict[str, Route] = field(default_factory=dict)
     published: dict[str, RouteView] = field(default_factory=dict)
@@ -250,13 +259,20 @@ class FakeMesh:
 
     def remove(self, model: str) -> None:
         self.published.pop(model, None)
-        self.envoy.pop(model, None)
+        if not self.away:
+            self.envoy.pop(model, None)
 
     def view(self, model: str) -> RouteView | None:
         return self.published.get(model)
 
     def stranger(self, model: str) -> bool:
-        return model in self.envoy and model not in self.published
+        return model in self.envoy and model not in self.published and not self.away
+
+    def connect(self) -> None:
+        """It dials: it takes what is published, and shows what it holds besides."""
+        self.away = False
+        self.thaw()
+        self.on_change(frozenset(self.envoy))
 
     def thaw(self) -> None:
         """It goes on, and takes what came meanwhile."""
@@ -266,7 +282,7 @@ class FakeMesh:
 
     def _accept(self, model: str) -> None:
         view = self.published.get(model)
-        if view is not None and not self.frozen and not view.acked:
+        if view is not None and not (self.frozen or self.away or view.acked):
             self.envoy[model] = view.route
             self.published[model] = replace(view, acked=True, acked_at=now())
             self.on_change(frozenset({model}))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.domain.demand import ReadyAt, Want
+from orchestrator.domain.fleet import Failure
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.routes import Route
-from tests.orchestrator.builders import endpoint
+from tests.orchestrator.builders import endpoint, make_runtime
 from tests.orchestrator.controller.bench import Bench
 
 pytestmark = pytest.mark.looptime
@@ -62,6 +65,106 @@ async def test_what_was_deleted_while_no_controller_ran_leaves_too() -> None:
         await bench.after(60.0)
         assert bench.fleet.loaded() == {"other"}
         assert set(bench.mesh.envoy) == {"other"}
+
+
+@pytest.mark.parametrize("back", [True, False])
+async def test_what_was_deleted_meanwhile_leaves_in_order_though_no_envoy_has_dialled_yet(back: bool) -> None:
+    """It may be routed to: withdrawn first, and for the ACK of who has not been heard five seconds are the bound."""
+    async with Bench() as bench:
+        await bench.apply("digits", "other")
+        del bench.platform.models["digits"]
+        bench.mesh.away = True
+        await bench.restart()
+        await bench.after(3.0)
+        assert bench.fleet.loaded() == {"digits", "other"}
+        if back:
+            bench.mesh.connect()
+            await bench.after(1.0)
+            assert bench.mesh.envoy["digits"] == Route("digits")
+        else:
+            await bench.after(2.5)
+        assert bench.fleet.loaded() == {"other"}
+        await bench.after(60.0)
+        bench.mesh.connect()
+        await bench.after(60.0)
+        assert set(bench.mesh.envoy) == {"other"}
+
+
+async def test_the_pool_of_a_runtime_that_was_deleted_while_no_controller_ran_ends() -> None:
+    """When nothing needs it and the grace is over; nobody remembers more of it than its name."""
+    async with Bench(grace_s=10.0) as bench:
+        await bench.apply("digits")
+        bench.platform.runtimes = {}
+        await bench.restart()
+        await bench.after(100.0)
+        assert bench.fleet.loaded() == {"digits"}
+        assert bench.ready == {"digits": LOADED}
+        await bench.delete("digits")
+        await bench.after(8.0)
+        assert len(bench.platform.pods) == 1
+        await bench.after(4.0)
+        assert bench.platform.pods == []
+
+
+async def test_a_pool_does_not_end_while_nobody_knows_what_a_pod_holds() -> None:
+    """Its model was to move to another runtime and could not; the pod where it serves has not been heard since."""
+    async with Bench(grace_s=10.0) as bench:
+        bench.platform.runtimes["other"] = make_runtime("other", auto_select=frozenset())
+        await bench.apply("digits")
+        bench.fleet.broken["digits"] = Failure(reason="ModelLoadFailed", message="not an SVM")
+        await bench.apply("digits", inference_service="other")
+        bench.fleet.silence("p1")
+        await bench.restart()
+        await bench.after(100.0)
+        assert "digits" in bench.fleet.loaded()
+        await bench.delete("digits")
+        await bench.after(100.0)
+        bench.fleet.servers["p1"].frozen = False
+        bench.fleet.report("p1", full=True)
+        await bench.after(12.0)
+        assert bench.platform.pods == []
+
+
+async def test_a_pool_without_grace_waits_until_its_last_model_has_left_in_order() -> None:
+    """The Envoys let go of it first, or five seconds pass."""
+    async with Bench(grace_s=0.0) as bench:
+        await bench.apply("digits")
+        bench.mesh.frozen = True
+        await bench.delete("digits")
+        await bench.after(3.0)
+        assert bench.fleet.loaded() == {"digits"}
+        await bench.after(2.0)
+        assert bench.fleet.unloads == [("p1", "digits")]
+        assert bench.platform.pods == []
+
+
+async def test_a_pod_that_does_not_come_up_is_not_waited_for_for_ever() -> None:
+    """Neither one that starts and starts, nor one of which the platform says that it crashes: others leave instead."""
+    async with Bench(pods=2) as bench:
+        bench.fleet.stuck.add("p2")
+        for name in ("a", "b", "c"):
+            await bench.apply(name)
+            await bench.after(5.0)
+        assert len(bench.platform.pods) == 2
+        assert bench.fleet.loaded() == {"a", "b"}
+        await bench.after(30.0)
+        assert bench.fleet.loaded() == {"b", "c"}
+        bench.platform.pods[1] = replace(bench.platform.pods[1], message="server exited with code 1")
+        bench.platform.on_pods(tuple(bench.platform.pods))
+        await bench.apply("d")
+        await bench.after(5.0)
+        assert bench.fleet.loaded() == {"c", "d"}
+
+
+async def test_a_lowered_limit_ends_no_pod_that_serves() -> None:
+    """Nothing hands its models over yet."""
+    async with Bench(pods=2) as bench:
+        await bench.apply("a", "b", "c")
+        await bench.after(10.0)
+        bench.platform.config = {"podsPerRuntime": "1"}
+        await bench.deliver()
+        await bench.after(100.0)
+        assert bench.fleet.loaded() == {"a", "b", "c"}
 
 
 async def test_a_dead_server_is_told_and_its_models_brought_back() -> None:

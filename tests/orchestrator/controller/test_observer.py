@@ -13,7 +13,7 @@ from orchestrator.domain.storage import StorageConfig
 from orchestrator.domain.target import Target
 from orchestrator.domain.trained_model import ModelStatus, TrainedModel
 from orchestrator.fleet.observed import ObservedFleet, Report
-from tests.orchestrator.builders import make_copy, make_key, make_model, make_pod, make_runtime
+from tests.orchestrator.builders import make_copy, make_key, make_model, make_pod, make_route, make_runtime
 from tests.orchestrator.controller.bench import secret
 from tests.orchestrator.controller.fakes import FakeActivators, FakeMesh
 
@@ -49,12 +49,18 @@ class Sight:
 
 
 def test_it_sees_the_targets_pool_and_whoever_holds_a_copy() -> None:
-    """Sorted, each once; all pods only where an unknown route may lead to any."""
+    """Sorted, each once; all pods only where a route that is not ours leads to any, or may."""
     sight = Sight(make_model())
     assert sight.pods() == ["p1", "p2"]
     sight.hold("p2", "r0")
     sight.hold("p4", "r0")
+    assert sight.pods() == ["p1", "p2", "p3", "p4"]
+    sight.mesh.published["digits"] = make_route()
     assert sight.pods() == ["p1", "p2", "p4"]
+    sight.mesh.published.clear()
+    sight.fleet.report("p4", Report(boot="b", full=True, server=ServerState.READY))
+    sight.fleet.report("p2", Report(boot="b", full=True, server=ServerState.READY))
+    assert sight.pods() == ["p1", "p2"]
     sight.mesh.envoy["digits"] = Route("digits", ("h:1",))
     assert sight.observer.observe("digits").stranger
     assert sight.pods() == ["p1", "p2", "p3", "p4"]

@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.controller.pool_keeper import PoolKeeper
+from orchestrator.domain.fleet import PodView, ServerState
 from orchestrator.domain.pool import PoolPlan
+from tests.orchestrator.builders import make_view
 
 NONE: frozenset[str] = frozenset()
 
@@ -35,7 +37,7 @@ def test_a_pool_ends_when_its_grace_has_passed_since_its_last_model_went() -> No
     keeper = PoolKeeper(clock)
 
     def plan(current: int) -> PoolPlan:
-        return keeper.plan("x", current=current, growing=False, limit=1, grace_s=60.0)
+        return keeper.plan("x", [make_view()] * current, limit=1, grace_s=60.0)
 
     assert plan(1) == PoolPlan(1, 60.0)
     keeper.needs("a", frozenset({"x"}))
@@ -53,16 +55,38 @@ def test_a_pool_ends_when_its_grace_has_passed_since_its_last_model_went() -> No
 
 
 def test_a_pool_grows_for_who_lacks_room_and_not_while_it_grows() -> None:
-    """Waiting for a first pod is no want of room."""
+    """Waiting for a first pod is no want of room; neither counts what is on its way out."""
     keeper = PoolKeeper(Clock())
+    ready, coming, ending = make_view("p1"), make_view("p2", server=ServerState.STARTING), make_view(terminating=True)
+
+    def plan(*pods: PodView) -> PoolPlan:
+        return keeper.plan("x", pods, limit=3, grace_s=1.0)
+
     keeper.needs("a", frozenset({"x"}))
     assert not keeper.waits("a", "x")
-    assert keeper.plan("x", current=1, growing=False, limit=3, grace_s=1.0) == PoolPlan(1)
+    assert plan(ready) == PoolPlan(1)
     assert keeper.waits("a", "x", for_room=True)
-    assert keeper.plan("x", current=1, growing=True, limit=3, grace_s=1.0) == PoolPlan(1)
-    assert keeper.plan("x", current=1, growing=False, limit=3, grace_s=1.0) == PoolPlan(2)
+    assert plan(ready, coming) == PoolPlan(2)
+    assert plan(ready, ending) == PoolPlan(2)
+    assert plan(ready, make_view("p2", server=ServerState.LOST, message="exited with code 1")) == PoolPlan(3)
     assert keeper.waits("a", None)
-    assert keeper.plan("x", current=2, growing=False, limit=3, grace_s=1.0) == PoolPlan(2)
+    assert plan(ready) == PoolPlan(1)
+
+
+def test_how_long_a_model_has_lacked_room_is_counted_from_when_it_began_to() -> None:
+    """Saying so again does not begin anew; another runtime does."""
+    clock = Clock()
+    keeper = PoolKeeper(clock)
+    assert keeper.starved_s("a") == 0.0
+    keeper.waits("a", "x", for_room=True)
+    clock.now = 5.0
+    keeper.waits("a", "x", for_room=True)
+    assert keeper.starved_s("a") == 5.0
+    keeper.waits("a", "y", for_room=True)
+    clock.now = 7.0
+    assert keeper.starved_s("a") == 2.0
+    keeper.waits("a", "y")
+    assert keeper.starved_s("a") == 0.0
 
 
 words = st.tuples(

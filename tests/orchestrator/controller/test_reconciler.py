@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
 from orchestrator.domain.demand import Want
 from orchestrator.domain.fleet import Failure
@@ -75,12 +76,19 @@ def status_revision(bench: Bench) -> str:
 
 
 async def test_a_config_that_is_none_leaves_the_defaults() -> None:
-    """A typo stops no pool; a good one counts from the next look."""
+    """Until there was a good one. A typo stops no pool, and is one line; a good one counts from the next look."""
     async with Bench(grace_s=10.0) as bench:
         bench.platform.config = {"poolGraceSecond": "1"}
         await bench.apply("digits")
         assert bench.ready == {"digits": ("True", "Loaded")}
         bench.platform.config = {"poolGraceSeconds": "30"}
+        await bench.deliver()
+        # Broken again: the last that could be read counts.
+        bench.platform.config = {"poolGraceSecond": "1"}
+        with capture_logs() as lines:
+            await bench.apply("other")
+            await bench.delete("other")
+        assert [line["event"] for line in lines].count("config_refused") == 1
         await bench.delete("digits")
         await bench.after(20.0)
         assert len(bench.platform.pods) == 1

@@ -246,6 +246,16 @@ def test_a_failed_update_keeps_ready_and_says_so_in_up_to_date() -> None:
         assert found.active_revision == "r0"
 
 
+def test_what_never_loaded_is_not_up_to_date() -> None:
+    """Nor behind: `kubectl wait --for=condition=UpToDate` must not end before anything serves."""
+    for seen in (
+        make_observation(status=ModelStatus()),
+        make_observation(status=ModelStatus(), memory=failed("ModelNotFound")),
+    ):
+        found = condition(seen, "UpToDate")
+        assert (found.status, found.reason) == ("Unknown", condition(seen).reason)
+
+
 def test_an_update_under_way_is_neither_up_to_date_nor_failed() -> None:
     """Until it is known which of both it will be."""
     old = make_status(SERVED, UP_TO_DATE, active="r0")

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.domain.demand import Want
 from orchestrator.domain.errors import ModelProblem, Reason
-from orchestrator.domain.fleet import NO_ROOM, CopyState, Failure, ServerState
+from orchestrator.domain.fleet import NO_ROOM, CopyState, Failure, PodView, ServerState
 from orchestrator.domain.memory import evicting, standing_by
 from orchestrator.domain.observation import Memory, Observation
 from orchestrator.domain.plan import (
@@ -233,6 +233,16 @@ def test_a_model_deleted_while_no_leader_was_there_leaves_as_any_other() -> None
     seen = make_observation(model=None, copies=(make_copy(),), stranger=True)
     assert actions(seen) == [WITHDRAW]
     assert plan(replace(seen, stranger=False, route=make_route(since=NOW)), NOW + 1).actions == (unload(),)
+    # No Envoy has been heard yet: it may have that route all the same.
+    assert actions(replace(seen, stranger=False)) == [WITHDRAW]
+
+
+def test_a_former_object_that_may_be_routed_to_waits_for_who_may_serve_its_successor() -> None:
+    """Absence of a route is known only of Envoys that were heard, absence of a copy only of pods that were."""
+    pods = (make_view("p1"), make_view("p2", known=False))
+    seen = make_observation(copies=(make_copy(key=make_key(uid="another")),), pods=pods)
+    assert plan(seen, NOW).actions == ()
+    assert actions(replace(seen, pods=pods[:1])) == [WITHDRAW]
 
 
 # Trying again.
@@ -332,6 +342,20 @@ def test_a_silent_pod_may_have_room_so_nobody_leaves() -> None:
     """Knowing less evicts nothing."""
     seen = make_observation(pods=(FULL, make_view("p2", known=False)), memory=replace(MEMORY, reserve=10))
     assert plan(seen, NOW) == Plan()
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        make_view("p2", known=False, draining=True),
+        make_view("p2", known=False, terminating=True),
+        make_view("p2", known=False, server=ServerState.STARTING, message="server exited with code 1"),
+    ],
+)
+def test_a_silent_pod_that_is_on_its_way_out_or_never_came_up_is_not_waited_for(view: PodView) -> None:
+    """It would take no load if it were heard."""
+    seen = make_observation(pods=(FULL, view), memory=replace(MEMORY, reserve=10))
+    assert actions(seen) == [MakeRoom("p1", 10)]
 
 
 def test_what_has_to_leave_is_withdrawn_and_unloaded_and_not_loaded_again() -> None:

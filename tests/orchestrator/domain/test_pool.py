@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.pool import PoolPlan, plan_pool
+from orchestrator.domain.fleet import PodView, ServerState
+from orchestrator.domain.pool import GROWTH_PATIENCE_S, PoolPlan, growth_wait, plan_pool
+from tests.orchestrator.builders import make_view
 
 
 @pytest.mark.parametrize(
@@ -19,7 +21,7 @@ from orchestrator.domain.pool import PoolPlan, plan_pool
         (5, 1, True, 0.0, PoolPlan(2)),
         (5, 3, True, 0.0, PoolPlan(3)),
         (5, 2, False, 0.0, PoolPlan(2)),
-        (5, 4, True, 0.0, PoolPlan(3)),
+        (5, 4, True, 0.0, PoolPlan(4)),
         (0, 2, False, 10.0, PoolPlan(2, 50.0)),
         (0, 2, False, 60.0, PoolPlan(0)),
         (0, 2, True, 70.0, PoolPlan(0)),
@@ -29,26 +31,63 @@ def test_a_pool_grows_from_need_and_ends_after_its_grace(
     models: int, current: int, starved: bool, idle_s: float, expected: PoolPlan
 ) -> None:
     """With a limit of 3 pods and a grace of 60 s."""
-    found = plan_pool(models=models, current=current, starved=starved, limit=3, idle_s=idle_s, grace_s=60.0)
+    found = plan_pool(
+        models=models, current=current, starved=starved, unheard=False, limit=3, idle_s=idle_s, grace_s=60.0
+    )
     assert found == expected
+
+
+def test_a_pool_of_which_a_pod_has_not_been_heard_does_not_end() -> None:
+    """What it holds is not known."""
+    found = plan_pool(models=0, current=2, starved=False, unheard=True, limit=3, idle_s=1e6, grace_s=60.0)
+    assert found == PoolPlan(2)
+
+
+@pytest.mark.parametrize(
+    ("pool", "waited_s", "expected"),
+    [
+        ([make_view("p1")], 0.0, GROWTH_PATIENCE_S),
+        ([make_view("p1")], 20.0, GROWTH_PATIENCE_S - 20.0),
+        ([make_view("p1")], 40.0, 0.0),
+        ([make_view("p1"), make_view("p2")], 0.0, 0.0),
+        ([make_view("p1"), make_view("p2", server=ServerState.STARTING)], 0.0, GROWTH_PATIENCE_S),
+        ([make_view("p1"), make_view("p2", known=False)], 0.0, GROWTH_PATIENCE_S),
+        ([make_view("p1"), make_view("p2", server=ServerState.LOST, message="exited with code 1")], 0.0, 0.0),
+        ([make_view("p1"), make_view("p2", draining=True)], 0.0, 0.0),
+        ([make_view("p1"), make_view("p2", terminating=True)], 0.0, GROWTH_PATIENCE_S),
+    ],
+)
+def test_who_lacks_room_waits_a_while_for_a_pod_that_may_come(
+    pool: list[PodView], waited_s: float, expected: float
+) -> None:
+    """With a limit of 2 pods, of which one that ends is none."""
+    assert growth_wait(pool, limit=2, waited_s=waited_s) == expected
 
 
 @given(
     models=st.integers(0, 3),
     current=st.integers(0, 5),
     starved=st.booleans(),
+    unheard=st.booleans(),
     limit=st.integers(0, 4),
     idle_s=st.floats(0, 100),
 )
 def test_a_needed_pool_has_a_pod_and_never_too_many(
-    models: int, current: int, starved: bool, limit: int, idle_s: float
+    models: int, current: int, starved: bool, unheard: bool, limit: int, idle_s: float
 ) -> None:
-    """One at a time, at least one, at most the limit; what stays on is looked at when its grace ends."""
-    found = plan_pool(models=models, current=current, starved=starved, limit=limit, idle_s=idle_s, grace_s=60.0)
+    """
+    One at a time, at least one, never fewer, and none beyond the limit.
+
+    What stays on is looked at when its grace ends, or when it is heard.
+    """
+    found = plan_pool(
+        models=models, current=current, starved=starved, unheard=unheard, limit=limit, idle_s=idle_s, grace_s=60.0
+    )
     if models:
-        assert 1 <= found.replicas <= max(1, limit)
+        assert max(1, current) <= found.replicas <= max(1, current, limit)
         assert found.replicas <= max(1, current + 1)
         assert found.requeue_after is None
     else:
         assert found.replicas in {0, current}
-        assert (found.requeue_after is None) == (found.replicas == 0)
+        assert (found.requeue_after is None) == (found.replicas == 0 or unheard)
+        assert found.replicas == current or not unheard

@@ -86,6 +86,7 @@ def test_any_quantity_will_do_for_memory(memory: object) -> None:
         ("spec/model/memory", "", "spec.model.memory"),
         ("spec/model/memory", True, "spec.model.memory"),
         ("spec/model/memory", ["256Mi"], "spec.model.memory"),
+        ("spec/model/memory", "lots", "spec.model.memory"),
     ],
 )
 def test_what_the_crd_would_refuse_is_refused_by_its_field(path: str, value: object, field: str) -> None:

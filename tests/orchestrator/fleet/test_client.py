@@ -246,12 +246,22 @@ async def test_hearing_ends_when_all_have_reported(bench: Bench) -> None:
 
 
 async def test_hearing_ends_with_its_patience(tmp_path: Path) -> None:
-    """A pod that does not answer is unknown, and the rest goes on; so is everything while no list is in."""
+    """A pod that does not answer is unknown, and the rest goes on."""
     bench = Bench(tmp_path)
-    await bench.client.heard(0.01)
     bench.client.list_pods([bench.pod])
     await bench.client.heard(0.01)
     assert not bench.known
+    await bench.client.close()
+
+
+async def test_without_a_list_of_pods_nothing_goes_on(tmp_path: Path) -> None:
+    """Whatever the patience with pods: they would be taken for absent, and their routes and READY with them."""
+    bench = Bench(tmp_path)
+    hearing = asyncio.create_task(bench.client.heard(0.01))
+    await asyncio.sleep(0.1)
+    assert not hearing.done()
+    bench.client.list_pods([])
+    await asyncio.wait_for(hearing, 5)
     await bench.client.close()
 
 

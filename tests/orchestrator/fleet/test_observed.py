@@ -244,6 +244,20 @@ def test_a_pod_is_known_only_after_a_full_report() -> None:
     assert fleet.lost("digits")
 
 
+def test_what_was_there_before_us_is_unheard_until_its_full_report() -> None:
+    """A pod that came later holds nothing that we do not know of; silence makes nothing unheard again."""
+    fleet = make_fleet("p1")
+    fleet.list_pods([make_pod("p1"), make_pod("p2")])
+    assert [view.unheard for view in fleet.pods()] == [True, False]
+    fleet.report("p1", make_report("p1", {}))
+    assert [view.unheard for view in fleet.pods()] == [True, False]
+    fleet.report("p1", make_report("p1", {}, full=True))
+    fleet.disconnected("p1")
+    assert [view.unheard for view in fleet.pods()] == [False, False]
+    # That it is heard again concerns its pool, whatever else it says.
+    assert fleet.report("p1", make_report("p1", {}, full=True)).runtimes == {"mlserver-0.x"}
+
+
 def test_pods_are_listed_once_the_platform_has_spoken() -> None:
     """An empty list is a list."""
     fleet = ObservedFleet()
