@@ -45,6 +45,8 @@ class Guarding:
         }
         reading, writing = os.pipe()
         try:
+            # Before there is a guard: one that lives has its order, whenever this process dies.
+            os.write(writing, json.dumps(order).encode() + b"\n")
             # -I, -S: nothing of the user's environment or site-packages can delay or break it.
             self._child = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", guard.__file__),
@@ -56,7 +58,6 @@ class Guarding:
                 start_new_session=True,
                 cwd="/",
             )
-            os.write(writing, json.dumps(order).encode() + b"\n")
         except OSError:
             os.close(writing)
             raise

@@ -33,7 +33,7 @@ async def main():
     stack = claim(Path(sys.argv[1]))
     guarding = Guarding(stack, random.random)
     await guarding.start()
-    subprocess.Popen(["sleep", "100"], env=dict(stack.environment), start_new_session=True)
+    subprocess.Popen(["sleep", "100"], env=dict(stack.environment), stdout=subprocess.DEVNULL, start_new_session=True)
     print(stack.token, stack.private, flush=True)
     await guarding.run()
 
@@ -82,7 +82,7 @@ async def killed_and_replaced(parent: int | None = None) -> None:
     """Kill the guard, and wait for another."""
     first = await the_guard(parent)
     os.kill(first, signal.SIGKILL)
-    await until(lambda: guards(parent) and first not in guards(parent))
+    await until(lambda: set(guards(parent)) - {first})
 
 
 def descriptors() -> set[str]:
