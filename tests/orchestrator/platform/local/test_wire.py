@@ -24,14 +24,15 @@ from orchestrator.platform.local.wire import (
 )
 from tests.orchestrator.platform.local.support import TEMPLATE
 
+#: Of few characters, which is quick: those that a line, JSON or a decoder could stumble over.
+TEXT = st.text('a\n\r"\\{}\x00\x7f\u2028é\U0001f600', max_size=8)
 TEMPLATES = st.builds(
     PodTemplate,
-    runtime=st.text(max_size=20),
+    runtime=TEXT,
     server_type=st.sampled_from(SERVER_TYPES),
     capacity_bytes=st.integers(0, 1 << 50),
-    env=st.lists(st.tuples(st.text(max_size=20), st.text(max_size=20)), max_size=3).map(tuple),
+    env=st.lists(st.tuples(TEXT, TEXT), max_size=3).map(tuple),
 )
-TEXT = st.text(max_size=20)
 PODS = st.builds(
     Pod, uid=TEXT, name=TEXT, runtime=TEXT, adapter=TEXT, endpoint=TEXT, terminating=st.booleans(), message=TEXT
 )
@@ -49,7 +50,7 @@ def test_a_wish_survives_the_wire(template: PodTemplate, replicas: int) -> None:
     assert parse_wish(wish.line()) == Scale.parse(wish.line()) == wish
 
 
-@given(st.text(max_size=20))
+@given(TEXT)
 def test_an_end_survives_the_wire(runtime: str) -> None:
     """It needs no template: the runtime may be unknown by now."""
     line = End(runtime).line()
