@@ -123,9 +123,14 @@ class Actor:
 
     def _pinned(self, key: CopyKey) -> bool:
         memory = self._observer.memory(key.model)
-        # A copy that its model does not ask for could not be brought back: it is replaced, never evicted.
-        replaced = (memory.uid, memory.revision) != (key.uid, key.revision)
-        return replaced or memory.evict == key or self._activators.wanted(key.model) is not None
+        # A copy that its model does not ask for is replaced, not evicted; but for the one that answers in its stead.
+        before = memory.last_good if memory.failed is not None else None
+        asked = {(m.uid, m.revision) for m in (memory, before) if m is not None}
+        return (
+            (key.uid, key.revision) not in asked
+            or memory.evict == key
+            or self._activators.wanted(key.model) is not None
+        )
 
     def _pod_name(self, uid: str) -> str:
         view = self._view.pod(uid)

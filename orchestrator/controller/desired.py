@@ -14,7 +14,7 @@ from dataclasses import replace
 from orchestrator.domain.errors import ModelProblem
 from orchestrator.domain.serving_runtime import ServingRuntime
 from orchestrator.domain.storage import StorageConfig
-from orchestrator.domain.target import Target, resolve
+from orchestrator.domain.target import Target, last_good, resolve
 from orchestrator.domain.trained_model import ModelStatus, TrainedModel
 
 
@@ -75,6 +75,13 @@ class DesiredState:
             except ModelProblem as problem:
                 self._targets[name] = problem.with_traceback(None)
         return self._targets[name]
+
+    def last_good(self, name: str) -> Target | None:
+        """The last revision that loaded, if it is another than the target's and can be made again."""
+        model, target = self.model(name), self.target(name)
+        if model is None or (isinstance(target, Target) and target.revision == model.status.active_revision):
+            return None
+        return last_good(model, self.runtimes.values(), self.storage)
 
     def status_written(self, name: str, uid: str, status: ModelStatus) -> None:
         """Remember what the platform will echo. The model may have gone while it was written."""

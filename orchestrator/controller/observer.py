@@ -35,20 +35,28 @@ class Observer:
         """Everything about the model, now."""
         model = self._desired.model(name)
         target = self._desired.target(name)
+        last_good = self._desired.last_good(name)
         copies = self._fleet.copies(name)
         stranger = self._mesh.stranger(name)
+        before = self._memories.get(name) or (memories.resumed(model) if model is not None else Memory())
         memory = memories.remember(
-            self.memory(name), uid=model.uid if model else "", target=target, copies=copies, now=self._clock()
+            before,
+            uid=model.uid if model else "",
+            target=target,
+            last_good=last_good,
+            copies=copies,
+            now=self._clock(),
         )
         if model is None and not copies:
             self._memories.pop(name, None)
         else:
             self._memories[name] = memory
         pods = {uid: pod for uid in {c.pod for c in copies} if (pod := self._fleet.pod(uid)) is not None}
-        if isinstance(target, Target):
-            pods |= {p.pod.uid: p for p in self._fleet.pods(target.runtime.name)}
-        elif model is not None and model.status.runtime:
-            pods |= {p.pod.uid: p for p in self._fleet.pods(model.status.runtime)}
+        runtimes = {each.runtime.name for each in (target, last_good) if isinstance(each, Target)}
+        if not isinstance(target, Target) and model is not None and model.status.runtime:
+            runtimes.add(model.status.runtime)
+        for runtime in runtimes:
+            pods |= {p.pod.uid: p for p in self._fleet.pods(runtime)}
         route = self._mesh.view(name)
         if route is None and (stranger or copies):
             # Any of them may hold what a leader before us routed to, whatever the target is now.
@@ -57,6 +65,7 @@ class Observer:
             name=name,
             model=model,
             target=target,
+            last_good=last_good,
             pods=tuple(pods[uid] for uid in sorted(pods)),
             copies=copies,
             route=route,

@@ -80,7 +80,7 @@ class Reconciler:
         Once, and over all models: a pool that is looked at before its models are would be taken for idle.
         """
         for name, model in self._desired.models.items():
-            self._keeper.needs(name, _needed(model, self._desired.target(name)))
+            self._keeper.needs(name, _needed(model, self._desired.target(name), self._desired.last_good(name)))
 
     async def model(self, name: str) -> float | None:
         """Bring one model nearer to what its TrainedModel asks for, and say in its status how far it is."""
@@ -91,7 +91,7 @@ class Reconciler:
         self._account(seen, decided)
         again = [] if decided.requeue_after is None else [decided.requeue_after]
         for action in decided.actions:
-            if isinstance(action, MakeRoom) and (wait := self._growth_wait(seen)) > 0:
+            if isinstance(action, MakeRoom) and (wait := self._growth_wait(seen, action)) > 0:
                 again.append(wait)
                 continue
             await self._actor.act(name, action)
@@ -100,7 +100,7 @@ class Reconciler:
         asked_stale = seen.want is not None and seen.want.stale
         # Acting changed what there is to tell: routes are published, loads under way.
         seen = self._observer.observe(name)
-        if seen.lost and (seen.model is None or seen.memory.evicted):
+        if seen.lost and (seen.model is None or seen.goal.memory.evicted):
             # Gone with its server, but gone by choice too: no loss to show when it comes back.
             self._view.found(name)
         # A stale mark that came while acting has not been acted on: an answer now would settle it.
@@ -131,8 +131,9 @@ class Reconciler:
 
     def _account(self, seen: Observation, decided: Plan) -> None:
         """Keep the pool keeper's books on this model."""
-        target = seen.target if isinstance(seen.target, Target) else None
-        needed = _needed(seen.model, seen.target)
+        goal = seen.goal
+        target = goal.target if isinstance(goal.target, Target) else None
+        needed = _needed(seen.model, seen.target, seen.last_good)
         for copy in seen.copies:
             pod = seen.pod(copy.pod)
             # What serves; and what is loaded has to leave in order before its pod does.
@@ -141,11 +142,11 @@ class Reconciler:
                 needed |= {pod.pod.runtime}
         for runtime in self._keeper.needs(seen.name, needed):
             self._enqueue_pool(runtime)
-        under_way = any(c.state is not CopyState.FAILED for c in seen.target_copies)
+        under_way = any(c.state is not CopyState.FAILED for c in goal.target_copies)
         for_room = any(isinstance(a, MakeRoom) for a in decided.actions)
         urgent = seen.want is not None and seen.want.load
         stands_by = decided.stands_by or (
-            seen.memory.evicted and seen.loaded_before and not urgent and not seen.serving
+            goal.memory.evicted and goal.loaded_before and not urgent and not seen.serving
         )
         # Those that stand by wait for demand and not for pods: thousands need not be looked at when a pod changes.
         waits = target is not None and not under_way and not stands_by
@@ -153,10 +154,12 @@ class Reconciler:
             for runtime in needed:
                 self._enqueue_pool(runtime)
 
-    def _growth_wait(self, seen: Observation) -> float:
+    def _growth_wait(self, seen: Observation, room: MakeRoom) -> float:
         """For how long another pod may come before anything is evicted for this model."""
         limit = self._config().pods_per_runtime
-        return growth_wait(seen.pool(), limit=limit, waited_s=self._keeper.starved_s(seen.name))
+        pod = seen.pod(room.pod)
+        pool = [p for p in seen.pods if pod is not None and p.pod.runtime == pod.pod.runtime]
+        return growth_wait(pool, limit=limit, waited_s=self._keeper.starved_s(seen.name))
 
     def _config(self) -> Config:
         """The last that could be read."""
@@ -204,10 +207,13 @@ class Reconciler:
             )
 
 
-def _needed(model: TrainedModel | None, target: Target | ModelProblem | None) -> frozenset[str]:
+def _needed(
+    model: TrainedModel | None, target: Target | ModelProblem | None, last_good: Target | None
+) -> frozenset[str]:
     """The runtimes that a model needs wherever its copies are."""
-    if isinstance(target, Target):
-        return frozenset({target.runtime.name})
+    needed = frozenset(each.runtime.name for each in (target, last_good) if isinstance(each, Target))
+    if needed:
+        return needed
     if model is not None and model.status.active_revision:
         # Its spec cannot be served; what it served from, perhaps in a pod that is silent, is not to be stopped.
         return frozenset({model.status.runtime})

@@ -15,7 +15,7 @@ from typing import Final
 
 from orchestrator.domain import trained_model
 from orchestrator.domain.errors import ModelProblem, Reason
-from orchestrator.domain.fleet import NO_ROOM, CopyState
+from orchestrator.domain.fleet import CopyState
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.target import Target
 from orchestrator.domain.trained_model import Condition, ModelStatus
@@ -47,20 +47,32 @@ def status_of(seen: Observation, timestamp: str) -> ModelStatus | None:
     if model is None:
         return None
     old = model.status
-    active_revision, active_uri = old.active_revision, old.active_storage_uri
-    if seen.serving and isinstance(seen.target, Target) and seen.serving[0].key == seen.target_key:
-        active_revision, active_uri = seen.target.revision, seen.target.uri
     conditions = (
         _condition("Ready", ready_verdict(seen), old, timestamp),
         _condition("UpToDate", up_to_date_verdict(seen), old, timestamp),
     )
-    return ModelStatus(
+    target = seen.target
+    if not isinstance(target, Target):
+        return replace(
+            old, url=trained_model.url(model.name), observed_generation=model.generation, conditions=conditions
+        )
+    status = replace(
+        old,
         url=trained_model.url(model.name),
         observed_generation=model.generation,
-        runtime=seen.target.runtime.name if isinstance(seen.target, Target) else old.runtime,
-        active_revision=active_revision,
-        active_storage_uri=active_uri,
+        runtime=target.runtime.name,
         conditions=conditions,
+    )
+    if not seen.serves_target:
+        return status
+    return replace(
+        status,
+        active_revision=target.revision,
+        active_storage_uri=target.uri,
+        active_framework=target.framework,
+        active_runtime=target.runtime.name,
+        active_secret_key=target.secret_key,
+        active_reload=target.reload,
     )
 
 
@@ -73,8 +85,7 @@ def up_to_date_verdict(seen: Observation) -> Verdict:
     """Whether what serves is what the spec asks for."""
     assert seen.model is not None
     active = seen.model.status.active_revision
-    current = any(c.key == seen.target_key for c in seen.serving)
-    if current or (seen.loaded_before and not seen.serving):
+    if seen.serves_target or (seen.loaded_before and not seen.serving):
         return Verdict("True", Reason.LOADED, "")
     if not active:
         return Verdict("Unknown", ready_verdict(seen).reason, "no revision has loaded yet: see Ready")
@@ -114,13 +125,24 @@ def _may_serve_unheard(seen: Observation) -> Verdict | None:
     return _as_before(seen) if seen.model.status.ready else None
 
 
+def _last_good_comes(seen: Observation) -> Verdict | None:
+    """Nothing serves, but the revision before can: it is brought back, or stands by."""
+    before = seen.before
+    if before is None or before.memory.failed is not None:
+        return None
+    return _was_lost(before) or _stands_by(before)
+
+
 def _failed(seen: Observation) -> Verdict | None:
     if isinstance(seen.target, ModelProblem):
         return Verdict("False", seen.target.reason, seen.target.message)
-    failure = seen.memory.failure
-    if failure is None or failure.reason == NO_ROOM:
+    failure = seen.memory.failed
+    if failure is None:
         return None
-    return Verdict("False", failure.reason, failure.message)
+    message = failure.message
+    if seen.memory.given_up:
+        message += f"; it did so {seen.memory.crashes} times in a row: not tried again until the model, its key or its objects change"
+    return Verdict("False", failure.reason, message)
 
 
 def _was_lost(seen: Observation) -> Verdict | None:
@@ -170,6 +192,7 @@ def _runtime_starts(seen: Observation) -> Verdict:
 _READY: Final[tuple[Policy, ...]] = (
     _serves,
     _may_serve_unheard,
+    _last_good_comes,
     _failed,
     _was_lost,
     _stands_by,

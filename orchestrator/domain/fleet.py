@@ -53,6 +53,8 @@ class Failure:
     needed: int = 0
     available: int = 0
     source_changed: bool = False
+    #: The server died while it loaded this.
+    crashed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

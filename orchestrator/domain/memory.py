@@ -8,18 +8,48 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from orchestrator.domain.errors import ModelProblem
-from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState
+from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure
 from orchestrator.domain.observation import Memory
 from orchestrator.domain.target import Target
+from orchestrator.domain.trained_model import TrainedModel
 
 
 def remember(
-    memory: Memory, *, uid: str, target: Target | ModelProblem | None, copies: Iterable[Copy], now: float
+    memory: Memory,
+    *,
+    uid: str,
+    target: Target | ModelProblem | None,
+    copies: Iterable[Copy],
+    now: float,
+    last_good: Target | None = None,
 ) -> Memory:
     """The memory after a look at the copies of the model with that uid. `now`: monotonic seconds."""
     copies = tuple(copies)
+    before = None
+    if last_good is not None:
+        before = replace(memory.last_good or Memory(), evict=memory.evict)
+        before = replace(_look(before, uid, last_good, copies, now), evict=None)
+    return replace(_look(memory, uid, target, copies, now), last_good=before)
+
+
+def resumed(model: TrainedModel) -> Memory:
+    """
+    What a controller that is new knows of a model from its status: that an update has failed.
+
+    Else the failed one would be tried first, and nothing would answer until it failed again.
+    """
+    said = model.status.condition("UpToDate")
+    if said is None or said.status != "False" or model.status.observed_generation != model.generation:
+        return Memory()
+    return Memory(failure=Failure(reason=said.reason, message=said.message))
+
+
+def _look(
+    memory: Memory, uid: str, target: Target | ModelProblem | None, copies: tuple[Copy, ...], now: float
+) -> Memory:
     if isinstance(target, Target) and (memory.uid, memory.revision) != (uid, target.revision):
-        memory = Memory(uid=uid, revision=target.revision, evict=memory.evict)
+        failure = memory.failure if not memory.uid else None
+        memory = Memory(uid=uid, revision=target.revision, evict=memory.evict, failure=failure)
     leaving = [c for c in copies if c.key == memory.evict]
     if memory.evict is not None and all(c.state is CopyState.FAILED for c in leaving):
         # What left for another's sake waits for demand. What replaced it meanwhile has not had its turn, and what failed
@@ -32,13 +62,15 @@ def remember(
     for copy in own_copies:
         if copy.state is CopyState.LOADED:
             # What failed in another pod is of no account then.
-            return replace(memory, loads=0, failed_at=None, failure=None, reserve=copy.reserved, evicted=False)
+            return replace(
+                memory, loads=0, failed_at=None, failure=None, crashes=0, reserve=copy.reserved, evicted=False
+            )
     for copy in own_copies:
         if copy.state is CopyState.FAILED and copy.failure is not None and memory.pod in ("", copy.pod):
-            failed_at = now if memory.failed_at is None else memory.failed_at
-            memory = replace(
-                memory, pod=copy.pod, failure=copy.failure, failed_at=failed_at, loads=max(1, memory.loads)
-            )
+            if memory.failed_at is None:
+                crashes = memory.crashes + 1 if copy.failure.crashed else 0
+                memory = replace(memory, failed_at=now, crashes=crashes)
+            memory = replace(memory, pod=copy.pod, failure=copy.failure, loads=max(1, memory.loads))
             if copy.failure.reason == NO_ROOM:
                 memory = replace(memory, reserve=copy.failure.needed)
     return memory
@@ -46,6 +78,8 @@ def remember(
 
 def commanded(memory: Memory, target: Target, pod: str) -> Memory:
     """After a load was accepted: a failure stays on show until the outcome is known, but for want of room."""
+    if memory.last_good is not None and memory.last_good.revision == target.revision:
+        return replace(memory, last_good=commanded(memory.last_good, target, pod))
     failure = memory.failure
     if failure is not None and failure.reason == NO_ROOM:
         failure = None
@@ -67,4 +101,5 @@ def evicting(memory: Memory, key: CopyKey) -> Memory:
 
 def standing_by(memory: Memory) -> Memory:
     """It does not fit beside the others, and nobody asks for it: it waits for demand."""
-    return replace(memory, evicted=True)
+    before = replace(memory.last_good, evicted=True) if memory.last_good is not None else None
+    return replace(memory, evicted=True, last_good=before)

@@ -4,14 +4,18 @@ All that one decision about one model looks at, as one frozen value.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final, Self
 
 from orchestrator.domain.demand import Want
 from orchestrator.domain.errors import ModelProblem
-from orchestrator.domain.fleet import Copy, CopyKey, CopyState, Failure, PodView
+from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure, PodView
 from orchestrator.domain.routes import RouteView
 from orchestrator.domain.target import Target
 from orchestrator.domain.trained_model import TrainedModel
+
+#: A server that dies may have had other reasons than what it was loading just then; hardly so often in a row.
+MAX_CRASHES: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +38,28 @@ class Memory:
     failed_at: float | None = None
     #: The last failure, kept while a retry is under way so that the status does not flap.
     failure: Failure | None = None
+    #: How many times in a row its load took the server down.
+    crashes: int = 0
     #: Bytes the revision was last seen to reserve; 0 = never seen.
     reserve: int = 0
     #: The copy that must go to make room for another model.
     evict: CopyKey | None = None
     #: It went, and comes back on demand.
     evicted: bool = False
+    #: The same of the last good revision, while that is not the one asked for. Its `evict` and `last_good` say nothing.
+    last_good: Memory | None = None
+
+    @property
+    def given_up(self) -> bool:
+        """Its load crashes the server. Each try costs all others in the pod: there is none until something changes."""
+        return self.crashes >= MAX_CRASHES
+
+    @property
+    def failed(self) -> Failure | None:
+        """Why it cannot be had. A want of room is no such reason, nor is that its server died once: of it or not."""
+        if self.failure is None or self.failure.reason == NO_ROOM or (self.failure.crashed and self.crashes < 2):
+            return None
+        return self.failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +69,10 @@ class Observation:
     name: str
     model: TrainedModel | None
     target: Target | ModelProblem | None
-    #: Every pod of the target's runtime (without a target: of the last one's) and every pod that holds a copy; all there
-    #: are while something is there, or routed to, for which nobody here has published a route.
+    #: The last revision that loaded, if that is another than the target's and can be made again.
+    last_good: Target | None = None
+    #: Every pod of the runtimes of target and last good revision, and every pod that holds a copy; all there are while
+    #: something is there, or routed to, for which nobody here has published a route.
     pods: tuple[PodView, ...] = ()
     copies: tuple[Copy, ...] = ()
     route: RouteView | None = None
@@ -64,6 +86,36 @@ class Observation:
     def pod(self, uid: str) -> PodView | None:
         """The pod with that uid."""
         return next((p for p in self.pods if p.pod.uid == uid), None)
+
+    @property
+    def serves_target(self) -> bool:
+        """Whether what answers is what is asked for."""
+        return any(c.key == self.target_key for c in self.serving)
+
+    @property
+    def before(self) -> Self | None:
+        """The same as if the last good revision were asked for; None while there is none but the target's."""
+        if self.last_good is None or self.model is None:
+            return None
+        memory = self.memory.last_good or Memory(uid=self.model.uid, revision=self.last_good.revision)
+        return replace(self, target=self.last_good, last_good=None, memory=replace(memory, evict=self.memory.evict))
+
+    @property
+    def falls_back(self) -> bool:
+        """
+        Whether the last good revision is to be brought back: nothing serves, and the target cannot, or is not sure to.
+
+        Not while the target is on its way: of two loads of one name in a pod the later one would win.
+        """
+        if self.last_good is None or self.serving or any(c.state in _UNDER_WAY for c in self.target_copies):
+            return False
+        return self.lost or self.memory.failed is not None or not isinstance(self.target, Target)
+
+    @property
+    def goal(self) -> Self:
+        """What a request waits for: the target, or the last good revision if that is what can be had."""
+        before = self.before if self.falls_back else None
+        return before if before is not None and before.memory.failed is None else self
 
     def pool(self) -> tuple[PodView, ...]:
         """The pods of the target's runtime."""
@@ -116,3 +168,6 @@ class Observation:
             and isinstance(self.target, Target)
             and self.model.status.active_revision == self.target.revision
         )
+
+
+_UNDER_WAY: Final = frozenset({CopyState.DOWNLOADING, CopyState.LOADING, CopyState.UNLOADING})

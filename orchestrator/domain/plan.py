@@ -14,7 +14,7 @@ from typing import Final
 from orchestrator.domain.conditions import progress_verdict, ready_verdict
 from orchestrator.domain.demand import Answer, OnDemand, ReadyAt, Refused, WaitFor
 from orchestrator.domain.errors import ModelProblem
-from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState
+from orchestrator.domain.fleet import Copy, CopyKey, CopyState
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.placement import choose_pod
 from orchestrator.domain.routes import Route
@@ -94,7 +94,7 @@ class Plan:
 def plan(seen: Observation, now: float) -> Plan:
     """`now` is on the clock of the observation's times: monotonic seconds."""
     due: list[float] = []
-    load = _load(seen, now, due)
+    load = _next_load(seen, now, due)
     actions: list[Action] = [*_route(seen, now, due), *_unloads(seen, now, due), *(load or [])]
     return Plan(actions=tuple(actions), requeue_after=min(due) if due else None, stands_by=load is None)
 
@@ -120,15 +120,14 @@ def answer(seen: Observation) -> Answer:
     if seen.serving:
         return ReadyAt(seen.endpoints)
     verdict = ready_verdict(seen)
-    failure = seen.memory.failure
-    if isinstance(seen.target, ModelProblem) or (failure is not None and failure.reason != NO_ROOM):
+    if isinstance(seen.goal.target, ModelProblem) or seen.goal.memory.failed is not None:
         return Refused(
             _GRPC_FAILED_PRECONDITION, f"model {seen.name!r} is not ready: {verdict.reason}: {verdict.message}"
         )
     if verdict.status == "True":
         if not (seen.want and seen.want.load):
             return OnDemand()
-        verdict = progress_verdict(seen)
+        verdict = progress_verdict(seen.goal)
     return WaitFor(f"{verdict.reason}: {verdict.message}")
 
 
@@ -162,16 +161,14 @@ def _route(seen: Observation, now: float, due: list[float]) -> list[Action]:
 
 def _unloads(seen: Observation, now: float, due: list[float]) -> list[Action]:
     serving = {(c.pod, c.key) for c in seen.serving}
-    loaded = any(c.key == seen.target_key for c in seen.serving)
+    before = seen.before
     actions: list[Action] = []
     for copy in seen.copies:
         pod = seen.pod(copy.pod)
         if copy.state is CopyState.UNLOADING or (copy.pod, copy.key) in serving or pod is None or not pod.known:
             continue
         if copy.state is not CopyState.LOADED:
-            # Another revision's, or a failure that a later load elsewhere has made up for or has repeated.
-            outdated = copy.state is CopyState.FAILED and (loaded or seen.memory.pod not in ("", copy.pod))
-            if copy.key != seen.target_key or outdated:
+            if not any(_wants(one, copy) for one in (seen, before) if one is not None):
                 actions.append(UnloadCopy(copy.pod, copy.key))
             continue
         wait = _until_withdrawn(seen, pod.pod.endpoint, now)
@@ -180,6 +177,13 @@ def _unloads(seen: Observation, now: float, due: list[float]) -> list[Action]:
         else:
             due.append(wait)
     return actions
+
+
+def _wants(seen: Observation, copy: Copy) -> bool:
+    """Whether what is on its way or failed is of use: not if a later load elsewhere has made up for it or repeated it."""
+    if copy.key != seen.target_key:
+        return False
+    return copy.state is not CopyState.FAILED or (not seen.serves_target and seen.memory.pod in ("", copy.pod))
 
 
 def _until_withdrawn(seen: Observation, endpoint: str, now: float) -> float:
@@ -194,6 +198,22 @@ def _until_withdrawn(seen: Observation, endpoint: str, now: float) -> float:
     if seen.route.acked_at is None:
         return bound
     return min(bound, seen.route.acked_at + WITHDRAW_GRACE_S - now)
+
+
+def _next_load(seen: Observation, now: float, due: list[float]) -> list[Action] | None:
+    """One load at a time, the last good revision's first if nothing serves. None: what is to load has to stand by."""
+    before = seen.before
+    if before is None:
+        return _load(seen, now, due)
+    if before.serves_target:
+        # It answers in the target's stead: looked after like one.
+        return [*(_load(before, now, due) or []), *(_load(seen, now, due) or [])]
+    if not seen.falls_back:
+        return _load(seen, now, due)
+    load = _load(before, now, due)
+    if load or any(c.state is not CopyState.FAILED for c in before.target_copies):
+        return load
+    return _load(seen, now, due) or load
 
 
 def _load(seen: Observation, now: float, due: list[float]) -> list[Action] | None:
@@ -218,14 +238,13 @@ def _load(seen: Observation, now: float, due: list[float]) -> list[Action] | Non
     may_evict = urgent or not seen.loaded_before or bool(seen.serving)
     if memory.evicted and not may_evict:
         return []
-    failure = memory.failure
-    if failure is not None and failure.reason != NO_ROOM and not _retry_due(seen, now, due):
-        return []
-    if failure is None or failure.reason == NO_ROOM:
-        need = max(memory.reserve, failure.needed if failure is not None else 0)
-    else:
+    if memory.failed is not None:
+        if not _retry_due(seen, now, due):
+            return []
         # Whether it can be had at all is asked before room is made for it, or it is left to stand by.
         need = 0
+    else:
+        need = max(memory.reserve, memory.failure.needed if memory.failure is not None else 0)
     held = {c.pod for c in seen.serving}
     pod = choose_pod((p for p in seen.pool() if p.pod.uid in held), need=need) or choose_pod(seen.pool(), need=need)
     if pod is not None:
@@ -264,6 +283,8 @@ def _retry_due(seen: Observation, now: float, due: list[float]) -> bool:
         return True
     if memory.failure is not None and memory.failure.source_changed:
         return True
+    if memory.given_up:
+        return False
     remaining = memory.failed_at + retry_delay(max(1, memory.loads)) - now
     if remaining > 0:
         due.append(remaining)

@@ -5,12 +5,12 @@ What a TrainedModel asks for, resolved against the runtimes and credentials that
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.serving_runtime import ServingRuntime, choose_runtime
 from orchestrator.domain.storage import SECRET_NAME, Credentials, StorageConfig, find_credentials
-from orchestrator.domain.trained_model import S3Uri, TrainedModel, parse_storage_uri, revision
+from orchestrator.domain.trained_model import DEFAULT_SECRET_KEY, S3Uri, TrainedModel, parse_storage_uri, revision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,9 @@ class Target:
     framework: str
     runtime: ServingRuntime
     credentials: Credentials
+    #: What of the revision is nowhere else: kept in the status, so that it can be made again.
+    secret_key: str = DEFAULT_SECRET_KEY
+    reload: str = ""
 
 
 def resolve(model: TrainedModel, runtimes: Iterable[ServingRuntime], storage: StorageConfig | None) -> Target:
@@ -50,4 +53,31 @@ def resolve(model: TrainedModel, runtimes: Iterable[ServingRuntime], storage: St
         framework=model.framework,
         runtime=runtime,
         credentials=credentials,
+        secret_key=model.secret_key,
+        reload=model.reload,
     )
+
+
+def last_good(model: TrainedModel, runtimes: Iterable[ServingRuntime], storage: StorageConfig | None) -> Target | None:
+    """
+    The last revision that loaded, as its status has it; None if it can no longer be made.
+
+    It cannot when its runtime or its key in the Secret is gone, or names another store now: the revision, which
+    is a hash of all of them, tells.
+    """
+    status = model.status
+    if not status.active_revision:
+        return None
+    before = replace(
+        model,
+        storage_uri=status.active_storage_uri,
+        framework=status.active_framework,
+        inference_service=status.active_runtime,
+        secret_key=status.active_secret_key,
+        reload=status.active_reload,
+    )
+    try:
+        target = resolve(before, runtimes, storage)
+    except ModelProblem:
+        return None
+    return target if target.revision == status.active_revision else None

@@ -47,9 +47,13 @@ class ModelStatus:
     url: str = ""
     observed_generation: int = 0
     runtime: str = ""
-    #: The last revision that loaded and where it came from: a good version is never lost.
+    #: The last revision that loaded and all that it was made from: a good version is never lost.
     active_revision: str = ""
     active_storage_uri: str = ""
+    active_framework: str = ""
+    active_runtime: str = ""
+    active_secret_key: str = ""
+    active_reload: str = ""
     conditions: tuple[Condition, ...] = ()
 
     def condition(self, kind: str) -> Condition | None:
@@ -177,6 +181,10 @@ def parse_status(raw: Any) -> ModelStatus:
         runtime=str(raw.get("runtime") or ""),
         active_revision=str(raw.get("activeRevision") or ""),
         active_storage_uri=str(raw.get("activeStorageUri") or ""),
+        active_framework=str(raw.get("activeFramework") or ""),
+        active_runtime=str(raw.get("activeRuntime") or ""),
+        active_secret_key=str(raw.get("activeSecretKey") or ""),
+        active_reload=str(raw.get("activeReload") or ""),
         conditions=tuple(
             Condition(
                 type=str(c.get("type") or ""),
@@ -199,6 +207,10 @@ def render_status(status: ModelStatus) -> dict[str, Any]:
         "runtime": status.runtime,
         "activeRevision": status.active_revision,
         "activeStorageUri": status.active_storage_uri,
+        "activeFramework": status.active_framework,
+        "activeRuntime": status.active_runtime,
+        "activeSecretKey": status.active_secret_key,
+        "activeReload": status.active_reload,
         "conditions": [
             {
                 "type": c.type,

@@ -8,10 +8,20 @@ import pytest
 
 from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.fleet import NO_ROOM, Copy, CopyState, Failure
-from orchestrator.domain.memory import commanded, evicting, remember, standing_by
-from orchestrator.domain.observation import Memory
+from orchestrator.domain.memory import commanded, evicting, remember, resumed, standing_by
+from orchestrator.domain.observation import MAX_CRASHES, Memory
 from orchestrator.domain.target import Target
-from tests.orchestrator.builders import MIB, make_copy, make_failed, make_key, make_target
+from orchestrator.domain.trained_model import Condition
+from tests.orchestrator.builders import (
+    MIB,
+    make_condition,
+    make_copy,
+    make_failed,
+    make_key,
+    make_model,
+    make_status,
+    make_target,
+)
 
 UID = make_key().uid
 FRESH = Memory(uid=UID, revision="r1")
@@ -106,6 +116,58 @@ def test_copies_of_others_say_nothing(copy: Copy) -> None:
     """A copy of an earlier object of that name or of another revision is not about this one."""
     for key in (make_key(uid="another"), make_key("r0")):
         assert look(FAILED, replace(copy, key=key)) == FAILED
+
+
+def test_loads_that_took_the_server_down_are_counted_in_a_row() -> None:
+    """Once is no proof: it is as if nothing had been tried. Another failure, or a success, begins the row anew."""
+    memory = FRESH
+    for crashes in (1, 2, 3):
+        memory = look(commanded(memory, make_target(), "p1"), make_failed(crashed=True))
+        memory = look(memory, make_failed(crashed=True), now=200.0)
+        assert (memory.crashes, memory.given_up) == (crashes, crashes >= MAX_CRASHES)
+        assert (memory.failed is None) == (crashes == 1)
+    tried = commanded(memory, make_target(), "p1")
+    assert look(tried).given_up
+    assert look(tried, make_failed()).crashes == 0
+    assert look(tried, make_copy()).crashes == 0
+
+
+def test_the_last_good_revision_is_remembered_for_itself() -> None:
+    """Its loads and failures are not the target's, nor the other way round."""
+    good = make_target("r0")
+
+    def both(memory: Memory, *copies: Copy) -> Memory:
+        return remember(memory, uid=UID, target=make_target(), last_good=good, copies=copies, now=100.0)
+
+    memory = both(FAILED)
+    assert memory == replace(FAILED, last_good=Memory(uid=UID, revision="r0"))
+    memory = both(commanded(memory, good, "p2"), replace(make_failed(pod="p2"), key=make_key("r0")))
+    assert replace(memory, last_good=None) == FAILED
+    assert memory.last_good is not None
+    assert (memory.last_good.loads, memory.last_good.failure, memory.last_good.pod) == (1, FAILURE, "p2")
+    assert look(memory) == FAILED
+
+
+@pytest.mark.parametrize(
+    ("condition", "generation", "failure"),
+    [
+        (
+            make_condition("UpToDate", "False", "ModelNotFound", "why"),
+            1,
+            Failure(reason="ModelNotFound", message="why"),
+        ),
+        (make_condition("UpToDate", "False", "ModelNotFound", "why"), 2, None),
+        (make_condition("UpToDate", "Unknown", "Loading", "on its way"), 1, None),
+        (make_condition("Ready", "False", "ModelNotFound", "why"), 1, None),
+    ],
+)
+def test_a_new_controller_knows_from_the_status_that_an_update_failed(
+    condition: Condition, generation: int, failure: Failure | None
+) -> None:
+    """Of this very spec. It is tried again at once, but what served before comes first."""
+    model = make_model(generation=generation, status=make_status(condition, active="r0", observed_generation=1))
+    assert resumed(model) == Memory(failure=failure)
+    assert look(resumed(model)) == replace(FRESH, failure=failure)
 
 
 def test_a_problem_with_the_spec_forgets_nothing() -> None:

@@ -32,6 +32,7 @@ from tests.orchestrator.builders import (
     make_credentials,
     make_key,
     make_model,
+    make_runtime,
     make_status,
     make_target,
     make_view,
@@ -132,6 +133,14 @@ def make_any_model(picks: Picks) -> tuple[TrainedModel | None, Target | ModelPro
     return make_model(status=status), picks.pick(*targets, PROBLEM)
 
 
+def make_any_last_good(model: TrainedModel | None, picks: Picks) -> Target | None:
+    """Of the revision before, on either runtime; or it cannot be made again."""
+    runtime = make_runtime(picks.pick("mlserver-0.x", "triton-2.x"))
+    if model is None or model.status.active_revision != KEYS[1].revision or picks.pick(False, False, True):
+        return None
+    return make_target(KEYS[1].revision, runtime=runtime)
+
+
 def make_any_memory(picks: Picks) -> Memory:
     """As several looks at several worlds could have left it."""
     failure = picks.pick(None, None, *FAILURES)
@@ -158,6 +167,7 @@ def make_world(numbers: list[Picks]) -> World:
     """Any observation, and what it is part of."""
     of_pods, (general, modelled, remembered) = numbers[:6], numbers[6:]
     model, target = make_any_model(modelled)
+    last_good = make_any_last_good(model, modelled)
     pods, copies, others = [], [], {}
     for uid, picks, copied in zip(UIDS[: general.pick(1, 2, 3, 0)], of_pods[::2], of_pods[1::2], strict=False):
         view, held, other = make_any_pod(uid, picks, copied)
@@ -169,6 +179,7 @@ def make_world(numbers: list[Picks]) -> World:
         name="digits",
         model=model,
         target=target,
+        last_good=last_good,
         pods=tuple(pods),
         copies=tuple(sorted(copies, key=lambda c: (c.pod, c.key))),
         route=route,
@@ -237,10 +248,12 @@ def test_a_plan_loads_once_and_where_it_can(seen: Observation) -> None:
         pod = seen.pod(load.pod)
         assert pod is not None
         assert pod.usable
-        assert pod in seen.pool()
-        assert load.key == seen.target_key
+        asked = seen if load.key == seen.target_key else seen.before
+        assert asked is not None
+        assert load.key == asked.target_key
+        assert pod in asked.pool()
         if not load.verify:
-            assert pod.free >= load.reserve or all(p.total < load.reserve for p in seen.pool() if p.usable)
+            assert pod.free >= load.reserve or all(p.total < load.reserve for p in asked.pool() if p.usable)
     kinds = [0 if isinstance(a, PublishRoute) else 2 if isinstance(a, LoadCopy) else 1 for a in actions]
     assert kinds == sorted(kinds)
 
@@ -262,11 +275,27 @@ def test_what_serves_is_kept_while_the_spec_cannot_be_served(seen: Observation) 
 @settings(max_examples=300)
 @given(observations)
 def test_ready_is_true_for_a_reason(seen: Observation) -> None:
-    """Law 2: an accepted route to what serves, or Standby of this revision, or it was true and nothing says otherwise."""
+    """Law 2: an accepted route to what serves, or Standby of what loaded, or it was true and nothing says otherwise."""
     if seen.model is None or ready_verdict(seen).status != "True":
         return
     routed = seen.route is not None and seen.route.acked and seen.route.route.endpoints == seen.endpoints
-    assert (seen.serving and routed) or seen.loaded_before or seen.model.status.ready
+    good = seen.before
+    stands_by = seen.loaded_before or (good is not None and good.memory.failed is None)
+    assert (seen.serving and routed) or stands_by or seen.model.status.ready
+
+
+def check_last_good(seen: Observation, *, urgent: bool) -> None:
+    """Law 4: what fails or cannot be had at all does not keep the revision before from answering."""
+    before = seen.before
+    if before is None or (seen.memory.failed is None and isinstance(seen.target, Target)):
+        return
+    usable = [p for p in before.pool() if p.usable]
+    if not usable or any(p.total < SIZE for p in usable):
+        return
+    event("the last good revision serves" if seen.serving else "the last good revision stands by")
+    assert seen.serving or (before.memory.evicted and not urgent)
+    assert seen.model is not None
+    assert seen.model.status.ready
 
 
 @settings(max_examples=400)
@@ -305,6 +334,7 @@ def test_applying_a_plan_and_planning_again_comes_to_an_end_where_it_should(worl
     urgent = seen.want is not None and seen.want.load
     if not isinstance(seen.target, Target) or world.broken or not usable or any(p.total < SIZE for p in usable):
         event("cannot be served")
+        check_last_good(seen, urgent=urgent)
         return
     event("served" if seen.serving else "stands by")
     assert seen.model.status.ready

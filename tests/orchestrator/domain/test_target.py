@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from orchestrator.domain.conditions import status_of
 from orchestrator.domain.errors import ModelProblem, Reason
+from orchestrator.domain.serving_runtime import ServingRuntime
 from orchestrator.domain.storage import StorageConfig
-from orchestrator.domain.target import resolve
-from orchestrator.domain.trained_model import S3Uri, TrainedModel
-from tests.orchestrator.builders import make_model, make_runtime
+from orchestrator.domain.target import last_good, resolve
+from orchestrator.domain.trained_model import ModelStatus, S3Uri, TrainedModel
+from tests.orchestrator.builders import (
+    NOW,
+    make_copy,
+    make_key,
+    make_model,
+    make_observation,
+    make_runtime,
+    make_status,
+)
 
 FIELDS = {"type": "s3", "access_key_id": "a", "secret_access_key": "hunter2", "endpoint_url": "http://s3:9000"}
 
@@ -77,3 +89,65 @@ def test_the_revision_is_of_what_a_copy_is_made_from(model: TrainedModel, secret
     """Rotated credentials reload nothing; another endpoint, URI or reload annotation does."""
     before = resolve(make_model(), [make_runtime()], storage())
     assert (resolve(model, [make_runtime()], secret).revision == before.revision) is same
+
+
+def loaded(model: TrainedModel) -> ModelStatus:
+    """The status once this model has loaded."""
+    target = resolve(model, RUNTIMES, storage())
+    status = status_of(
+        make_observation(model=model, target=target, copies=(make_copy(key=make_key(target.revision)),)), NOW
+    )
+    assert status is not None
+    return status
+
+
+RUNTIMES = [make_runtime(), make_runtime("triton-2.x", frameworks=("onnx",), auto_select=frozenset({"onnx"}))]
+GOOD = make_model(reload="1")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"storage_uri": "s3://models/next"},
+        {"storage_uri": "not a URI"},
+        {"framework": "onnx"},
+        {"framework": "caffe"},
+        {"inference_service": "nowhere"},
+        {"secret_key": "missing"},
+        {"reload": "2"},
+    ],
+)
+def test_the_last_good_revision_is_made_from_what_the_status_says(changes: dict[str, Any]) -> None:
+    """Whatever of the spec was changed since."""
+    changed = replace(GOOD, status=loaded(GOOD), **changes)
+    assert last_good(changed, RUNTIMES, storage()) == resolve(GOOD, RUNTIMES, storage())
+
+
+@pytest.mark.parametrize(
+    ("runtimes", "secret"),
+    [
+        ([], storage()),
+        ([make_runtime(frameworks=())], storage()),
+        (RUNTIMES, None),
+        (RUNTIMES, StorageConfig({"empty": "{}"})),
+        (RUNTIMES, storage(endpoint_url="http://elsewhere:9000")),
+    ],
+)
+def test_it_cannot_be_made_again_from_something_else(
+    runtimes: list[ServingRuntime], secret: StorageConfig | None
+) -> None:
+    """Its runtime is gone, or its key, or the key is for another store: another model would answer in its name."""
+    assert last_good(replace(GOOD, status=loaded(GOOD)), runtimes, secret) is None
+
+
+def test_a_rotated_key_is_no_hindrance() -> None:
+    """Credentials are no part of a revision."""
+    found = last_good(replace(GOOD, status=loaded(GOOD)), RUNTIMES, storage(secret_access_key="new"))
+    assert found is not None
+    assert found.credentials.secret_access_key == "new"
+
+
+def test_what_never_loaded_has_no_last_good_revision() -> None:
+    """Nor what an earlier version of this status tells too little of."""
+    assert last_good(GOOD, RUNTIMES, storage()) is None
+    assert last_good(replace(GOOD, status=make_status(active="r1")), RUNTIMES, storage()) is None

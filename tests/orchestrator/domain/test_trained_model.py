@@ -199,6 +199,10 @@ statuses = st.builds(
     runtime=texts,
     active_revision=texts,
     active_storage_uri=texts,
+    active_framework=texts,
+    active_runtime=texts,
+    active_secret_key=texts,
+    active_reload=texts,
     conditions=st.lists(
         st.builds(Condition, type=texts, status=texts, reason=texts, message=texts, last_transition_time=texts),
         max_size=3,

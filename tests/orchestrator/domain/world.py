@@ -47,7 +47,9 @@ class World:
             if self.blocked:
                 return decided
             idle = 0 if decided.actions or decided.stands_by or self.seen != before else idle + 1
-            if idle and (decided.requeue_after is None or idle > 5 or self.seen.memory.loads > 6):
+            memory = self.seen.memory
+            loads = max(memory.loads, memory.last_good.loads if memory.last_good is not None else 0)
+            if idle and (decided.requeue_after is None or idle > 5 or loads > 6):
                 # A load that fails for ever is tried for ever, ever later; a silent pod is waited for.
                 return decided
             if idle and decided.requeue_after is not None:
@@ -59,7 +61,12 @@ class World:
         model = self.seen.model
         uid = model.uid if model is not None else ""
         memory = memories.remember(
-            self.seen.memory, uid=uid, target=self.seen.target, copies=self.seen.copies, now=self.now
+            self.seen.memory,
+            uid=uid,
+            target=self.seen.target,
+            last_good=self.seen.last_good,
+            copies=self.seen.copies,
+            now=self.now,
         )
         self.seen = replace(self.seen, memory=memory)
         decided = plan(self.seen, self.now)
@@ -71,7 +78,10 @@ class World:
         """Write the status."""
         model, status = self.seen.model, status_of(self.seen, TIMESTAMP)
         if model is not None and status is not None:
-            self.seen = replace(self.seen, model=replace(model, status=status))
+            last_good = self.seen.last_good
+            if last_good is not None and last_good.revision != status.active_revision:
+                last_good = None
+            self.seen = replace(self.seen, model=replace(model, status=status), last_good=last_good)
 
     def act(self, action: Action) -> None:
         """What the world makes of one action at once."""
@@ -94,7 +104,7 @@ class World:
                 self.seen = replace(self.seen, want=replace(self.seen.want, stale=False))
             case LoadCopy(pod, key, target):
                 assert self.pod(pod).usable
-                assert key == self.seen.target_key
+                assert key in self.loadable()
                 self.put(pod, key, CopyState.DOWNLOADING)
                 self.seen = replace(self.seen, memory=memories.commanded(self.seen.memory, target, pod))
         self.reserve()
@@ -110,7 +120,7 @@ class World:
                 self.drop(copy)
             elif copy.state in (CopyState.DOWNLOADING, CopyState.LOADING):
                 free = self.pod(copy.pod).free + copy.reserved
-                if self.broken:
+                if self.broken and copy.key == self.seen.target_key:
                     self.put(copy.pod, copy.key, CopyState.FAILED, Failure(reason="ModelLoadFailed", message="broken"))
                 elif self.pod(copy.pod).total < SIZE:
                     self.put(copy.pod, copy.key, CopyState.FAILED, Failure(reason="ModelTooLarge", message="large"))
@@ -128,6 +138,11 @@ class World:
         for other in self.seen.copies:
             if other.pod == copy.pod and other.key != copy.key and other.state is CopyState.LOADED:
                 self.drop(other)
+
+    def loadable(self) -> frozenset[CopyKey | None]:
+        """What a load may be of: the target, or the last good revision."""
+        before = self.seen.before
+        return frozenset({self.seen.target_key, before.target_key if before is not None else None})
 
     def pod(self, uid: str) -> PodView:
         """The pod, which is there."""

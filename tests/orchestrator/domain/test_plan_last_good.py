@@ -1,0 +1,230 @@
+"""Law 4 as the plan keeps it: after an update that failed, it is the last good revision that comes back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.domain.conditions import ready_verdict, up_to_date_verdict
+from orchestrator.domain.demand import OnDemand, Refused, WaitFor, Want
+from orchestrator.domain.errors import ModelProblem, Reason
+from orchestrator.domain.fleet import CopyState, Failure
+from orchestrator.domain.memory import evicting, remember, standing_by
+from orchestrator.domain.observation import MAX_CRASHES, Memory, Observation
+from orchestrator.domain.plan import LoadCopy, UnloadCopy, answer, plan
+from orchestrator.domain.target import Target
+from tests.orchestrator.builders import (
+    endpoint,
+    make_condition,
+    make_copy,
+    make_credentials,
+    make_failed,
+    make_key,
+    make_model,
+    make_observation,
+    make_route,
+    make_runtime,
+    make_status,
+    make_target,
+    make_view,
+)
+from tests.orchestrator.domain.test_plan_laws import NOW, Picks, make_world, numbers
+from tests.orchestrator.domain.world import SIZE, World
+
+BEFORE = make_target("r0")
+GOOD = make_key("r0")
+FAILURE = Failure(reason="ModelLoadFailed", message="corrupt")
+FAILED = Memory(
+    uid=GOOD.uid,
+    revision="r1",
+    failure=FAILURE,
+    failed_at=NOW,
+    loads=3,
+    credentials=make_credentials().version,
+    last_good=Memory(uid=GOOD.uid, revision="r0"),
+)
+STATUS = make_status(make_condition(), active="r0")
+PROBLEM = ModelProblem(Reason.STORAGE_KEY_NOT_FOUND, "add it")
+
+
+def update(**fields: Any) -> Observation:
+    """`r0` has loaded, the update to `r1` has failed, and nothing is in memory."""
+    values: dict[str, Any] = {"status": STATUS, "memory": FAILED, "last_good": BEFORE}
+    return make_observation(**values | fields)
+
+
+def test_what_comes_back_is_what_served() -> None:
+    """After a crash of its server, a restart of all, or with a spec that cannot be served at all."""
+    restored = (LoadCopy("p1", GOOD, BEFORE, 0, False),)
+    assert plan(update(lost=True), NOW).actions == restored
+    assert plan(update(), NOW).actions == restored
+    assert plan(update(target=PROBLEM), NOW).actions == restored
+    assert plan(update(memory=Memory(uid=GOOD.uid, revision="r1"), lost=True), NOW).actions == restored
+
+
+def test_an_update_under_way_comes_first_while_nothing_went_wrong() -> None:
+    """Nothing serves because nobody asked: the new revision is loaded, not both."""
+    seen = update(memory=Memory(uid=GOOD.uid, revision="r1"))
+    assert [a.key for a in plan(seen, NOW).actions if isinstance(a, LoadCopy)] == [make_key()]
+
+
+@pytest.mark.parametrize("state", [CopyState.DOWNLOADING, CopyState.LOADING])
+def test_one_of_the_two_at_a_time(state: CopyState) -> None:
+    """Of two loads of one name in a pod the later would win."""
+    due = NOW + 1000
+    for key in (GOOD, make_key()):
+        assert plan(update(copies=(make_copy(state, key=key),), lost=True), due).actions == ()
+
+
+def test_the_failed_update_is_tried_again_beside_what_serves() -> None:
+    """With its own back-off, in place of the copy that answers."""
+    copies = (make_copy(key=GOOD), make_failed())
+    seen = update(copies=copies, route=make_route(endpoint()))
+    assert plan(seen, NOW).requeue_after is not None
+    assert plan(seen, NOW).actions == ()
+    assert [a.key for a in plan(seen, NOW + 1000).actions if isinstance(a, LoadCopy)] == [make_key()]
+
+
+def test_what_answers_in_its_stead_is_looked_at_when_a_request_came_back_from_it() -> None:
+    """A stale route to the former revision is as stale as any."""
+    seen = update(copies=(make_copy(key=GOOD),), route=make_route(endpoint()), want=Want(load=True, stale=True))
+    assert plan(seen, NOW).actions == (LoadCopy("p1", GOOD, BEFORE, make_copy().reserved, True, verify=True),)
+
+
+def test_a_pool_of_another_runtime_is_where_it_came_from() -> None:
+    """A change of framework that failed: it goes back to the other pool."""
+    other = replace(BEFORE, runtime=make_runtime("triton-2.x"))
+    seen = update(last_good=other, pods=(make_view("p1"), make_view("p2", runtime="triton-2.x")))
+    assert plan(seen, NOW).actions == (LoadCopy("p2", GOOD, other, 0, False),)
+
+
+def test_evicted_it_waits_for_demand() -> None:
+    """As any model that stands by."""
+    assert FAILED.last_good is not None
+    memory = replace(FAILED, last_good=replace(FAILED.last_good, evicted=True))
+    assert plan(update(memory=memory), NOW).actions == ()
+    asked = update(memory=memory, want=Want(load=True))
+    assert plan(asked, NOW).actions == (LoadCopy("p1", GOOD, BEFORE, 0, True),)
+    assert answer(update(memory=memory, want=Want())) == OnDemand()
+    assert ready_verdict(update(memory=memory)).status == "True"
+
+
+def test_its_eviction_is_remembered_as_its_own() -> None:
+    """Not as the failed update's, which never was there."""
+    memory = remember(evicting(FAILED, GOOD), uid=GOOD.uid, target=make_target(), last_good=BEFORE, copies=(), now=NOW)
+    assert memory.last_good is not None
+    assert (memory.last_good.evicted, memory.evicted, memory.evict) == (True, False, None)
+
+
+def test_it_stands_by_if_it_does_not_fit() -> None:
+    """Nobody asks for it: nothing leaves for its sake."""
+    assert FAILED.last_good is not None
+    memory = replace(FAILED, last_good=replace(FAILED.last_good, reserve=10))
+    seen = update(memory=memory, pods=(make_view(total=20, reserved=15),))
+    assert plan(seen, NOW).stands_by
+    assert plan(replace(seen, memory=standing_by(memory)), NOW).actions == ()
+
+
+def test_ready_says_that_the_former_revision_answers_and_up_to_date_that_the_update_failed() -> None:
+    """READY is about requests, UpToDate about the spec."""
+    seen = update()
+    assert ready_verdict(seen).status == "True"
+    verdict = up_to_date_verdict(seen)
+    assert (verdict.status, verdict.reason, verdict.message) == ("False", "ModelLoadFailed", "corrupt")
+
+
+def test_lost_with_its_server_it_is_not_ready_until_it_is_back() -> None:
+    """The server died: a request sent now waits, and READY says so."""
+    seen = update(lost=True, want=Want(load=True))
+    assert (ready_verdict(seen).status, ready_verdict(seen).reason) == ("False", "RuntimeUnavailable")
+    told = answer(replace(seen, copies=(make_copy(CopyState.LOADING, key=GOOD),)))
+    assert isinstance(told, WaitFor)
+
+
+def test_if_it_fails_too_the_update_s_failure_is_told() -> None:
+    """That is what a person can mend; both are tried again, each with its back-off."""
+    assert FAILED.last_good is not None
+    gone = replace(FAILED.last_good, failure=FAILURE, failed_at=NOW, loads=1, credentials=FAILED.credentials)
+    seen = update(memory=replace(FAILED, last_good=gone), lost=True)
+    assert (ready_verdict(seen).status, ready_verdict(seen).reason) == ("False", "ModelLoadFailed")
+    assert isinstance(answer(seen), Refused)
+    assert plan(seen, NOW).actions == ()
+    first = plan(seen, NOW).requeue_after
+    assert first is not None
+    assert plan(seen, NOW + first).actions == (LoadCopy("p1", GOOD, BEFORE, 0, False),)
+
+
+def test_what_cannot_be_made_again_is_not_tried() -> None:
+    """Its key or its runtime is gone: the failure is told at once."""
+    seen = update(last_good=None)
+    assert plan(seen, NOW).actions == ()
+    assert isinstance(answer(seen), Refused)
+
+
+def test_a_copy_on_its_way_back_is_not_in_the_way() -> None:
+    """It is another revision's than the spec's, and wanted all the same; so is the word of its failure."""
+    for copy in (make_copy(CopyState.LOADING, key=GOOD), replace(make_failed(), key=GOOD)):
+        seen = update(copies=(copy,), lost=True)
+        assert not any(isinstance(a, UnloadCopy) for a in plan(seen, NOW).actions)
+
+
+def test_what_takes_its_server_down_is_given_up() -> None:
+    """Each try costs the others in that pod: until it changes there is none. The message says so."""
+    memory = replace(FAILED, crashes=MAX_CRASHES)
+    seen = update(memory=memory, copies=(make_copy(key=GOOD),), route=make_route(endpoint()))
+    decided = plan(seen, NOW + 1e6)
+    assert (decided.actions, decided.requeue_after) == ((), None)
+    assert "3 times in a row" in up_to_date_verdict(seen).message
+    for changed in (
+        replace(memory, credentials="another"),
+        replace(memory, failure=replace(FAILURE, source_changed=True)),
+        replace(memory, crashes=MAX_CRASHES - 1),
+    ):
+        again = plan(replace(seen, memory=changed), NOW + 1e6).actions
+        assert [a.key for a in again if isinstance(a, LoadCopy)] == [make_key()]
+
+
+def make_failing(picked: list[Picks]) -> World:
+    """Any world in which an update of a model that has loaded cannot succeed, and every pod answers."""
+    world = make_world(picked)
+    general = picked[6]
+    targets: tuple[Target | ModelProblem, ...] = (make_target(), PROBLEM)
+    target = general.pick(*targets)
+    runtime = make_runtime(general.pick("mlserver-0.x", "triton-2.x"))
+    seen = replace(
+        world.seen,
+        model=make_model(status=STATUS),
+        target=target,
+        last_good=make_target("r0", runtime=runtime),
+        pods=tuple(replace(p, known=True) for p in world.seen.pods),
+        copies=tuple(c for c in world.seen.copies if (c.key, c.state) != (make_key(), CopyState.LOADED)),
+    )
+    return replace(world, seen=seen, broken=True)
+
+
+@settings(max_examples=400)
+@given(st.lists(numbers, min_size=9, max_size=9).map(make_failing))
+def test_in_the_end_the_last_good_revision_answers(world: World) -> None:
+    """Whatever was in memory and on its way: it serves, or stands by for want of demand or room, and READY is True."""
+    world.settle()
+    world.tell()
+    seen = world.seen
+    before = seen.before
+    assert before is not None
+    usable = [p for p in before.pool() if p.usable]
+    if world.blocked or not usable or any(p.total < SIZE for p in usable):
+        event("no room in any pod")
+        return
+    urgent = seen.want is not None and seen.want.load
+    event("serves" if seen.serving else "stands by")
+    assert {c.key for c in seen.serving} <= {GOOD}
+    assert seen.serving or (before.memory.evicted and not urgent)
+    assert seen.model is not None
+    assert seen.model.status.ready
+    if seen.serving:
+        assert seen.route is not None
+        assert seen.route.route.endpoints == seen.endpoints
