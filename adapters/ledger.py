@@ -41,6 +41,10 @@ class _Entry:
     version: int
     #: Whether the server holds it: its name, its files.
     serves: bool = False
+    #: While the server loads it: what is to be said if it dies of that.
+    blame: Failure | None = None
+    #: The server has died while it loaded it, and it has not loaded since.
+    suspect: bool = False
 
 
 class Ledger:
@@ -95,8 +99,12 @@ class Ledger:
 
     def server_ready(self, boot: str, adopted: Iterable[Copy] = ()) -> None:
         """The server answers, in the boot named; it serves `adopted` from before this adapter's own restart."""
-        for key in list(self._entries):
-            self._drop(key)
+        for key, entry in list(self._entries.items()):
+            if entry.suspect:
+                # What took the last boot down is told to those who know of this one only.
+                self._touch(key)
+            else:
+                self._drop(key)
         self.boot = boot
         self.server = ServerState.READY
         for copy in adopted:
@@ -107,10 +115,15 @@ class Ledger:
         self._bump()
 
     def server_lost(self) -> None:
-        """The server's connection dropped: every copy is gone."""
+        """The server's connection dropped: every copy is gone, but for the word on those that it was loading."""
         self.server = ServerState.LOST
-        for key in list(self._entries):
-            self._drop(key)
+        for key, entry in list(self._entries.items()):
+            if entry.blame is not None and entry.copy.state is CopyState.LOADING:
+                failed = Copy(key=key, state=CopyState.FAILED, failure=entry.blame)
+                self._entries[key] = _Entry(failed, self._next_number(), entry.order, 0, suspect=True)
+                self._touch(key)
+            else:
+                self._drop(key)
         self._bump()
 
     def drain(self) -> None:
@@ -198,6 +211,12 @@ class Ledger:
         self._set(ticket.key, copy)
         return True
 
+    def exposed(self, ticket: Ticket, blame: Failure) -> None:
+        """The server is about to load it. If it is lost before that ends, this is why the copy failed."""
+        entry = self._current(ticket)
+        if entry is not None:
+            entry.blame = blame
+
     def loaded(self, ticket: Ticket, seconds: float, replaced: CopyKey | None = None) -> bool:
         """The server serves it, in the place of `replaced`."""
         entry = self._current(ticket)
@@ -205,7 +224,7 @@ class Ledger:
             return False
         if replaced is not None:
             self._drop(replaced)
-        entry.serves = True
+        entry.serves, entry.suspect, entry.blame = True, False, None
         self._set(ticket.key, replace(entry.copy, state=CopyState.LOADED, load_s=seconds))
         return True
 
@@ -214,7 +233,7 @@ class Ledger:
         entry = self._current(ticket)
         if entry is None:
             return False
-        entry.serves = False
+        entry.serves, entry.blame = False, None
         reserved = entry.copy.reserved if keep_reservation else 0
         self._set(ticket.key, replace(entry.copy, state=CopyState.FAILED, failure=failure, reserved=reserved))
         self._forget_failures()
@@ -273,6 +292,11 @@ class Ledger:
         """Whether the server holds this copy."""
         entry = self._entries.get(key)
         return entry is not None and entry.serves
+
+    def suspect(self, key: CopyKey) -> bool:
+        """Whether the server died when it last loaded this."""
+        entry = self._entries.get(key)
+        return entry is not None and entry.suspect
 
     def holder(self, model: str) -> CopyKey | None:
         """The copy that the server has under this name."""

@@ -202,6 +202,7 @@ def _copy(copy: Copy) -> fleet_pb2.Copy:
             needed=copy.failure.needed,
             available=copy.failure.available,
             source_changed=copy.failure.source_changed,
+            crashed=copy.failure.crashed,
         )
     return fleet_pb2.Copy(
         key=_keys((copy.key,))[0],

@@ -299,6 +299,7 @@ class Failure(_message.Message):
     NEEDED_FIELD_NUMBER: _builtins.int
     AVAILABLE_FIELD_NUMBER: _builtins.int
     SOURCE_CHANGED_FIELD_NUMBER: _builtins.int
+    CRASHED_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     message: _builtins.str
     needed: _builtins.int
@@ -307,6 +308,8 @@ class Failure(_message.Message):
     """ModelTooLarge: the capacity; NoRoom: what is free"""
     source_changed: _builtins.bool
     """The failed source looks different from when it failed: worth a try at once."""
+    crashed: _builtins.bool
+    """The server died while it loaded this; told in its next boot as well. A load that may have done so is made alone."""
     def __init__(
         self,
         *,
@@ -315,10 +318,11 @@ class Failure(_message.Message):
         needed: _builtins.int = ...,
         available: _builtins.int = ...,
         source_changed: _builtins.bool = ...,
+        crashed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "message", b"message", "needed", b"needed", "reason", b"reason", "source_changed", b"source_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "crashed", b"crashed", "message", b"message", "needed", b"needed", "reason", b"reason", "source_changed", b"source_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

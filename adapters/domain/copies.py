@@ -64,6 +64,8 @@ class Failure:
     available: int = 0
     #: The source looks different from when it failed.
     source_changed: bool = False
+    #: The server died while it loaded this.
+    crashed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

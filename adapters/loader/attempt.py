@@ -7,6 +7,7 @@ commits, an attempt may be cancelled at any point and leaves nothing behind.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -77,6 +78,12 @@ class Attempts:
                 reason=Reason.STORAGE_UNAVAILABLE,
                 message=f"{order.source.uri}: the adapter's disk fails ({error.strerror})",
             )
+        except asyncio.CancelledError:
+            # Its server died of it, perhaps: whether the source is another by now is worth knowing all the same.
+            copy = self._ledger.copy(ticket.key)
+            if copy is not None and copy.failure is not None and copy.failure.crashed:
+                self._failures.remember(order, copy.failure, listing)
+            raise
         finally:
             await in_thread(remove, staged)
         if failure is None:

@@ -68,7 +68,9 @@ class Installer:
         Returns why it failed; None when it serves, or is no longer wanted.
         """
         model = ticket.key.model
-        async with self._locks.hold(model), self._turns.turn(ticket.key, urgent=order.urgent):
+        # What the server may have died of is loaded by itself: whether it did is known then.
+        alone = self._ledger.suspect(ticket.key)
+        async with self._locks.hold(model), self._turns.turn(ticket.key, urgent=order.urgent, alone=alone):
             if not self._ledger.valid(ticket):
                 return None
             old = self._ledger.holder(model)
@@ -103,6 +105,7 @@ class Installer:
             if old is not None:
                 await in_thread(self._places.put_aside, old)
             await in_thread(self._places.place, staged, model, old)
+            self._ledger.exposed(ticket, self._blame(order))
             await self._load(model, order.timeout_s or self._settings.load_s)
         except (ServerError, OSError) as error:
             failure = self._failure(order, error)
@@ -192,6 +195,14 @@ class Installer:
                 return
             await asyncio.sleep(backoff * random.uniform(0.8, 1.2))
             backoff = min(2 * backoff, _BACKOFF_S[1])
+
+    def _blame(self, order: Order) -> Failure:
+        settings = self._settings
+        text = (
+            f"{settings.runtime} ({settings.server_type}) died while it loaded this {order.source.framework} model "
+            f"from {order.source.uri}"
+        )
+        return Failure(reason=Reason.MODEL_LOAD_FAILED, message=clean(scrub(text, order.credentials)), crashed=True)
 
     def _failure(self, order: Order, error: ServerError | OSError) -> Failure:
         settings = self._settings

@@ -180,8 +180,8 @@ class Loader:
 
     async def _abandon(self) -> None:
         """The server is no more: neither are its jobs and files."""
-        await self._cancel_all()
         self._failures.clear()
+        await self._cancel_all()
         try:
             await in_thread(self._places.sweep, frozenset())
         except OSError as error:

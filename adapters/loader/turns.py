@@ -19,6 +19,8 @@ from adapters.domain.copies import CopyKey
 class _Waiting:
     key: CopyKey
     urgent: bool
+    #: How many turns it takes.
+    weight: int
     admitted: asyncio.Future[None]
 
 
@@ -26,18 +28,20 @@ class Turns:
     """At most `limit` turns are held at once."""
 
     def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._free = limit
-        #: In order of arrival. Non-empty only while nothing is free.
+        #: In order of arrival. Non-empty only while there are not enough turns for the one that is next.
         self._waiting: list[_Waiting] = []
 
     @asynccontextmanager
-    async def turn(self, key: CopyKey, *, urgent: bool) -> AsyncIterator[None]:
-        """Wait for a turn and hold it."""
-        await self._enter(key, urgent=urgent)
+    async def turn(self, key: CopyKey, *, urgent: bool, alone: bool = False) -> AsyncIterator[None]:
+        """Wait for a turn and hold it; `alone`: for all of them."""
+        weight = self._limit if alone else 1
+        await self._enter(_Waiting(key, urgent, weight, asyncio.get_running_loop().create_future()))
         try:
             yield
         finally:
-            self._leave()
+            self._leave(weight)
 
     def hurry(self, key: CopyKey) -> None:
         """What waits under `key` is urgent from now on."""
@@ -45,28 +49,31 @@ class Turns:
             if waiting.key == key:
                 waiting.urgent = True
 
-    async def _enter(self, key: CopyKey, *, urgent: bool) -> None:
-        if self._free:
-            self._free -= 1
-            return
-        waiting = _Waiting(key, urgent, asyncio.get_running_loop().create_future())
+    async def _enter(self, waiting: _Waiting) -> None:
         self._waiting.append(waiting)
+        self._admit()
         try:
             await waiting.admitted
         except asyncio.CancelledError:
             if waiting in self._waiting:
                 self._waiting.remove(waiting)
+                self._admit()
             else:
-                self._leave()  # it was admitted at the same moment
+                self._leave(waiting.weight)  # it was admitted at the same moment
             raise
 
-    def _leave(self) -> None:
-        if not self._waiting:
-            self._free += 1
-            return
-        following = next((each for each in self._waiting if each.urgent), self._waiting[0])
-        self._waiting.remove(following)
-        following.admitted.set_result(None)
+    def _leave(self, weight: int) -> None:
+        self._free += weight
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._waiting:
+            following = next((each for each in self._waiting if each.urgent), self._waiting[0])
+            if following.weight > self._free:
+                return
+            self._waiting.remove(following)
+            self._free -= following.weight
+            following.admitted.set_result(None)
 
 
 class Locks:

@@ -102,6 +102,7 @@ def _copy(copy: fleet_pb2.Copy, pod: str) -> Copy:
             needed=copy.failure.needed,
             available=copy.failure.available,
             source_changed=copy.failure.source_changed,
+            crashed=copy.failure.crashed,
         )
     return Copy(
         key=key_from_proto(copy.key),

@@ -14,6 +14,7 @@ from adapters.ledger import Ledger
 A1 = CopyKey("a", "u", "1")
 A2 = CopyKey("a", "u", "2")
 FAILURE = Failure(reason=Reason.MODEL_LOAD_FAILED, message="no")
+BLAME = Failure(reason=Reason.MODEL_LOAD_FAILED, message="died", crashed=True)
 
 
 def ready(total: int = 100) -> Ledger:
@@ -120,13 +121,18 @@ class Machine(RuleBasedStateMachine):
             assert failure.needed == needed > failure.available
             assert (failure.reason is Reason.MODEL_TOO_LARGE) == (needed > 100)
 
-    @rule(ticket=tickets, step=st.sampled_from(["downloaded", "loaded", "fail", "fail_held", "release", "missing"]))
+    @rule(
+        ticket=tickets,
+        step=st.sampled_from(["downloaded", "exposed", "loaded", "fail", "fail_held", "release", "missing"]),
+    )
     def progress(self, ticket: Ticket, step: str) -> None:
         before = self.ledger.copy(ticket.key)
         valid = self.ledger.valid(ticket)
         match step:
             case "downloaded":
                 self.ledger.downloaded(ticket, 1, 1.0)
+            case "exposed":
+                self.ledger.exposed(ticket, BLAME)
             case "loaded":
                 holder = self.ledger.holder(ticket.key.model)
                 self.ledger.loaded(ticket, 1.0, None if holder == ticket.key else holder)
@@ -210,6 +216,28 @@ def test_a_lower_epoch_another_boot_and_a_server_that_is_not_ready_are_told_apar
     assert refusal(ledger, 5, "boot") is StaleEpoch
     ledger.server_lost()
     assert refusal(ledger, 6, "boot") is ServerNotReady
+
+
+def test_what_the_server_was_loading_when_it_died_is_told_in_both_boots() -> None:
+    """Not what waited for its turn, nor what had loaded; a new attempt is under suspicion until it has loaded."""
+    ledger = ready()
+    load(ledger, A1)
+    _, waiting = ledger.load(CopyKey("b", "u", "1"))
+    _, loading = ledger.load(CopyKey("c", "u", "1"))
+    for ticket in (waiting, loading):
+        assert ledger.downloaded(ticket, 1, 1.0)
+    ledger.exposed(loading, BLAME)
+    ledger.server_lost()
+    expected = (Copy(key=loading.key, state=CopyState.FAILED, failure=BLAME),)
+    assert ledger.changes(0).copies == expected
+    seen = ledger.version
+    ledger.server_ready("boot 2")
+    assert ledger.changes(seen).copies == ledger.changes(0).copies == expected
+    _, again = ledger.load(loading.key)
+    assert not ledger.loaded(loading, 1.0)
+    assert ledger.suspect(loading.key)
+    assert ledger.loaded(again, 1.0)
+    assert not ledger.suspect(loading.key)
 
 
 def test_a_replacement_holds_both_reservations_until_the_old_copy_is_gone() -> None:

@@ -7,7 +7,7 @@ import asyncio
 from adapters.domain.copies import CopyState, Reason, ServerState
 from tests.adapters.world import World, key, until
 
-LOADED, FAILED = CopyState.LOADED, CopyState.FAILED
+LOADED, LOADING, FAILED = CopyState.LOADED, CopyState.LOADING, CopyState.FAILED
 
 
 async def test_a_copy_is_loaded_and_unloaded_with_all_its_files(world: World) -> None:
@@ -130,7 +130,7 @@ async def test_a_failed_copy_starts_anew(world: World) -> None:
 
 
 async def test_the_death_of_the_server_ends_everything_at_once(world: World) -> None:
-    """Copies, attempts, files and bytes; nothing is reported as the model's failure."""
+    """Copies, attempts, files and bytes; of what it was loading just then the report says that it may be to blame."""
     world.load("a")
     await world.until_state(LOADED, "a")
     world.server.may_load.clear()
@@ -140,8 +140,10 @@ async def test_the_death_of_the_server_ends_everything_at_once(world: World) -> 
     world.server.die()
     await world.until(lambda: world.ledger.server is ServerState.LOST)
     changes = world.ledger.changes(since)
-    assert set(changes.gone) == {key("a"), key("b")}
-    assert (changes.copies, changes.reserved, changes.boot) == ((), 0, boot)
+    assert (changes.gone, changes.reserved, changes.boot) == ((key("a"),), 0, boot)
+    assert [(c.key, c.state, c.failure is not None and c.failure.crashed) for c in changes.copies] == [
+        (key("b"), FAILED, True)
+    ]
     world.server.may_load.set()
     world.server.start()
     await world.until_ready()
@@ -149,6 +151,34 @@ async def test_the_death_of_the_server_ends_everything_at_once(world: World) -> 
     assert world.files() == []
     world.load("b")
     await world.until_state(LOADED, "b")
+
+
+async def test_what_the_server_may_have_died_of_is_told_to_the_next_boot_s_leader_and_loaded_alone(
+    world: World,
+) -> None:
+    """Of two that were being loaded one may be innocent: loaded alone, each shows what it is."""
+    world.server.may_load.clear()
+    for name in ("a", "b"):
+        world.load(name)
+    await until(lambda: {"load a", "load b"} <= set(world.server.calls))
+    world.server.die()
+    await world.until(lambda: world.ledger.server is ServerState.LOST)
+    world.server.calls.clear()
+    world.server.start()
+    await world.until_ready()
+    told = world.ledger.changes(0)
+    assert {c.key for c in told.copies if c.failure is not None and c.failure.crashed} == {key("a"), key("b")}
+    for name in ("a", "b"):
+        world.load(name)
+    await until(lambda: len(world.server.calls) == 1)
+    first = world.server.calls[0].removeprefix("load ")
+    other = "b" if first == "a" else "a"
+    await world.until_state(LOADING, other)
+    assert world.server.calls == [f"load {first}"]
+    world.server.may_load.set()
+    await world.until_state(LOADED, first)
+    await world.until_state(LOADED, other)
+    assert not world.ledger.suspect(key("a"))
 
 
 async def test_forty_models_come_and_go(world: World) -> None:

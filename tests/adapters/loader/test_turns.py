@@ -33,7 +33,27 @@ async def test_no_more_than_the_limit_hold_a_turn_whoever_is_cancelled() -> None
     assert (now, most) == (0, 3)
     async with asyncio.timeout(1):
         for name in "abc":
-            await turns._enter(key(name), urgent=False)
+            await turns.turn(key(name), urgent=False).__aenter__()
+
+
+async def test_who_is_alone_is_alone() -> None:
+    """It waits for those before it, and those after it wait for it; a cancelled one holds up nobody."""
+    turns, holding = Turns(3), set[str]()
+
+    async def work(name: str, *, alone: bool = False) -> None:
+        async with turns.turn(key(name), urgent=False, alone=alone):
+            holding.add(name)
+            if alone:
+                assert holding == {name}
+            assert not ({"one", "two"} & holding) or len(holding) == 1
+            await asyncio.sleep(0)
+            holding.remove(name)
+
+    names = ["a", "b", "one", "c", "d", "two", "e"]
+    tasks = {name: asyncio.create_task(work(name, alone=name in {"one", "two", "never"})) for name in ["never", *names]}
+    tasks["never"].cancel()
+    async with asyncio.timeout(1):
+        await asyncio.gather(*(tasks[name] for name in names))
 
 
 async def test_the_urgent_go_first_then_the_order_of_arrival() -> None:
