@@ -38,10 +38,9 @@ class DesiredState:
         storage: StorageConfig | None,
         config: Mapping[str, str],
     ) -> frozenset[str]:
-        """Take a complete listing; the names of models for which something changed."""
+        """Take a complete listing; the names of models for which something changed. A status of ours is no news."""
         common = runtimes != self.runtimes or storage != self.storage
-        changed = {n for n in models.keys() | self.models.keys() if models.get(n) is not self.models.get(n)}
-        changed = {n for n in changed if models.get(n) != self.models.get(n)}
+        changed = {n for n in models.keys() | self.models.keys() if not _unchanged(models.get(n), self.models.get(n))}
         self.models, self.runtimes, self.storage, self.config = models, runtimes, storage, config
         self.synced = True
         for name in changed:
@@ -88,6 +87,12 @@ class DesiredState:
         model = self.models.get(name)
         if model is not None and model.uid == uid:
             self._status[name] = (uid, status)
+
+
+def _unchanged(one: TrainedModel | None, other: TrainedModel | None) -> bool:
+    if one is other or one is None or other is None:
+        return one is other
+    return replace(one, status=other.status) == other
 
 
 def _same(one: Target | ModelProblem | None, other: Target | ModelProblem | None) -> bool:

@@ -35,8 +35,6 @@ log = structlog.get_logger(__name__)
 SETTLE_S: Final = 0.25
 #: What notifications missed is found after this.
 RESCAN_S: Final = 2.0
-#: Statuses are delivered together: a burst of writes costs one delivery.
-_STATUS_DELAY_S: Final = 0.02
 #: The notifier's thread wakes this often, whatever happens.
 _WATCH_STEP_MS: Final = 20
 _WATCH_DEBOUNCE_MS: Final = 100
@@ -67,10 +65,7 @@ class DirectorySource:
         #: What is on disk; changed only with the lock, after the disk.
         self._records: dict[str, Record] = {}
         self._writing = asyncio.Lock()
-        #: Whether there is something to deliver.
-        self._changed = False
         self._look = asyncio.Event()
-        self._wake = asyncio.Event()
         self._rewatch = asyncio.Event()
         #: What was logged last, so that each problem is one line.
         self._problems: frozenset[Problem] = frozenset()
@@ -100,9 +95,8 @@ class DirectorySource:
                 return
             record = with_status(record, status)
             await asyncio.to_thread(self._store.save, record)
+            # Not delivered by itself: it is known to who wrote it, and a delivery costs a walk over all models.
             self._records[name] = record
-        self._changed = True
-        self._wake.set()
 
     async def _follow(self, reader: Reader, sink: DesiredSink) -> Never:
         latest: Merged | None = None
@@ -126,21 +120,15 @@ class DirectorySource:
                     again = latest is not None and seen.merged is not latest
                     if (first or again) and await self._persist(seen.merged):
                         latest = seen.merged
-                        self._changed = True
-            if latest is not None and self._changed:
-                self._changed = False
-                self._deliver(latest, sink)
+                        self._deliver(latest, sink)
             await self._pause(max(0.0, looked_at + again_s - self._clock()))
 
     async def _pause(self, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
-                await self._wake.wait()
+                await self._look.wait()
         except TimeoutError:
             return
-        if not self._look.is_set():
-            await asyncio.sleep(_STATUS_DELAY_S)
-        self._wake.clear()
 
     async def _refresh(self, reader: Reader) -> Seen | None:
         try:
@@ -203,7 +191,6 @@ class DirectorySource:
                 )
                 async for _ in changes:
                     self._look.set()
-                    self._wake.set()
             except OSError as error:
                 if not told:
                     log.warning("watch_failed", directory=str(self._path), reason=str(error), rescan_s=RESCAN_S)
@@ -217,7 +204,6 @@ class DirectorySource:
             else:
                 told = False
                 self._look.set()
-                self._wake.set()
 
     def _report(self, problems: frozenset[Problem]) -> None:
         """One line for each problem that is new, one for each that is no more."""

@@ -185,7 +185,7 @@ async def test_a_directory_that_is_not_there_delivers_nothing(models: Path, star
 
 
 async def test_identity_and_status_survive_a_restart(models: Path, start: Start) -> None:
-    """And what was removed meanwhile is gone from the first delivery on."""
+    """And what was removed meanwhile is gone from the first delivery on. A status alone delivers nothing."""
     for name in ("a", "b"):
         (models / f"{name}.yaml").write_text(model_yaml(name))
     status = ModelStatus(url="grpc://x", observed_generation=1, active_revision="r")
@@ -193,8 +193,13 @@ async def test_identity_and_status_survive_a_restart(models: Path, start: Start)
         await until(lambda: len(sink.models) == 2)
         model = sink.models["a"]
         await source.write_status("a", model.uid, status)
-        await until(lambda: sink.models["a"].status == status)
-    (models / "b.yaml").unlink()
+        (models / "c.yaml").write_text(model_yaml("c"))
+        told = sink.deliveries
+        await until(lambda: "c" in sink.models)
+        assert sink.deliveries == told + 1
+        assert sink.models["a"].status == status
+    for name in ("b", "c"):
+        (models / f"{name}.yaml").unlink()
     async with start() as (_, sink):
         await until(lambda: sink.deliveries)
         assert {"a": replace(model, status=status)} == sink.models
