@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Final
 
 from adapters.domain.copies import Copy, CopyKey, CopyState, Failure, Reason, ServerState
@@ -39,8 +40,6 @@ class _Entry:
     #: Position of the last Load command for it: of two revisions in one place the later command wins.
     order: int
     version: int
-    #: Whether the server holds it: its name, its files.
-    serves: bool = False
     #: While the server loads it: what is to be said if it dies of that.
     blame: Failure | None = None
     #: The server has died while it loaded it, and it has not loaded since.
@@ -70,8 +69,13 @@ class Ledger:
         self._on_change = on_change
         self._max_gone = max_gone
         self._max_failed = max_failed
-        self._entries: dict[CopyKey, _Entry] = {}
-        #: Keys proven absent → version at which that was. Disjoint from _entries.
+        #: The latest change last: what a reader has not seen is at the end.
+        self._entries: OrderedDict[CopyKey, _Entry] = OrderedDict()
+        #: The sum of their reservations.
+        self._reserved = 0
+        #: Model → the copy that the server has under that name.
+        self._holders: dict[str, CopyKey] = {}
+        #: Keys proven absent → version at which that was, the latest last. Disjoint from _entries.
         self._gone: OrderedDict[CopyKey, int] = OrderedDict()
         #: The highest version that was dropped from _gone: older readers need a full report.
         self._forgotten = 0
@@ -110,8 +114,8 @@ class Ledger:
         for copy in adopted:
             number = self._next_number()
             self._gone.pop(copy.key, None)
-            self._entries[copy.key] = _Entry(copy, number, number, 0, serves=True)
-            self._touch(copy.key)
+            self._put(copy, _Entry(copy, number, number, 0))
+            self._serve(copy.key, serves=True)
         self._bump()
 
     def server_lost(self) -> None:
@@ -120,8 +124,8 @@ class Ledger:
         for key, entry in list(self._entries.items()):
             if entry.blame is not None and entry.copy.state is CopyState.LOADING:
                 failed = Copy(key=key, state=CopyState.FAILED, failure=entry.blame)
-                self._entries[key] = _Entry(failed, self._next_number(), entry.order, 0, suspect=True)
-                self._touch(key)
+                self._drop(key)
+                self._put(failed, _Entry(failed, self._next_number(), entry.order, 0, suspect=True))
             else:
                 self._drop(key)
         self._bump()
@@ -138,10 +142,8 @@ class Ledger:
         order = self._next_number()
         entry = self._entries.get(key)
         if entry is None:
-            entry = _Entry(Copy(key=key, state=CopyState.DOWNLOADING), order, order, 0)
-            self._entries[key] = entry
-            self._gone.pop(key, None)
-            self._touch(key)
+            copy = Copy(key=key, state=CopyState.DOWNLOADING)
+            self._put(copy, _Entry(copy, order, order, 0))
             return Admission.START, Ticket(key, order)
         entry.order = order
         ticket = Ticket(key, entry.number)
@@ -224,7 +226,8 @@ class Ledger:
             return False
         if replaced is not None:
             self._drop(replaced)
-        entry.serves, entry.suspect, entry.blame = True, False, None
+        self._serve(ticket.key, serves=True)
+        entry.suspect, entry.blame = False, None
         self._set(ticket.key, replace(entry.copy, state=CopyState.LOADED, load_s=seconds))
         return True
 
@@ -233,7 +236,8 @@ class Ledger:
         entry = self._current(ticket)
         if entry is None:
             return False
-        entry.serves, entry.blame = False, None
+        self._serve(ticket.key, serves=False)
+        entry.blame = None
         reserved = entry.copy.reserved if keep_reservation else 0
         self._set(ticket.key, replace(entry.copy, state=CopyState.FAILED, failure=failure, reserved=reserved))
         self._forget_failures()
@@ -263,7 +267,7 @@ class Ledger:
     def broken(self, key: CopyKey, failure: Failure) -> None:
         """A copy that served cannot be brought back after a failed replacement."""
         entry = self._entries.get(key)
-        if entry is not None and entry.serves:
+        if entry is not None and self.serves(key):
             self.fail(Ticket(key, entry.number), failure)
 
     def source_changed(self, key: CopyKey) -> None:
@@ -277,7 +281,7 @@ class Ledger:
     @property
     def reserved(self) -> int:
         """Bytes held, of all copies."""
-        return sum(entry.copy.reserved for entry in self._entries.values())
+        return self._reserved
 
     def valid(self, ticket: Ticket) -> bool:
         """Whether the attempt may go on."""
@@ -290,8 +294,7 @@ class Ledger:
 
     def serves(self, key: CopyKey) -> bool:
         """Whether the server holds this copy."""
-        entry = self._entries.get(key)
-        return entry is not None and entry.serves
+        return self._holders.get(key.model) == key
 
     def suspect(self, key: CopyKey) -> bool:
         """Whether the server died when it last loaded this."""
@@ -300,7 +303,7 @@ class Ledger:
 
     def holder(self, model: str) -> CopyKey | None:
         """The copy that the server has under this name."""
-        return next((key for key, entry in self._entries.items() if entry.serves and key.model == model), None)
+        return self._holders.get(model)
 
     def later(self, ticket: Ticket, other: CopyKey) -> bool:
         """Whether the last Load for the ticket's key came after the last one for `other`, if that is still wanted."""
@@ -317,7 +320,9 @@ class Ledger:
     def changes(self, since: int) -> Changes:
         """Everything that changed after version `since`; 0 for all there is."""
         full = since <= self._forgotten
-        fresh = sorted(key for key, entry in self._entries.items() if full or entry.version > since)
+        entries = reversed(self._entries.items())
+        fresh = sorted(key for key, _ in takewhile(lambda item: full or item[1].version > since, entries))
+        left = takewhile(lambda item: item[1] > since, reversed(self._gone.items()))
         return Changes(
             version=self.version,
             full=full,
@@ -328,7 +333,7 @@ class Ledger:
             total=self.total,
             reserved=self.reserved,
             copies=tuple(self._entries[key].copy for key in fresh),
-            gone=() if full else tuple(key for key, version in self._gone.items() if version > since),
+            gone=() if full else tuple(key for key, _ in left)[::-1],
         )
 
     # Bookkeeping.
@@ -340,18 +345,35 @@ class Ledger:
     def _restart(self, key: CopyKey) -> Ticket:
         entry = self._entries[key]
         entry.number = self._next_number()
-        entry.serves = False
+        self._serve(key, serves=False)
         # What was held is held on: the attempt reserves anew before it needs it.
         self._set(key, Copy(key=key, state=CopyState.DOWNLOADING, reserved=entry.copy.reserved))
         return Ticket(key, entry.number)
 
+    def _put(self, copy: Copy, entry: _Entry) -> None:
+        self._gone.pop(copy.key, None)
+        self._entries[copy.key] = entry
+        self._reserved += copy.reserved
+        self._touch(copy.key)
+
     def _set(self, key: CopyKey, copy: Copy) -> None:
-        if self._entries[key].copy != copy:
-            self._entries[key].copy = copy
+        entry = self._entries[key]
+        if entry.copy != copy:
+            self._reserved += copy.reserved - entry.copy.reserved
+            entry.copy = copy
             self._touch(key)
 
+    def _serve(self, key: CopyKey, *, serves: bool) -> None:
+        if serves:
+            self._holders[key.model] = key
+        elif self._holders.get(key.model) == key:
+            del self._holders[key.model]
+
     def _drop(self, key: CopyKey) -> None:
-        self._entries.pop(key, None)
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._reserved -= entry.copy.reserved
+            self._serve(key, serves=False)
         self._gone.pop(key, None)
         self._bump()
         self._gone[key] = self.version
@@ -366,6 +388,7 @@ class Ledger:
     def _touch(self, key: CopyKey) -> None:
         self._bump()
         self._entries[key].version = self.version
+        self._entries.move_to_end(key)
 
     def _bump(self) -> None:
         self.version += 1
