@@ -16,9 +16,9 @@ from orchestrator.controller.actor import Actor
 from orchestrator.controller.desired import DesiredState
 from orchestrator.controller.observer import Observer
 from orchestrator.controller.pool_keeper import PoolKeeper
+from orchestrator.controller.reporter import Reporter
 from orchestrator.controller.residency import Residency
 from orchestrator.domain import memory as memories
-from orchestrator.domain.conditions import status_of
 from orchestrator.domain.config import Config, parse_config
 from orchestrator.domain.errors import InvalidManifest, ModelProblem
 from orchestrator.domain.fleet import CopyState
@@ -27,7 +27,7 @@ from orchestrator.domain.plan import MakeRoom, Plan, answer, plan
 from orchestrator.domain.pool import growth_wait
 from orchestrator.domain.serving_runtime import ServingRuntime
 from orchestrator.domain.target import Target
-from orchestrator.domain.trained_model import ModelStatus, TrainedModel
+from orchestrator.domain.trained_model import TrainedModel
 from orchestrator.ports import Activators, FleetView, Pools, Recorder, StatusWriter
 
 log = structlog.get_logger(__name__)
@@ -62,12 +62,12 @@ class Reconciler:
         self._residency = residency
         self._keeper = keeper
         self._pools = pools
-        self._statuses = statuses
-        self._recorder = recorder
+        self._reporter = Reporter(
+            desired=desired, view=view, statuses=statuses, recorder=recorder, clock=clock, wall=wall
+        )
         self._defaults = defaults
         self._enqueue_pool = enqueue_pool
         self._clock = clock
-        self._wall = wall
         #: Runtimes as last seen, since a pool outlives its deleted ServingRuntime until it is scaled down.
         self._runtimes: dict[str, ServingRuntime] = {}
         self._config_data: Mapping[str, str] = {}
@@ -108,7 +108,8 @@ class Reconciler:
             for copy in seen.serving:
                 self._residency.used(copy.key, now)
             self._activators.answer(name, answer(seen))
-        await self._tell(seen)
+        if (untold := await self._reporter.tell(seen)) is not None:
+            again.append(untold)
         return min(again, default=None)
 
     async def pool(self, runtime: str) -> float | None:
@@ -171,41 +172,6 @@ class Reconciler:
                 log.warning("config_refused", problem=str(error))
         return self._parsed
 
-    async def _tell(self, seen: Observation) -> None:
-        model = seen.model
-        status = status_of(seen, self._wall().strftime("%Y-%m-%dT%H:%M:%SZ"))
-        if model is None or status is None:
-            return
-        if seen.lost and status.ready and seen.serving:
-            self._view.found(seen.name)
-        if status == model.status:
-            return
-        await self._statuses.write_status(model.name, model.uid, status)
-        self._desired.status_written(model.name, model.uid, status)
-        self._announce(model, status)
-
-    def _announce(self, model: TrainedModel, status: ModelStatus) -> None:
-        """One event and one log line a change of what a condition says."""
-        for kind in ("Ready", "UpToDate"):
-            before, after = model.status.condition(kind), status.condition(kind)
-            if after is None or (before and (before.status, before.reason) == (after.status, after.reason)):
-                continue
-            if kind == "UpToDate" and (after.status == "True" or not status.active_revision):
-                # No news, or Ready's: nothing is behind before a first revision has loaded.
-                continue
-            warning = after.status == "False" and after.reason not in _ON_THE_WAY
-            self._recorder.event(model.name, model.uid, warning=warning, reason=after.reason, message=after.message)
-            (log.warning if warning else log.info)(
-                "trained_model_changed",
-                trained_model=model.name,
-                condition=kind,
-                status=after.status,
-                reason=after.reason,
-                message=after.message,
-                runtime=status.runtime,
-                revision=status.active_revision,
-            )
-
 
 def _needed(
     model: TrainedModel | None, target: Target | ModelProblem | None, last_good: Target | None
@@ -218,6 +184,3 @@ def _needed(
         # Its spec cannot be served; what it served from, perhaps in a pod that is silent, is not to be stopped.
         return frozenset({model.status.runtime})
     return frozenset()
-
-
-_ON_THE_WAY = frozenset({"RuntimeStarting", "Downloading", "Loading"})
