@@ -58,7 +58,7 @@ class Turns:
             if waiting in self._waiting:
                 self._waiting.remove(waiting)
                 self._admit()
-            else:
+            elif not waiting.admitted.cancelled():
                 self._leave(waiting.weight)  # it was admitted at the same moment
             raise
 
@@ -67,6 +67,8 @@ class Turns:
         self._admit()
 
     def _admit(self) -> None:
+        # One that was cancelled a moment ago has not come to remove itself.
+        self._waiting = [each for each in self._waiting if not each.admitted.cancelled()]
         while self._waiting:
             following = next((each for each in self._waiting if each.urgent), self._waiting[0])
             if following.weight > self._free:

@@ -36,6 +36,33 @@ async def test_no_more_than_the_limit_hold_a_turn_whoever_is_cancelled() -> None
             await turns.turn(key(name), urgent=False).__aenter__()
 
 
+async def test_holder_and_waiter_may_be_cancelled_in_one_moment() -> None:
+    """As when a server dies: the turn goes to who is still there, and is given back once."""
+    turns, held = Turns(1), asyncio.Event()
+
+    async def work(name: str) -> None:
+        async with turns.turn(key(name), urgent=False):
+            held.set()
+            await asyncio.Event().wait()
+
+    async with asyncio.timeout(1):
+        holder, waiter, last = (asyncio.create_task(work(name)) for name in "abc")
+        await held.wait()
+        await asyncio.sleep(0)
+        held.clear()
+        holder.cancel()
+        waiter.cancel()
+        await asyncio.wait([holder, waiter])
+        assert holder.cancelled()
+        assert waiter.cancelled()
+        await held.wait()
+        last.cancel()
+        await asyncio.wait([last])
+        async with turns.turn(key("d"), urgent=False):
+            assert turns._free == 0
+        assert turns._free == 1
+
+
 async def test_who_is_alone_is_alone() -> None:
     """It waits for those before it, and those after it wait for it; a cancelled one holds up nobody."""
     turns, holding = Turns(3), set[str]()
