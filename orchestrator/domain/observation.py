@@ -140,6 +140,8 @@ class Observation:
         """
         The copies that may answer: the target's if one is loaded, else the last good revision's, else any of this
         very object. A copy of another uid is another model's.
+
+        While the spec has no target, the last that it had counts as one: it may have loaded a moment ago.
         """
         if self.model is None:
             return ()
@@ -148,9 +150,9 @@ class Observation:
             for c in self.copies
             if c.state is CopyState.LOADED and c.key.uid == self.model.uid and c.key != self.memory.evict
         ]
-        for wanted in (self.target_key, CopyKey(self.name, self.model.uid, self.model.status.active_revision)):
-            chosen = tuple(c for c in loaded if c.key == wanted)
-            if chosen:
+        target = self.target.revision if isinstance(self.target, Target) else self.memory.revision
+        for revision in (target, self.model.status.active_revision):
+            if chosen := tuple(c for c in loaded if c.key.revision == revision):
                 return chosen
         return tuple(loaded)
 

@@ -47,6 +47,9 @@ def test_the_target_serves_before_the_last_good_and_that_before_any() -> None:
     assert make_observation(copies=(new, good), status=status, pods=PODS, memory=leaving).serving == (good,)
     assert make_observation(copies=(new,), model=None, pods=PODS).serving == ()
     assert make_observation(copies=(good,), target=PROBLEM, status=status, pods=PODS).serving == (good,)
+    latest = Memory(uid=new.key.uid, revision="r1")
+    seen = make_observation(copies=(new, good), target=PROBLEM, status=status, pods=PODS, memory=latest)
+    assert seen.serving == (new,)
 
 
 def test_endpoints_are_those_of_the_serving_pods_sorted_and_once() -> None:
