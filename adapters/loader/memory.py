@@ -1,8 +1,13 @@
 """
 What a restarted adapter needs to know: the fence, the boot, the copies that serve.
 
-A small file, replaced as a whole, so that a reader finds the old or the new
-one. It holds no credentials and nothing of attempts under way: those are begun
+A journal: each line says what changed since the line before, the first one
+all. So a load writes a line, however many copies there are; now and then the
+file is replaced by one that holds a single line. A reader finds the state of
+some `save`, never a mixture: a line that was cut short by the death of its
+writer does not count, and nobody appends to such a file again.
+
+It holds no credentials and nothing of attempts under way: those are begun
 anew. It is not synced: it must survive the adapter, not the machine, whose
 restart takes the server along.
 """
@@ -12,8 +17,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,16 +29,29 @@ from adapters.storage.disk import in_thread
 
 log = structlog.get_logger(__name__)
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+#: Lines are appended until there are as many as copies, and this many more: replacing the file costs what they did.
+_SPARE_LINES: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remembered:
-    """What is written down."""
+    """What is written down. A server has one copy of a name: no two of `copies` share a model."""
 
     epoch: int = 0
     boot: str = ""
     copies: tuple[Copy, ...] = ()
+
+
+@dataclass(slots=True)
+class _File:
+    """What is known to be in the file."""
+
+    #: Lines; 0: it is not there, or its last line may be half a line.
+    lines: int = 0
+    epoch: int = 0
+    boot: str = ""
+    copies: dict[str, Copy] = field(default_factory=dict)
 
 
 class Memory:
@@ -43,46 +61,62 @@ class Memory:
         self._path = path
         self._latest = latest
         self._writing = asyncio.Lock()
-        self._written = Remembered()
+        self._file = _File()
 
     async def save(self) -> None:
         """Return when the state at the time of the call, or a later one, is in the file."""
         async with self._writing:
-            latest = self._latest()
-            if latest == self._written:
+            latest, before = self._latest(), self._file
+            copies = {copy.key.model: copy for copy in latest.copies}
+            # By identity: values that never change are compared for each load of a server that has thousands.
+            changed = [copy for model, copy in copies.items() if before.copies.get(model) is not copy]
+            gone = [model for model in before.copies if model not in copies]
+            same = not (changed or gone) and (latest.epoch, latest.boot) == (before.epoch, before.boot)
+            if before.lines and same:
                 return
+            self._file = _File()  # what is in it is not known until it is written
             try:
-                await in_thread(_write, self._path, latest)
+                if 0 < before.lines < len(copies) + _SPARE_LINES:
+                    await in_thread(_append, self._path, _line(latest, changed, gone))
+                else:
+                    await in_thread(_replace, self._path, _line(latest, latest.copies, ()))
+                    before.lines = 0
             except OSError as error:
                 # Serving goes on; a restart of the adapter would load again what it does not find here.
                 log.warning("ledger_not_saved", problem=error.strerror)
                 return
-            self._written = latest
+            self._file = _File(before.lines + 1, latest.epoch, latest.boot, copies)
 
 
 def read(path: Path) -> Remembered:
     """What was written last; nothing if there is no file or it is not one of ours."""
+    epoch, boot = 0, ""
+    copies: dict[str, Copy] = {}
     try:
-        content = json.loads(path.read_text())
-        if content["format"] != _FORMAT:
-            return Remembered()
-        return Remembered(
-            epoch=int(content["epoch"]),
-            boot=str(content["boot"]),
-            copies=tuple(_copy(each) for each in content["copies"]),
-        )
+        # What follows the last line's end is a line that nobody finished.
+        for line in path.read_bytes().split(b"\n")[:-1]:
+            content = json.loads(line)
+            if content["format"] != _FORMAT:
+                return Remembered()
+            for model in content["gone"]:
+                copies.pop(str(model), None)
+            for copy in map(_copy, content["copies"]):
+                copies[copy.key.model] = copy
+            epoch, boot = int(content["epoch"]), str(content["boot"])
     except FileNotFoundError:
         return Remembered()
     except (OSError, ValueError, KeyError, TypeError) as error:
         log.warning("ledger_not_read", problem=type(error).__name__)
         return Remembered()
+    return Remembered(epoch=epoch, boot=boot, copies=tuple(copies[model] for model in sorted(copies)))
 
 
-def _write(path: Path, state: Remembered) -> None:
+def _line(state: Remembered, changed: Iterable[Copy], gone: Iterable[str]) -> bytes:
     content = {
         "format": _FORMAT,
         "epoch": state.epoch,
         "boot": state.boot,
+        "gone": list(gone),
         "copies": [
             {
                 "model": copy.key.model,
@@ -93,12 +127,27 @@ def _write(path: Path, state: Remembered) -> None:
                 "download_s": copy.download_s,
                 "load_s": copy.load_s,
             }
-            for copy in state.copies
+            for copy in changed
         ],
     }
+    return json.dumps(content).encode() + b"\n"
+
+
+def _replace(path: Path, line: bytes) -> None:
     draft = path.with_suffix(".new")
-    draft.write_text(json.dumps(content))
+    draft.write_bytes(line)
     os.replace(draft, path)
+
+
+def _append(path: Path, line: bytes) -> None:
+    # Not created if it is missing: then it is not the file that was written last.
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    try:
+        view = memoryview(line)
+        while view:
+            view = view[os.write(descriptor, view) :]
+    finally:
+        os.close(descriptor)
 
 
 def _copy(content: dict[str, Any]) -> Copy:
