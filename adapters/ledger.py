@@ -167,6 +167,15 @@ class Ledger:
             return None
         return self._restart(ticket.key)
 
+    def renew(self, key: CopyKey) -> Ticket | None:
+        """The server cannot answer for a copy that it holds: an attempt to have it load the same files again."""
+        entry = self._entries.get(key)
+        if entry is None or entry.copy.state is not CopyState.LOADED:
+            return None
+        entry.number = self._next_number()
+        self._set(key, replace(entry.copy, state=CopyState.LOADING))
+        return Ticket(key, entry.number)
+
     def unload(self, key: CopyKey) -> Departure:
         """An Unload command that passed the fence. Revokes the attempt that is under way."""
         entry = self._entries.get(key)

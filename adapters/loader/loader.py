@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Never
 
 import structlog
 
@@ -87,6 +88,7 @@ class Loader:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._supervisor.run())
                 group.create_task(self._failures.run())
+                group.create_task(self._mend())
         finally:
             await self._cancel_all()
 
@@ -174,6 +176,17 @@ class Loader:
         log.warning("copy_missing", trained_model=ticket.key.model, revision=ticket.key.revision)
         await self._installer.clear_missing(ticket.key.model)
         await self._attempt(renewed, order, job)
+
+    async def _mend(self) -> Never:
+        """Have the server load again what broke in it by itself."""
+        while True:
+            model = await self._server.ailing()
+            key = self._ledger.holder(model)
+            if key is not None:
+                self._begin(key, partial(self._renew, key))
+
+    async def _renew(self, key: CopyKey, job: _Job) -> None:
+        await self._installer.renew(key, job.commit)
 
     async def _unload(self, key: CopyKey, _: _Job) -> None:
         await self._installer.uninstall(key)

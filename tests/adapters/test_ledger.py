@@ -147,6 +147,18 @@ class Machine(RuleBasedStateMachine):
         if not valid:
             assert self.ledger.copy(ticket.key) == before
 
+    @rule(target=tickets, key=keys)
+    def renew(self, key: CopyKey) -> Ticket:
+        before = self.ledger.copy(key)
+        ticket = self.ledger.renew(key)
+        if ticket is None:
+            assert self.ledger.copy(key) == before
+            return Ticket(key, -1)
+        assert before is not None
+        assert before.state is CopyState.LOADED
+        assert state_of(self.ledger, key) is CopyState.LOADING
+        return ticket
+
     @rule(key=keys)
     def gone(self, key: CopyKey) -> None:
         if state_of(self.ledger, key) is CopyState.UNLOADING:
@@ -177,6 +189,11 @@ class Machine(RuleBasedStateMachine):
         copies = self.ledger.changes(0).copies
         serving = [copy.key.model for copy in copies if self.ledger.serves(copy.key)]
         assert len(serving) == len(set(serving))
+
+    @invariant()
+    def one_copy_a_name_is_kept(self) -> None:
+        kept = [copy.key.model for copy in self.ledger.kept()]
+        assert len(kept) == len(set(kept))
 
     @invariant()
     def the_epoch_never_falls(self) -> None:

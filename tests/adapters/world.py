@@ -46,6 +46,10 @@ class FakeServer:
         self.unload_refusals = 0
         self.alive = asyncio.Event()
         self.dead = asyncio.Event()
+        #: Loaded, and not able to answer.
+        self.broken: set[str] = set()
+        #: Of which it is said that they may be.
+        self.suspected: asyncio.Queue[str] = asyncio.Queue()
 
     async def appeared(self) -> None:
         await self.alive.wait()
@@ -59,6 +63,7 @@ class FakeServer:
 
     def die(self) -> None:
         self.loaded.clear()
+        self.broken.clear()
         self.alive.clear()
         self.dead.set()
 
@@ -71,6 +76,7 @@ class FakeServer:
         if b"bad" in content:
             raise ServerRefused(f"{self.repository}/{model}/1/model.onnx: {content.decode()} AKIDAKID")
         self.loaded[model] = content
+        self.broken.discard(model)
 
     async def unload(self, model: str, timeout_s: float) -> None:
         self.calls.append(f"unload {model}")
@@ -80,7 +86,14 @@ class FakeServer:
         self.loaded.pop(model, None)
 
     async def is_loaded(self, model: str) -> bool:
-        return model in self.loaded
+        return model in self.loaded and model not in self.broken
+
+    async def ailing(self) -> str:
+        return await self.suspected.get()
+
+    def breaks(self, model: str) -> None:
+        self.broken.add(model)
+        self.suspected.put_nowait(model)
 
     async def loaded_models(self) -> frozenset[str]:
         return frozenset(self.loaded)
