@@ -116,8 +116,10 @@ async def test_there_and_back(pod: RealPod, server: Server, models: Models) -> N
         await asked.hears(1)
         for turn, number in enumerate((2, 1, 3)):
             if turn == 1:
-                # As if the clock had been set back by an hour.
+                # As if the clock had been an hour ahead at this load, and were set back now.
                 _shift(pod.models / "m", AN_HOUR_NS)
+                with Client(pod.target) as client:
+                    await asyncio.to_thread(client.triton.load_model, "m")
             copy = await pod.load("m", f"r{turn + 1}", server.uri(models, number), server.framework)
             assert copy.state is CopyState.LOADED, copy
             assert [c.key.revision for c in pod.copies("m")] == [f"r{turn + 1}"]
