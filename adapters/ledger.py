@@ -321,10 +321,6 @@ class Ledger:
             return True
         return mine is not None and mine.order > theirs.order
 
-    def kept(self) -> tuple[Copy, ...]:
-        """What would survive a restart of the adapter: the copies that serve and are meant to, one a model."""
-        return tuple(entry.copy for entry in self._entries.values() if entry.copy.state is CopyState.LOADED)
-
     def changes(self, since: int) -> Changes:
         """Everything that changed after version `since`; 0 for all there is."""
         full = since <= self._forgotten

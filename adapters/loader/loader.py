@@ -65,10 +65,7 @@ class Loader:
         self._ledger = ledger
         self._places = places
         self._server = server
-        self._memory = Memory(
-            places.ledger,
-            lambda: Remembered(epoch=ledger.epoch, boot=ledger.boot, copies=ledger.kept()),
-        )
+        self._memory = Memory(places.ledger, ledger.changes)
         self._installer = Installer(ledger, places, server, self._memory, settings)
         self._failures = Failures(ledger, store, settings.recheck_s)
         self._attempts = Attempts(ledger, places, store, planner, self._installer, self._failures, settings)

@@ -18,13 +18,14 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
 from adapters.domain.copies import Copy, CopyKey, CopyState
+from adapters.domain.progress import Changes
 from adapters.storage.disk import in_thread
 
 log = structlog.get_logger(__name__)
@@ -43,49 +44,61 @@ class Remembered:
     copies: tuple[Copy, ...] = ()
 
 
-@dataclass(slots=True)
-class _File:
-    """What is known to be in the file."""
-
-    #: Lines; 0: it is not there, or its last line may be half a line.
-    lines: int = 0
-    epoch: int = 0
-    boot: str = ""
-    copies: dict[str, Copy] = field(default_factory=dict)
-
-
 class Memory:
-    """Writes the latest state to one file; callers at the same time share a write."""
+    """Writes what the ledger says to one file; callers at the same time share a write."""
 
-    def __init__(self, path: Path, latest: Callable[[], Remembered]) -> None:
+    def __init__(self, path: Path, changes: Callable[[int], Changes]) -> None:
+        """`changes` are the ledger's, since a version."""
         self._path = path
-        self._latest = latest
+        self._changes = changes
         self._writing = asyncio.Lock()
-        self._file = _File()
+        #: Up to where the ledger has been read.
+        self._seen = 0
+        #: Model → the copy that serves, as of then.
+        self._copies: dict[str, Copy] = {}
+        #: Of the file; 0: it is not there, or its last line may be half a line.
+        self._lines = 0
+        #: Epoch and boot in the last line.
+        self._fence = (0, "")
 
     async def save(self) -> None:
         """Return when the state at the time of the call, or a later one, is in the file."""
         async with self._writing:
-            latest, before = self._latest(), self._file
-            copies = {copy.key.model: copy for copy in latest.copies}
-            # By identity: values that never change are compared for each load of a server that has thousands.
-            changed = [copy for model, copy in copies.items() if before.copies.get(model) is not copy]
-            gone = [model for model in before.copies if model not in copies]
-            same = not (changed or gone) and (latest.epoch, latest.boot) == (before.epoch, before.boot)
-            if before.lines and same:
+            changes = self._changes(self._seen)
+            self._seen = changes.version
+            touched = self._take(changes)
+            lines, fence = self._lines, (changes.epoch, changes.boot)
+            if lines and not touched and fence == self._fence:
                 return
-            self._file = _File()  # what is in it is not known until it is written
+            self._lines = 0  # what is in it is not known until it is written
             try:
-                if 0 < before.lines < len(copies) + _SPARE_LINES:
-                    await in_thread(_append, self._path, _line(latest, changed, gone))
+                if 0 < lines < len(self._copies) + _SPARE_LINES:
+                    changed = [copy for model in touched if (copy := self._copies.get(model)) is not None]
+                    await in_thread(_append, self._path, fence, changed, touched - self._copies.keys())
                 else:
-                    await in_thread(_replace, self._path, _line(latest, latest.copies, ()))
-                    before.lines = 0
+                    await in_thread(_replace, self._path, fence, tuple(self._copies.values()))
+                    lines = 0
             except OSError as error:
                 # Serving goes on; a restart of the adapter would load again what it does not find here.
                 log.warning("ledger_not_saved", problem=error.strerror)
                 return
-            self._file = _File(before.lines + 1, latest.epoch, latest.boot, copies)
+            self._lines, self._fence = lines + 1, fence
+
+    def _take(self, changes: Changes) -> set[str]:
+        """Note what serves now and is meant to; the models of which that may have changed."""
+        gone = [copy.key for copy in self._copies.values()] if changes.full else [*changes.gone]
+        gone += [copy.key for copy in changes.copies if copy.state is not CopyState.LOADED]
+        touched: set[str] = set()
+        for key in gone:
+            held = self._copies.get(key.model)
+            if held is not None and held.key == key:
+                del self._copies[key.model]
+                touched.add(key.model)
+        for copy in changes.copies:
+            if copy.state is CopyState.LOADED:
+                self._copies[copy.key.model] = copy
+                touched.add(copy.key.model)
+        return touched
 
 
 def read(path: Path) -> Remembered:
@@ -111,11 +124,11 @@ def read(path: Path) -> Remembered:
     return Remembered(epoch=epoch, boot=boot, copies=tuple(copies[model] for model in sorted(copies)))
 
 
-def _line(state: Remembered, changed: Iterable[Copy], gone: Iterable[str]) -> bytes:
+def _line(fence: tuple[int, str], changed: Iterable[Copy], gone: Iterable[str]) -> bytes:
     content = {
         "format": _FORMAT,
-        "epoch": state.epoch,
-        "boot": state.boot,
+        "epoch": fence[0],
+        "boot": fence[1],
         "gone": list(gone),
         "copies": [
             {
@@ -133,17 +146,17 @@ def _line(state: Remembered, changed: Iterable[Copy], gone: Iterable[str]) -> by
     return json.dumps(content).encode() + b"\n"
 
 
-def _replace(path: Path, line: bytes) -> None:
+def _replace(path: Path, fence: tuple[int, str], copies: Iterable[Copy]) -> None:
     draft = path.with_suffix(".new")
-    draft.write_bytes(line)
+    draft.write_bytes(_line(fence, copies, ()))
     os.replace(draft, path)
 
 
-def _append(path: Path, line: bytes) -> None:
+def _append(path: Path, fence: tuple[int, str], changed: Iterable[Copy], gone: Iterable[str]) -> None:
     # Not created if it is missing: then it is not the file that was written last.
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     try:
-        view = memoryview(line)
+        view = memoryview(_line(fence, changed, gone))
         while view:
             view = view[os.write(descriptor, view) :]
     finally:

@@ -10,6 +10,7 @@ from adapters.domain.copies import Copy, CopyKey, CopyState, Failure, Reason, Se
 from adapters.domain.errors import Refused, ServerNotReady, StaleBoot, StaleEpoch
 from adapters.domain.progress import Admission, Changes, Departure, Ticket
 from adapters.ledger import Ledger
+from tests.adapters.world import kept
 
 A1 = CopyKey("a", "u", "1")
 A2 = CopyKey("a", "u", "2")
@@ -192,8 +193,8 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def one_copy_a_name_is_kept(self) -> None:
-        kept = [copy.key.model for copy in self.ledger.kept()]
-        assert len(kept) == len(set(kept))
+        names = [copy.key.model for copy in kept(self.ledger)]
+        assert len(names) == len(set(names))
 
     @invariant()
     def the_epoch_never_falls(self) -> None:
@@ -333,7 +334,7 @@ def test_only_what_serves_and_is_wanted_outlives_the_adapter() -> None:
     load(ledger, CopyKey("b", "u", "1"))
     ledger.load(CopyKey("c", "u", "1"))
     ledger.unload(A1)
-    assert [copy.key.model for copy in ledger.kept()] == ["b"]
+    assert [copy.key.model for copy in kept(ledger)] == ["b"]
 
 
 def test_a_changed_source_shows_in_the_report_of_the_failure() -> None:

@@ -32,6 +32,11 @@ def key(model: str, revision: str = "1") -> CopyKey:
     return CopyKey(model, f"uid-{model}", revision)
 
 
+def kept(ledger: Ledger) -> tuple[Copy, ...]:
+    """What would survive a restart of the adapter: the copies that serve and are meant to."""
+    return tuple(copy for copy in ledger.changes(0).copies if copy.state is CopyState.LOADED)
+
+
 class FakeServer:
     """A model server, and whether it is there."""
 
