@@ -16,7 +16,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,9 +39,10 @@ from adapters.storage.s3 import S3Store, StorageLimits
 
 log = structlog.get_logger(__name__)
 
-_SERVERS: Final[dict[str, tuple[type[RuntimeClient], Planner]]] = {
+#: Server type → its client, from its address and its repository; and how it wants models.
+_SERVERS: Final[dict[str, tuple[Callable[[str, Path], RuntimeClient], Planner]]] = {
     "triton": (TritonClient, triton_layout.plan),
-    "mlserver": (MLServerClient, mlserver_layout.plan),
+    "mlserver": (lambda target, _: MLServerClient(target), mlserver_layout.plan),
 }
 #: From the signal to the end of the process, whatever still hangs.
 _STOP_S: Final = 1.8
@@ -66,8 +67,12 @@ async def _serve(arguments: argparse.Namespace) -> None:
     remembered = read(places.ledger)
     bells = Bells()
     ledger = Ledger(settings.capacity_bytes, epoch=remembered.epoch, on_change=bells.ring)
-    client_type, planner = _SERVERS[settings.server_type]
-    client, monitor, store = client_type(arguments.server), Monitor(arguments.server), S3Store(settings.storage)
+    make_client, planner = _SERVERS[settings.server_type]
+    client, monitor, store = (
+        make_client(arguments.server, settings.model_dir),
+        Monitor(arguments.server),
+        S3Store(settings.storage),
+    )
     loader = Loader(
         ledger=ledger,
         places=places,

@@ -167,6 +167,15 @@ class Ledger:
             return None
         return self._restart(ticket.key)
 
+    def renew(self, key: CopyKey) -> Ticket | None:
+        """The server cannot answer for a copy that it holds: an attempt to have it load the same files again."""
+        entry = self._entries.get(key)
+        if entry is None or entry.copy.state is not CopyState.LOADED:
+            return None
+        entry.number = self._next_number()
+        self._set(key, replace(entry.copy, state=CopyState.LOADING))
+        return Ticket(key, entry.number)
+
     def unload(self, key: CopyKey) -> Departure:
         """An Unload command that passed the fence. Revokes the attempt that is under way."""
         entry = self._entries.get(key)
@@ -311,11 +320,6 @@ class Ledger:
         if theirs is None or theirs.copy.state is CopyState.UNLOADING:
             return True
         return mine is not None and mine.order > theirs.order
-
-    def kept(self) -> tuple[Copy, ...]:
-        """What would survive a restart of the adapter: the copies that serve and are meant to."""
-        held = sorted(key for key, entry in self._entries.items() if entry.copy.state is CopyState.LOADED)
-        return tuple(self._entries[key].copy for key in held)
 
     def changes(self, since: int) -> Changes:
         """Everything that changed after version `since`; 0 for all there is."""

@@ -23,7 +23,8 @@ ELSEWHERE: Final = {
     "orchestrator/manager.py": "tests/standalone/test_line.py",
     "orchestrator/cli/activator.py": "tests/standalone/test_clients.py",
     "orchestrator/cli/standalone.py": "tests/standalone/test_supervisor.py",
-    # Runs inside Triton.
+    # Run inside a server.
+    "orchestrator/platform/local/backends/mlserver/wml_repository.py": "tests/standalone/test_repository.py",
     "orchestrator/platform/local/backends/onnxruntime/model.py": "tests/standalone/test_line.py",
 }
 

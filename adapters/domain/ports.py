@@ -42,3 +42,6 @@ class ModelServer(Protocol):
 
     async def loaded_models(self) -> frozenset[str]:
         """Every model of which the server has something in memory."""
+
+    async def ailing(self) -> str:
+        """Return a model that may have broken while it was loaded: `is_loaded` tells. Raises nothing; may take for ever."""

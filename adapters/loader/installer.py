@@ -81,6 +81,33 @@ class Installer:
             commit()
             return await self._switch(ticket, order, staged, old)
 
+    async def renew(self, key: CopyKey, commit: Callable[[], None]) -> None:
+        """Have the server load a copy again, from the same files, if it cannot answer for it any more."""
+        begun = time.monotonic()
+        async with self._locks.hold(key.model):
+            if not self._ledger.serves(key) or await self._until_told(key.model):
+                return
+            async with self._turns.turn(key, urgent=True):
+                ticket = self._ledger.renew(key)
+                if ticket is None:
+                    return
+                commit()
+                log.warning("copy_broken", trained_model=key.model, revision=key.revision)
+                try:
+                    await in_thread(self._places.renew, key.model)
+                    await self._load(key.model, self._settings.load_s)
+                except (ServerError, OSError) as error:
+                    message = f"it broke in the server, which could not load it again: {clean(str(error))}"
+                    failure = Failure(reason=Reason.MODEL_LOAD_FAILED, message=message)
+                    self._ledger.fail(ticket, failure, keep_reservation=True)
+                    await self._undo(ticket, None)
+                    return
+                if not self._ledger.loaded(ticket, time.monotonic() - begun):
+                    await self._undo(ticket, None)
+                    return
+                await self._memory.save()
+        log.info("copy_renewed", trained_model=key.model, revision=key.revision, duration_ms=_ms(begun))
+
     async def uninstall(self, key: CopyKey) -> None:
         """Have the server drop the copy, remove its files, let go of its bytes. Does not give up."""
         begun = time.monotonic()
@@ -167,6 +194,14 @@ class Installer:
         )
         self._ledger.broken(old, failure)
         await self._clear(old.model)
+
+    async def _until_told(self, model: str) -> bool:
+        """Whether the server has it. One that is frozen says so later; if it is lost this job is cancelled."""
+        while True:
+            try:
+                return await self._server.is_loaded(model)
+            except ServerError:
+                await asyncio.sleep(_BACKOFF_S[0])
 
     async def _still_serves(self, model: str) -> bool:
         try:

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Never
 
 import structlog
 
@@ -64,10 +65,7 @@ class Loader:
         self._ledger = ledger
         self._places = places
         self._server = server
-        self._memory = Memory(
-            places.ledger,
-            lambda: Remembered(epoch=ledger.epoch, boot=ledger.boot, copies=ledger.kept()),
-        )
+        self._memory = Memory(places.ledger, ledger.changes)
         self._installer = Installer(ledger, places, server, self._memory, settings)
         self._failures = Failures(ledger, store, settings.recheck_s)
         self._attempts = Attempts(ledger, places, store, planner, self._installer, self._failures, settings)
@@ -87,6 +85,7 @@ class Loader:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._supervisor.run())
                 group.create_task(self._failures.run())
+                group.create_task(self._mend())
         finally:
             await self._cancel_all()
 
@@ -174,6 +173,17 @@ class Loader:
         log.warning("copy_missing", trained_model=ticket.key.model, revision=ticket.key.revision)
         await self._installer.clear_missing(ticket.key.model)
         await self._attempt(renewed, order, job)
+
+    async def _mend(self) -> Never:
+        """Have the server load again what broke in it by itself."""
+        while True:
+            model = await self._server.ailing()
+            key = self._ledger.holder(model)
+            if key is not None:
+                self._begin(key, partial(self._renew, key))
+
+    async def _renew(self, key: CopyKey, job: _Job) -> None:
+        await self._installer.renew(key, job.commit)
 
     async def _unload(self, key: CopyKey, _: _Job) -> None:
         await self._installer.uninstall(key)

@@ -1,8 +1,13 @@
 """
 What a restarted adapter needs to know: the fence, the boot, the copies that serve.
 
-A small file, replaced as a whole, so that a reader finds the old or the new
-one. It holds no credentials and nothing of attempts under way: those are begun
+A journal: each line says what changed since the line before, the first one
+all. So a load writes a line, however many copies there are; now and then the
+file is replaced by one that holds a single line. A reader finds the state of
+some `save`, never a mixture: a line that was cut short by the death of its
+writer does not count, and nobody appends to such a file again.
+
+It holds no credentials and nothing of attempts under way: those are begun
 anew. It is not synced: it must survive the adapter, not the machine, whose
 restart takes the server along.
 """
@@ -12,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,16 +25,19 @@ from typing import Any, Final
 import structlog
 
 from adapters.domain.copies import Copy, CopyKey, CopyState
+from adapters.domain.progress import Changes
 from adapters.storage.disk import in_thread
 
 log = structlog.get_logger(__name__)
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+#: Lines are appended until there are as many as copies, and this many more: replacing the file costs what they did.
+_SPARE_LINES: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remembered:
-    """What is written down."""
+    """What is written down. A server has one copy of a name: no two of `copies` share a model."""
 
     epoch: int = 0
     boot: str = ""
@@ -37,52 +45,91 @@ class Remembered:
 
 
 class Memory:
-    """Writes the latest state to one file; callers at the same time share a write."""
+    """Writes what the ledger says to one file; callers at the same time share a write."""
 
-    def __init__(self, path: Path, latest: Callable[[], Remembered]) -> None:
+    def __init__(self, path: Path, changes: Callable[[int], Changes]) -> None:
+        """`changes` are the ledger's, since a version."""
         self._path = path
-        self._latest = latest
+        self._changes = changes
         self._writing = asyncio.Lock()
-        self._written = Remembered()
+        #: Up to where the ledger has been read.
+        self._seen = 0
+        #: Model → the copy that serves, as of then.
+        self._copies: dict[str, Copy] = {}
+        #: Of the file; 0: it is not there, or its last line may be half a line.
+        self._lines = 0
+        #: Epoch and boot in the last line.
+        self._fence = (0, "")
 
     async def save(self) -> None:
         """Return when the state at the time of the call, or a later one, is in the file."""
         async with self._writing:
-            latest = self._latest()
-            if latest == self._written:
+            changes = self._changes(self._seen)
+            self._seen = changes.version
+            touched = self._take(changes)
+            lines, fence = self._lines, (changes.epoch, changes.boot)
+            if lines and not touched and fence == self._fence:
                 return
+            self._lines = 0  # what is in it is not known until it is written
             try:
-                await in_thread(_write, self._path, latest)
+                if 0 < lines < len(self._copies) + _SPARE_LINES:
+                    changed = [copy for model in touched if (copy := self._copies.get(model)) is not None]
+                    await in_thread(_append, self._path, fence, changed, touched - self._copies.keys())
+                else:
+                    await in_thread(_replace, self._path, fence, tuple(self._copies.values()))
+                    lines = 0
             except OSError as error:
                 # Serving goes on; a restart of the adapter would load again what it does not find here.
                 log.warning("ledger_not_saved", problem=error.strerror)
                 return
-            self._written = latest
+            self._lines, self._fence = lines + 1, fence
+
+    def _take(self, changes: Changes) -> set[str]:
+        """Note what serves now and is meant to; the models of which that may have changed."""
+        gone = [copy.key for copy in self._copies.values()] if changes.full else [*changes.gone]
+        gone += [copy.key for copy in changes.copies if copy.state is not CopyState.LOADED]
+        touched: set[str] = set()
+        for key in gone:
+            held = self._copies.get(key.model)
+            if held is not None and held.key == key:
+                del self._copies[key.model]
+                touched.add(key.model)
+        for copy in changes.copies:
+            if copy.state is CopyState.LOADED:
+                self._copies[copy.key.model] = copy
+                touched.add(copy.key.model)
+        return touched
 
 
 def read(path: Path) -> Remembered:
     """What was written last; nothing if there is no file or it is not one of ours."""
+    epoch, boot = 0, ""
+    copies: dict[str, Copy] = {}
     try:
-        content = json.loads(path.read_text())
-        if content["format"] != _FORMAT:
-            return Remembered()
-        return Remembered(
-            epoch=int(content["epoch"]),
-            boot=str(content["boot"]),
-            copies=tuple(_copy(each) for each in content["copies"]),
-        )
+        # What follows the last line's end is a line that nobody finished.
+        for line in path.read_bytes().split(b"\n")[:-1]:
+            content = json.loads(line)
+            if content["format"] != _FORMAT:
+                return Remembered()
+            for model in content["gone"]:
+                copies.pop(str(model), None)
+            for copy in map(_copy, content["copies"]):
+                copies[copy.key.model] = copy
+            epoch, boot = int(content["epoch"]), str(content["boot"])
     except FileNotFoundError:
         return Remembered()
     except (OSError, ValueError, KeyError, TypeError) as error:
         log.warning("ledger_not_read", problem=type(error).__name__)
         return Remembered()
+    return Remembered(epoch=epoch, boot=boot, copies=tuple(copies[model] for model in sorted(copies)))
 
 
-def _write(path: Path, state: Remembered) -> None:
+def _line(fence: tuple[int, str], changed: Iterable[Copy], gone: Iterable[str]) -> bytes:
     content = {
         "format": _FORMAT,
-        "epoch": state.epoch,
-        "boot": state.boot,
+        "epoch": fence[0],
+        "boot": fence[1],
+        "gone": list(gone),
         "copies": [
             {
                 "model": copy.key.model,
@@ -93,12 +140,27 @@ def _write(path: Path, state: Remembered) -> None:
                 "download_s": copy.download_s,
                 "load_s": copy.load_s,
             }
-            for copy in state.copies
+            for copy in changed
         ],
     }
+    return json.dumps(content).encode() + b"\n"
+
+
+def _replace(path: Path, fence: tuple[int, str], copies: Iterable[Copy]) -> None:
     draft = path.with_suffix(".new")
-    draft.write_text(json.dumps(content))
+    draft.write_bytes(_line(fence, copies, ()))
     os.replace(draft, path)
+
+
+def _append(path: Path, fence: tuple[int, str], changed: Iterable[Copy], gone: Iterable[str]) -> None:
+    # Not created if it is missing: then it is not the file that was written last.
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    try:
+        view = memoryview(_line(fence, changed, gone))
+        while view:
+            view = view[os.write(descriptor, view) :]
+    finally:
+        os.close(descriptor)
 
 
 def _copy(content: dict[str, Any]) -> Copy:

@@ -4,7 +4,7 @@ The adapter's directories, and what may be in them.
     model_dir/<model>      what the server may load: one directory a model
     scratch/staging/<n>    downloads and layouts under way
     scratch/aside/<copy>   the files of a copy while its successor is tried
-    scratch/ledger.json    what serves, for a restarted adapter
+    scratch/ledger.jsonl   what serves, for a restarted adapter
     scratch/lock           held as long as the adapter lives
 
 A model moves between them by rename only: the server never sees half of one.
@@ -41,7 +41,7 @@ class Places:
     @property
     def ledger(self) -> Path:
         """The file that survives the adapter."""
-        return self.scratch / "ledger.json"
+        return self.scratch / "ledger.jsonl"
 
     def open(self) -> None:
         """Create what is missing and take possession. Raises UnusablePlaces."""
@@ -109,6 +109,10 @@ class Places:
         remove(self.model(name))
         os.rename(staged, self.model(name))
         stamp(self.model(name), time.time_ns(), latest)
+
+    def renew(self, name: str) -> None:
+        """Make the model's files newer than they were: Triton reloads it then."""
+        stamp(self.model(name), time.time_ns(), newest_ns(self.model(name)))
 
     def sweep(self, keep: frozenset[str]) -> None:
         """Remove every file but those of the models named."""

@@ -8,6 +8,7 @@ What differs is in the subclasses.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Mapping
@@ -23,7 +24,8 @@ T = TypeVar("T")
 #: A restarted server is found at once; an idle connection is kept.
 CHANNEL_OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
+    # For how long an attempt may go on, whatever its name says: a busy server takes more than a moment to accept.
+    ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.client_idle_timeout_ms", 2**31 - 1),
     ("grpc.max_receive_message_length", -1),
@@ -48,10 +50,15 @@ class RuntimeClient(ABC):
         """Close the connection; calls that are under way fail with ServerGone."""
         await self._client.close()
 
+    async def ailing(self) -> str:
+        """Return a model that may have broken while it was loaded; for ever if the server would say so itself."""
+        never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        return await never
+
     async def load(self, model: str, timeout_s: float) -> None:
         """Load, or load again; return when it serves."""
         await self._call(self._client.load_model(model, client_timeout=timeout_s), timeout_s)
-        if not await self.is_loaded(model):
+        if not await self._loaded(model):
             raise ServerRefused("the server loaded it, and says that it is not ready")
 
     async def unload(self, model: str, timeout_s: float) -> None:
@@ -73,6 +80,10 @@ class RuntimeClient(ABC):
     async def loaded_models(self) -> frozenset[str]:
         """Every model of which the server has something in memory."""
         return frozenset(model for model, states in (await self._index()).items() if states & self.occupied)
+
+    async def _loaded(self, model: str) -> bool:
+        """Whether what the server says that it has loaded just now serves."""
+        return await self.is_loaded(model)
 
     #: States in the index that mean: something of it is in memory.
     occupied: frozenset[str]

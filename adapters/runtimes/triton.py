@@ -3,15 +3,19 @@ Triton: unloading is asynchronous, so the index is asked until it confirms.
 
 A request in flight keeps the unloaded model alive until it is answered, which
 the index shows as UNLOADING: the confirmation is also the drain.
+
+Of a model whose process has ended it says READY on: `stubs` knows better.
 """
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Final
 
 from adapters.domain.errors import ServerRefused, ServerSilent
 from adapters.runtimes.client import RuntimeClient
+from adapters.runtimes.stubs import Stubs
 
 _FIRST_S: Final = 0.01
 _LAST_S: Final = 0.25
@@ -21,6 +25,37 @@ class TritonClient(RuntimeClient):
     """The repository API of a Triton in explicit mode."""
 
     occupied = frozenset({"READY", "LOADING", "UNLOADING"})
+
+    def __init__(self, target: str, repository: Path) -> None:
+        super().__init__(target)
+        self._stubs = Stubs(repository)
+
+    async def close(self) -> None:
+        """As for any server."""
+        self._stubs.close()
+        await super().close()
+
+    async def unload(self, model: str, timeout_s: float) -> None:
+        """As for any server; its processes have ended then."""
+        await super().unload(model, timeout_s)
+        self._stubs.forget(model)
+
+    async def is_loaded(self, model: str) -> bool:
+        """Triton's word, unless a process of the model has ended since it was loaded."""
+        return await super().is_loaded(model) and self._stubs.whole(model)
+
+    async def loaded_models(self) -> frozenset[str]:
+        """As for any server; their processes count from now on, if they did not."""
+        await self._stubs.look()
+        return await super().loaded_models()
+
+    async def ailing(self) -> str:
+        """Return a model of which a process has ended: broken, unless something else is being done with it."""
+        return await self._stubs.ended()
+
+    async def _loaded(self, model: str) -> bool:
+        await self._stubs.look(model)
+        return await super()._loaded(model)
 
     async def _absent(self, model: str, timeout_s: float, refusal: ServerRefused | None) -> None:
         interval = _FIRST_S

@@ -10,6 +10,7 @@ from adapters.domain.copies import Copy, CopyKey, CopyState, Failure, Reason, Se
 from adapters.domain.errors import Refused, ServerNotReady, StaleBoot, StaleEpoch
 from adapters.domain.progress import Admission, Changes, Departure, Ticket
 from adapters.ledger import Ledger
+from tests.adapters.world import kept
 
 A1 = CopyKey("a", "u", "1")
 A2 = CopyKey("a", "u", "2")
@@ -147,6 +148,18 @@ class Machine(RuleBasedStateMachine):
         if not valid:
             assert self.ledger.copy(ticket.key) == before
 
+    @rule(target=tickets, key=keys)
+    def renew(self, key: CopyKey) -> Ticket:
+        before = self.ledger.copy(key)
+        ticket = self.ledger.renew(key)
+        if ticket is None:
+            assert self.ledger.copy(key) == before
+            return Ticket(key, -1)
+        assert before is not None
+        assert before.state is CopyState.LOADED
+        assert state_of(self.ledger, key) is CopyState.LOADING
+        return ticket
+
     @rule(key=keys)
     def gone(self, key: CopyKey) -> None:
         if state_of(self.ledger, key) is CopyState.UNLOADING:
@@ -177,6 +190,11 @@ class Machine(RuleBasedStateMachine):
         copies = self.ledger.changes(0).copies
         serving = [copy.key.model for copy in copies if self.ledger.serves(copy.key)]
         assert len(serving) == len(set(serving))
+
+    @invariant()
+    def one_copy_a_name_is_kept(self) -> None:
+        names = [copy.key.model for copy in kept(self.ledger)]
+        assert len(names) == len(set(names))
 
     @invariant()
     def the_epoch_never_falls(self) -> None:
@@ -316,7 +334,7 @@ def test_only_what_serves_and_is_wanted_outlives_the_adapter() -> None:
     load(ledger, CopyKey("b", "u", "1"))
     ledger.load(CopyKey("c", "u", "1"))
     ledger.unload(A1)
-    assert [copy.key.model for copy in ledger.kept()] == ["b"]
+    assert [copy.key.model for copy in kept(ledger)] == ["b"]
 
 
 def test_a_changed_source_shows_in_the_report_of_the_failure() -> None:

@@ -12,7 +12,7 @@ import pytest
 from adapters.loader.memory import read
 from adapters.server import AdapterService, Bells, listen
 from protos import fleet_pb2, fleet_pb2_grpc
-from tests.adapters.world import World, key
+from tests.adapters.world import World, kept, key
 
 READY, LOST = fleet_pb2.SERVER_STATE_READY, fleet_pb2.SERVER_STATE_LOST
 LOADED, FAILED = fleet_pb2.COPY_STATE_LOADED, fleet_pb2.COPY_STATE_FAILED
@@ -206,7 +206,7 @@ async def test_a_reader_that_sleeps_gets_the_latest_state_and_no_backlog(
         if number % 50 == 0:
             await asyncio.sleep(0)
     world.load("a")
-    await world.until(lambda: world.ledger.kept() != ())
+    await world.until(lambda: kept(world.ledger) != ())
     await leader.until(lambda: "a" in leader.copies and leader.copies["a"].state == LOADED)
     assert len(leader.reports) < 300
 

@@ -32,6 +32,11 @@ def key(model: str, revision: str = "1") -> CopyKey:
     return CopyKey(model, f"uid-{model}", revision)
 
 
+def kept(ledger: Ledger) -> tuple[Copy, ...]:
+    """What would survive a restart of the adapter: the copies that serve and are meant to."""
+    return tuple(copy for copy in ledger.changes(0).copies if copy.state is CopyState.LOADED)
+
+
 class FakeServer:
     """A model server, and whether it is there."""
 
@@ -46,6 +51,10 @@ class FakeServer:
         self.unload_refusals = 0
         self.alive = asyncio.Event()
         self.dead = asyncio.Event()
+        #: Loaded, and not able to answer.
+        self.broken: set[str] = set()
+        #: Of which it is said that they may be.
+        self.suspected: asyncio.Queue[str] = asyncio.Queue()
 
     async def appeared(self) -> None:
         await self.alive.wait()
@@ -59,6 +68,7 @@ class FakeServer:
 
     def die(self) -> None:
         self.loaded.clear()
+        self.broken.clear()
         self.alive.clear()
         self.dead.set()
 
@@ -71,6 +81,7 @@ class FakeServer:
         if b"bad" in content:
             raise ServerRefused(f"{self.repository}/{model}/1/model.onnx: {content.decode()} AKIDAKID")
         self.loaded[model] = content
+        self.broken.discard(model)
 
     async def unload(self, model: str, timeout_s: float) -> None:
         self.calls.append(f"unload {model}")
@@ -80,7 +91,14 @@ class FakeServer:
         self.loaded.pop(model, None)
 
     async def is_loaded(self, model: str) -> bool:
-        return model in self.loaded
+        return model in self.loaded and model not in self.broken
+
+    async def ailing(self) -> str:
+        return await self.suspected.get()
+
+    def breaks(self, model: str) -> None:
+        self.broken.add(model)
+        self.suspected.put_nowait(model)
 
     async def loaded_models(self) -> frozenset[str]:
         return frozenset(self.loaded)

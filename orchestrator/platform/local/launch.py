@@ -22,6 +22,13 @@ _INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR
 _LOOPBACK: Final = "127.0.0.1"
 #: The onnxruntime of the package index reports models' names to its maker, and keeps a database in HOME, unless told.
 _PRIVACY: Final = {"ORT_DISABLE_TELEMETRY": "1"}
+#: What of ours runs inside MLServer.
+_IN_MLSERVER: Final = Path(__file__).resolve().parent / "backends" / "mlserver"
+_MLSERVER_DEFAULTS: Final = {
+    "MLSERVER_PARALLEL_WORKERS": "0",
+    "MLSERVER_DEBUG": "false",
+    "MLSERVER_MODEL_REPOSITORY_IMPLEMENTATION": "wml_repository.OneDirectoryEach",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,9 +142,9 @@ def server_spec(
         env = own | _PRIVACY | dict(template.env) | env
     else:
         argv, cwd = (str(found.mlserver), "start", str(place.models)), place.work
-        env = (
-            own | {"MLSERVER_PARALLEL_WORKERS": "0", "MLSERVER_DEBUG": "false"} | dict(template.env) | _mlserver(place)
-        )
+        env = own | _MLSERVER_DEFAULTS | dict(template.env)
+        others = env.get("PYTHONPATH")
+        env |= {"PYTHONPATH": f"{_IN_MLSERVER}:{others}" if others else str(_IN_MLSERVER)} | _mlserver(place)
     # Triton with models takes three seconds to end by itself; nothing that it holds is worth more than two.
     return ProcessSpec(name="server", argv=argv, env=env, cwd=cwd, log=place.log, grace_s=2.0)
 

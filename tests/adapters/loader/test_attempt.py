@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adapters.domain.copies import CopyState, Failure, Reason
-from tests.adapters.world import World, until
+from tests.adapters.world import World, kept, until
 
 LOADED, FAILED = CopyState.LOADED, CopyState.FAILED
 
@@ -86,7 +86,7 @@ async def test_urgent_downloads_go_first(world: World) -> None:
     await until(lambda: world.ledger.reserved == 100)
     world.load("hurried", urgent=True)
     world.store.may_download.set()
-    await world.until(lambda: len(world.ledger.kept()) == 10)
+    await world.until(lambda: len(kept(world.ledger)) == 10)
     assert set(world.store.began[:4]) == set(first)
     assert set(world.store.began[4:6]) == {"hurried", "urgent"}
 

@@ -143,3 +143,64 @@ async def test_an_old_revision_that_cannot_come_back_is_reported(world: World) -
     world.server.may_load.set()
     await world.until(lambda: world.state("m") is FAILED and world.ledger.reserved == 0)
     assert failure_of(world, "m").reason is Reason.MODEL_LOAD_FAILED
+
+
+async def test_what_broke_in_the_server_is_loaded_again(world: World) -> None:
+    """From the files that are there, without the store; meanwhile it is not said to be loaded. A false alarm does nothing."""
+    await loaded(world)
+    world.server.suspected.put_nowait("m")
+    world.server.suspected.put_nowait("unknown")
+    await until(world.server.suspected.empty)
+    world.store.down = True
+    world.server.may_load.clear()
+    before = (world.places.model("m") / "1" / "model.onnx").stat().st_mtime_ns
+    world.server.breaks("m")
+    await world.until_state(CopyState.LOADING, "m")
+    await until(lambda: world.server.calls.count("load m") == 2)
+    assert (world.places.model("m") / "1" / "model.onnx").stat().st_mtime_ns > before
+    world.server.may_load.set()
+    await world.until_state(LOADED, "m")
+    assert not world.server.broken
+    assert (world.server.calls, world.store.downloads, world.ledger.reserved) == (["load m"] * 2, 1, 10)
+
+
+async def test_what_cannot_be_loaded_again_is_reported(world: World) -> None:
+    """Nothing of it is left, and the leader tries again as after any failed load."""
+    await loaded(world)
+    (world.places.model("m") / "1" / "model.onnx").write_bytes(b"bad disk")
+    world.server.breaks("m")
+    await world.until(lambda: world.state("m") is FAILED and world.ledger.reserved == 0)
+    failure = failure_of(world, "m")
+    assert failure.reason is Reason.MODEL_LOAD_FAILED
+    assert failure.message.startswith("it broke in the server, which could not load it again: ")
+    await until(lambda: world.files() == [])
+    assert world.server.loaded == {}
+
+
+async def test_what_broke_can_be_unloaded_and_replaced_all_the_same(world: World) -> None:
+    """An unload while it is loaded again takes it away; an update waits for it and takes its place."""
+    for model in ("m", "n"):
+        world.load(model, path="a")
+        await world.until_state(LOADED, model)
+    world.server.may_load.clear()
+    for model in ("m", "n"):
+        world.server.breaks(model)
+        await world.until_state(CopyState.LOADING, model)
+    world.unload("m")
+    world.load("n", "2", path="b")
+    await world.until_state(CopyState.LOADING, "n", "2")
+    world.server.may_load.set()
+    await world.until_state(None, "m")
+    await world.until_state(LOADED, "n", "2")
+    assert world.server.loaded == {"n": b"model B"}
+    assert world.ledger.reserved == 10
+
+
+async def test_a_server_that_dies_is_not_mended(world: World) -> None:
+    """What ended with it is not loaded again by the adapter: the next boot is empty, and a leader decides."""
+    await loaded(world)
+    world.server.suspected.put_nowait("m")
+    world.server.die()
+    await world.until_state(None, "m")
+    await until(lambda: world.files() == [])
+    assert world.server.calls == ["load m"]

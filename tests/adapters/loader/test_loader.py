@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from adapters.domain.copies import CopyState, Reason, ServerState
-from tests.adapters.world import World, key, until
+from tests.adapters.world import World, kept, key, until
 
 LOADED, LOADING, FAILED = CopyState.LOADED, CopyState.LOADING, CopyState.FAILED
 
@@ -192,7 +192,7 @@ async def test_forty_models_come_and_go(world: World) -> None:
     for number in range(0, 40, 10):
         world.unload(f"m{number}")
     left = {f"m{n}": (b"model B" if n % 2 == 0 else b"model A") for n in range(40) if n % 5}
-    await world.until(lambda: len(world.ledger.kept()) == len(left) == len(world.ledger.changes(0).copies))
+    await world.until(lambda: len(kept(world.ledger)) == len(left) == len(world.ledger.changes(0).copies))
     assert world.server.loaded == left
     assert world.ledger.reserved == len(left)
     await until(lambda: len(world.files()) == 2 * len(left))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from adapters.domain.copies import CopyState
-from tests.adapters.world import FakeServer, FakeStore, World, key, running
+from tests.adapters.world import FakeServer, FakeStore, World, kept, key, running
 
 LOADED = CopyState.LOADED
 
@@ -37,7 +37,7 @@ async def test_copies_survive_the_adapter_without_a_reload(
         await world.until_ready()
         assert world.ledger.boot == boot
         assert world.ledger.epoch == 7
-        assert [copy.key for copy in world.ledger.kept()] == [key("x"), key("y")]
+        assert [copy.key for copy in kept(world.ledger)] == [key("x"), key("y")]
         assert world.ledger.reserved == 20
         assert server.calls == []
         world.unload("x")
@@ -56,7 +56,7 @@ async def test_nothing_is_said_of_copies_until_adapter_and_server_have_met(
         assert not meeting.done()
         server.start()
         await meeting
-        assert [copy.key for copy in world.ledger.kept()] == [key("x")]
+        assert [copy.key for copy in kept(world.ledger)] == [key("x")]
 
 
 async def test_a_server_that_is_not_met_in_time_is_not_there(
@@ -69,10 +69,10 @@ async def test_a_server_that_is_not_met_in_time_is_not_there(
     async with running(World(tmp_path, server, store)) as world:
         async with asyncio.timeout(10):
             await world.loader.met()
-        assert world.ledger.kept() == ()
+        assert kept(world.ledger) == ()
         server.start()
         await world.until_ready()
-        assert [copy.key for copy in world.ledger.kept()] == [key("x")]
+        assert [copy.key for copy in kept(world.ledger)] == [key("x")]
 
 
 async def test_another_server_is_another_boot(tmp_path: Path, server: FakeServer, store: FakeStore) -> None:
@@ -82,7 +82,7 @@ async def test_another_server_is_another_boot(tmp_path: Path, server: FakeServer
     async with running(World(tmp_path, server, store)) as world:
         await world.until_ready()
         assert world.ledger.boot != boot
-        assert world.ledger.kept() == ()
+        assert kept(world.ledger) == ()
         assert world.files() == []
 
 
@@ -139,7 +139,7 @@ async def test_a_copy_that_was_being_unloaded_is_not_adopted(
     server.unload_refusals = 0
     async with running(World(tmp_path, server, store)) as world:
         await world.until_ready()
-        assert [copy.key for copy in world.ledger.kept()] == [key("y")]
+        assert [copy.key for copy in kept(world.ledger)] == [key("y")]
         assert set(server.loaded) == {"y"}
 
 
@@ -166,5 +166,5 @@ async def test_a_server_that_dies_while_it_is_taken_over_is_waited_for(
         server.unload_refusals = 0
         server.start()
         await world.until_ready()
-        assert world.ledger.kept() == ()
+        assert kept(world.ledger) == ()
         assert world.files() == []

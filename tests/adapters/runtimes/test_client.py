@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -14,10 +15,13 @@ from adapters.runtimes.triton import TritonClient
 from tests.adapters.runtimes.inference_server import InferenceServer
 
 
-@pytest.fixture(params=[TritonClient, MLServerClient])
-async def client(request: pytest.FixtureRequest, inference: InferenceServer) -> AsyncIterator[RuntimeClient]:
+@pytest.fixture(params=["triton", "mlserver"])
+async def client(
+    request: pytest.FixtureRequest, inference: InferenceServer, tmp_path: Path
+) -> AsyncIterator[RuntimeClient]:
     """Either server's client."""
-    made: RuntimeClient = request.param(inference.target)
+    triton = request.param == "triton"
+    made = TritonClient(inference.target, tmp_path) if triton else MLServerClient(inference.target)
     yield made
     await made.close()
 

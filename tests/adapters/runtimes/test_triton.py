@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +13,8 @@ from tests.adapters.runtimes.inference_server import InferenceServer
 
 
 @pytest.fixture
-async def client(inference: InferenceServer) -> AsyncIterator[TritonClient]:
-    made = TritonClient(inference.target)
+async def client(inference: InferenceServer, tmp_path: Path) -> AsyncIterator[TritonClient]:
+    made = TritonClient(inference.target, tmp_path)
     yield made
     await made.close()
 

@@ -67,9 +67,19 @@ def test_mlserver(place: PodPlace, found: Installation) -> None:
         spec.env[f"MLSERVER_{name}"]
         for name in ("GRPC_PORT", "HTTP_PORT", "HOST", "PARALLEL_WORKERS", "METRICS_ENDPOINT")
     ) == ("1001", "1002", "127.0.0.1", "2", "")
-    assert not {"AWS_SECRET_ACCESS_KEY", "PYTHONPATH", "LD_PRELOAD"} & spec.env.keys()
+    assert not {"AWS_SECRET_ACCESS_KEY", "LD_PRELOAD"} & spec.env.keys()
     defaults = server_spec(template("mlserver"), place, found, SHELL)
     assert defaults.env["MLSERVER_PARALLEL_WORKERS"] == "0"
+
+
+def test_mlserver_finds_what_of_ours_runs_in_it(place: PodPlace, found: Installation) -> None:
+    """Before what a ServingRuntime adds to the path; nothing of the shell's path."""
+    spec = server_spec(template("mlserver", PYTHONPATH="/theirs"), place, found, SHELL)
+    ours, *others = spec.env["PYTHONPATH"].split(":")
+    module, _, _ = spec.env["MLSERVER_MODEL_REPOSITORY_IMPLEMENTATION"].partition(".")
+    assert (Path(ours) / f"{module}.py").is_file()
+    assert others == ["/theirs"]
+    assert server_spec(template("mlserver"), place, found, SHELL).env["PYTHONPATH"] == ours
 
 
 def test_our_own(place: PodPlace, found: Installation, tmp_path: Path) -> None:

@@ -1,0 +1,121 @@
+"""
+The processes in which Triton's Python backend runs models: one an instance.
+
+Triton does not notice that one has ended, be it killed, out of memory or
+crashed by a request: the model stays READY in all that it says, and each
+request to it fails, until it is loaded again. So they are watched here, by the
+kernel's word. A process is known to belong to a model by its command line,
+which names a file of the model's directory; it is looked for once its model is
+loaded, so that it counts before the first request comes.
+
+One that ends while there is no adapter to see it is not missed by the next.
+Where the server runs in another pid namespace (a pod without
+`shareProcessNamespace`) none is seen, and Triton's word stands. Native backends
+have no such processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+_STUB: Final = "triton_python_backend_stub"
+#: Where its own words are in a command line: the file, and whose it is.
+_FILE: Final = 1
+_NAME: Final = 8
+
+
+def model_of(command: bytes, repository: Path) -> str | None:
+    """The model that a process with this command line (words end in NUL) is an instance of; None if of none here."""
+    words = [os.fsdecode(word) for word in command.split(b"\0")[:-1]]
+    if len(words) <= _NAME or os.path.basename(words[0]) != _STUB:
+        return None
+    file = Path(os.path.realpath(words[_FILE]))
+    if not file.is_relative_to(repository) or file == repository:
+        return None
+    model = file.relative_to(repository).parts[0]
+    # One that is called like the model itself is not an instance: it completes the configuration, and ends.
+    return model if words[_NAME] != model else None
+
+
+class Stubs:
+    """Knows whether all instances live that a model had after its last load."""
+
+    def __init__(self, repository: Path) -> None:
+        self._repository = Path(os.path.realpath(repository))
+        #: Model → its processes → the descriptor that tells of its end; None once that has come.
+        self._instances: dict[str, dict[int, int | None]] = {}
+        self._ended: asyncio.Queue[str] = asyncio.Queue()
+
+    async def look(self, model: str | None = None) -> None:
+        """`model` was loaded just now, in processes of its own; None: whatever is there is taken as it is."""
+        found = await asyncio.to_thread(_scan, self._repository)
+        if model is None:
+            self.close()
+        for name in found if model is None else [model]:
+            # Those of the load before may still be busy.
+            fresh = found.get(name, frozenset()) - self._instances.get(name, {}).keys()
+            self.forget(name)
+            if fresh:
+                self._instances[name] = {pid: self._watch(name, pid) for pid in fresh}
+
+    def whole(self, model: str) -> bool:
+        """Whether none of its instances is known to have ended."""
+        return None not in self._instances.get(model, {}).values()
+
+    async def ended(self) -> str:
+        """Return a model of which an instance has ended, perhaps because it was told to."""
+        return await self._ended.get()
+
+    def forget(self, model: str) -> None:
+        """What ends from now on was meant to."""
+        for descriptor in self._instances.pop(model, {}).values():
+            if descriptor is not None:
+                _unwatch(descriptor)
+
+    def close(self) -> None:
+        """Watch no more."""
+        for model in list(self._instances):
+            self.forget(model)
+
+    def _watch(self, model: str, pid: int) -> int | None:
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self._ended.put_nowait(model)
+            return None
+        asyncio.get_running_loop().add_reader(descriptor, partial(self._note, model, pid, descriptor))
+        return descriptor
+
+    def _note(self, model: str, pid: int, descriptor: int) -> None:
+        _unwatch(descriptor)
+        self._instances[model][pid] = None
+        self._ended.put_nowait(model)
+
+
+def _unwatch(descriptor: int) -> None:
+    asyncio.get_running_loop().remove_reader(descriptor)
+    os.close(descriptor)
+
+
+def _scan(repository: Path) -> Mapping[str, frozenset[int]]:
+    """Model → the processes that live now."""
+    found: dict[str, frozenset[int]] = {}
+    for entry in os.listdir("/proc"):
+        if not entry.isdecimal():
+            continue
+        try:
+            command = Path("/proc", entry, "cmdline").read_bytes()
+        except OSError:
+            continue  # it has ended, or is none of our business
+        if (model := model_of(command, repository)) is not None:
+            found[model] = found.get(model, frozenset()) | {int(entry)}
+    return found

@@ -1,0 +1,150 @@
+"""The ends of a model's own processes, and of no other process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from adapters.runtimes.stubs import Stubs, model_of
+
+Start = Callable[..., Awaitable[asyncio.subprocess.Process]]
+
+
+def command(file: Path, name: str, *, program: str = "/opt/backends/python/triton_python_backend_stub") -> list[str]:
+    """The words with which Triton starts an instance."""
+    return [program, str(file), "shm_1", "1048576", "1048576", "6735", "/opt/backends/python", "336", name, "/opt/b"]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Of a server that knows it by another name, as one whose path is a link does."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "link").symlink_to("models")
+    return tmp_path / "models"
+
+
+@pytest.fixture
+async def stubs(repository: Path) -> AsyncIterator[Stubs]:
+    made = Stubs(repository)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def start(repository: Path) -> AsyncIterator[Start]:
+    """Starts a process that looks like an instance of a model; killed at the end."""
+    started: list[asyncio.subprocess.Process] = []
+
+    async def start(model: str, instance: str = "0_0") -> asyncio.subprocess.Process:
+        file = repository.parent / "link" / model / "1" / "model.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("read -r _")
+        # A shell that runs the file, under another name: it waits for what never comes.
+        words = command(file, f"{model}_{instance}")
+        child = await asyncio.create_subprocess_exec(*words, executable="/bin/sh", stdin=asyncio.subprocess.PIPE)
+        started.append(child)
+        return child
+
+    yield start
+    for child in started:
+        if child.returncode is None:
+            child.kill()
+        await child.wait()
+
+
+@pytest.mark.parametrize(
+    ("words", "model"),
+    [
+        (command(Path("{}/m/1/model.py"), "m_0_0"), "m"),
+        (command(Path("{}/m.x/1/model.onnx"), "m.x_12_3"), "m.x"),
+        # Completes a configuration, and ends.
+        (command(Path("{}/m/1/model.py"), "m"), None),
+        (command(Path("{}"), "m_0_0"), None),
+        (command(Path("{}x/m/1/model.py"), "m_0_0"), None),
+        (command(Path("{}/../m/1/model.py"), "m_0_0"), None),
+        (command(Path("{}/m/1/model.py"), "m_0_0", program="/bin/sh"), None),
+        (command(Path("{}/m/1/model.py"), "m_0_0")[:8], None),
+        ([], None),
+    ],
+)
+def test_a_command_line_says_whose_it_is(repository: Path, words: list[str], model: str | None) -> None:
+    """By the file, below this repository; whatever else runs is none of ours."""
+    raw = b"".join(os.fsencode(word.format(repository)) + b"\0" for word in words)
+    assert model_of(raw, repository) == model
+    assert model_of(raw.replace(b"/models", b"/link"), repository) == model
+
+
+async def end(child: asyncio.subprocess.Process) -> None:
+    """By force, and waited for."""
+    child.kill()
+    await child.wait()
+
+
+@pytest.mark.contract
+async def test_a_model_is_whole_until_one_of_its_instances_ends(stubs: Stubs, start: Start) -> None:
+    """Whichever it is; other models are what they were."""
+    instances = [await start("m", "0_0"), await start("m", "0_1")]
+    await start("n")
+    await stubs.look("m")
+    await stubs.look("n")
+    assert stubs.whole("m")
+    await end(instances[1])
+    async with asyncio.timeout(30):
+        assert await stubs.ended() == "m"
+    assert not stubs.whole("m")
+    assert stubs.whole("n")
+    assert stubs.whole("native")
+
+
+@pytest.mark.contract
+async def test_what_a_load_replaced_may_end(stubs: Stubs, start: Start) -> None:
+    """Triton starts the new before it ends the old, which may be busy for a while; and the new may be no process at all."""
+    before = await start("m")
+    await stubs.look("m")
+    after = await start("m")
+    await stubs.look("m")
+    other = await start("n")
+    await stubs.look("n")
+    await end(before)
+    await end(other)
+    async with asyncio.timeout(30):
+        assert await stubs.ended() == "n"
+    assert stubs.whole("m")
+    await stubs.look("m")
+    await end(after)
+    assert stubs.whole("m")
+
+
+@pytest.mark.contract
+async def test_a_model_that_broke_is_whole_after_its_next_load(stubs: Stubs, start: Start) -> None:
+    """And what an unload ends was meant to end."""
+    first = await start("m")
+    await stubs.look("m")
+    await end(first)
+    async with asyncio.timeout(30):
+        assert await stubs.ended() == "m"
+    second = await start("m")
+    await stubs.look("m")
+    assert stubs.whole("m")
+    stubs.forget("m")
+    await end(second)
+    assert stubs.whole("m")
+
+
+@pytest.mark.contract
+async def test_an_adapter_that_was_started_again_takes_what_is_there(stubs: Stubs, start: Start) -> None:
+    """All models at once; what it knew of a server before is forgotten."""
+    children = {model: await start(model) for model in ("a", "b")}
+    await stubs.look()
+    await end(children["a"])
+    async with asyncio.timeout(30):
+        assert await stubs.ended() == "a"
+    await stubs.look()
+    assert stubs.whole("a")
+    await end(children["b"])
+    async with asyncio.timeout(30):
+        assert await stubs.ended() == "b"
