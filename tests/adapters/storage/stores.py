@@ -28,12 +28,17 @@ def credentials(endpoint: str, *, access: str = ACCESS, secret: str = SECRET, ce
 
 
 @contextmanager
-def rclone(root: Path) -> Iterator[str]:
-    """The real rclone as an S3 server over `root`, whose directories are buckets; its endpoint."""
+def rclone(root: Path, *, etags: bool = True) -> Iterator[str]:
+    """
+    The real rclone as an S3 server over `root`, whose directories are buckets; its endpoint.
+
+    Its ETags are hashes that it makes anew for each answer: for gigabytes better without.
+    """
+    hashes = () if etags else ("--etag-hash", "")
     process = subprocess.Popen(
         [
             Path(sys.executable).with_name("rclone"),
-            *("serve", "s3", "--config", "", "--addr", "127.0.0.1:0", "--dir-cache-time", "0s", str(root)),
+            *("serve", "s3", "--config", "", "--addr", "127.0.0.1:0", "--dir-cache-time", "0s", *hashes, str(root)),
         ],
         env={**os.environ, "RCLONE_AUTH_KEY": f'"{ACCESS},{SECRET}"'},
         stderr=subprocess.PIPE,
@@ -62,7 +67,7 @@ class LyingStore:
     before: Callable[[str], web.StreamResponse | None] = lambda _: None
     #: The ETag of an answer.
     etag: Callable[[str], str] = lambda _: "etag"
-    #: Send no more bytes of a body than this, and then break or hang.
+    #: Send no more bytes of a body than this, and then break, or hang until released.
     cut: int | None = None
     #: Send a body this many bytes at once, with so many seconds between.
     drip: tuple[int, float] | None = None
@@ -80,6 +85,11 @@ class LyingStore:
     sent: int = 0
     busiest: int = 0
     _busy: int = 0
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def release(self) -> None:
+        """What hangs goes on."""
+        self.released.set()
 
     def reset(self) -> None:
         """Honest again, and empty."""
@@ -92,7 +102,7 @@ class LyingStore:
         kind = "LIST" if not key and request.method == "GET" else request.method
         self.requests.append(kind)
         if not self.hang.isdisjoint({kind, key}):
-            await asyncio.Event().wait()
+            await self.released.wait()
         answer = self.before(kind)
         if answer is not None:
             return answer
@@ -144,19 +154,24 @@ class LyingStore:
         self._busy += 1
         self.busiest = max(self.busiest, self._busy)
         try:
-            size, pause = self.drip or (256 * 1024, 0.0)
-            for offset in range(0, len(content[: self.cut]), size):
-                await asyncio.sleep(pause)
-                piece = content[offset : min(offset + size, len(content[: self.cut]))]
-                await response.write(piece)
-                self.sent += len(piece)
+            first, rest = (content, b"") if self.cut is None else (content[: self.cut], content[self.cut :])
+            await self._pour(response, first)
             if "BODY" in self.hang:
-                await asyncio.Event().wait()
+                await self.released.wait()
+                await self._pour(response, rest)
+            elif rest:
+                assert request.transport is not None
+                request.transport.close()
         finally:
             self._busy -= 1
-        if self.cut is not None and self.cut < len(content):
-            assert request.transport is not None
-            request.transport.close()
+
+    async def _pour(self, response: web.StreamResponse, content: bytes) -> None:
+        size, pause = self.drip or (256 * 1024, 0.0)
+        for offset in range(0, len(content), size):
+            await asyncio.sleep(pause)
+            piece = content[offset : offset + size]
+            await response.write(piece)
+            self.sent += len(piece)
 
 
 @asynccontextmanager
