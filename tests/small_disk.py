@@ -28,8 +28,8 @@ def seen_by(pid: int, path: Path) -> Path:
 
 
 @contextmanager
-def filled(directory: Path) -> Iterator[None]:
-    """Meanwhile there is not a byte of room in the file system of `directory`."""
+def filled(directory: Path, *, leaving: int = 0) -> Iterator[None]:
+    """Meanwhile there are no more than `leaving` bytes of room in the file system of `directory`."""
     ballast = directory / "ballast"
     with ballast.open("wb", buffering=0) as file:
         try:
@@ -37,6 +37,7 @@ def filled(directory: Path) -> Iterator[None]:
                 file.write(bytes(65536))
         except OSError:
             pass
+        file.truncate(file.tell() - leaving)
     try:
         yield
     finally:

@@ -110,7 +110,7 @@ class Attempts:
             log.warning("files_not_removed", problem=error.strerror)
 
     async def _list(self, order: Order) -> Listing:
-        async with self._listings.turn(order.key, urgent=order.urgent):
+        async with self._listings.turn(order.key, urgent=order.urgent, of=order.credentials.endpoint_url):
             return await self._store.list(order.source, order.credentials)
 
     async def _fetch(self, ticket: Ticket, order: Order, listing: Listing, staged: Path) -> tuple[Listing, Path]:
@@ -122,7 +122,7 @@ class Attempts:
             self._reserve(ticket, order, listing)
             source = staged / f"source-{remaining}"
             change = ""
-            async with self._downloads.turn(order.key, urgent=order.urgent):
+            async with self._downloads.turn(order.key, urgent=order.urgent, of=order.credentials.endpoint_url):
                 source.mkdir()
                 begun = time.monotonic()
                 try:
