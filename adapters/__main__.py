@@ -35,7 +35,8 @@ from adapters.runtimes.mlserver import MLServerClient
 from adapters.runtimes.monitor import Monitor
 from adapters.runtimes.triton import TritonClient
 from adapters.server import AdapterService, Bells, listen
-from adapters.storage.s3 import S3Store, StorageLimits
+from adapters.storage.limits import StorageLimits
+from adapters.storage.s3 import S3Store
 
 log = structlog.get_logger(__name__)
 
@@ -160,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--runtime", default="", help="the ServingRuntime's name, for messages")
     add("--pod", default="", help="the pod's name, for logs")
     add("--downloads", type=_positive, default=4, help="models downloaded at once")
-    add("--parts", type=_positive, default=8, help="parts of objects downloaded at once")
+    add("--parts", type=_positive, default=8, help="parts of one model downloaded at once")
     add("--part-bytes", type=_positive, default=8 * 1024 * 1024)
     add("--loads", type=_positive, default=2, help="models that the server loads at once")
     add("--load-seconds", type=_seconds, default=300.0, help="for a Load that states no timeout")

@@ -18,6 +18,7 @@ ELSEWHERE: Final = {
     "orchestrator/activator/waiter.py": "tests/orchestrator/activator/test_gate.py",
     "adapters/domain/ports.py": "tests/adapters/loader/test_loader.py",
     "adapters/domain/progress.py": "tests/adapters/test_ledger.py",
+    "adapters/storage/limits.py": "tests/adapters/storage/test_download.py",
     "adapters/loader/settings.py": "tests/adapters/loader/test_loader.py",
     # Shells that put parts together: they are tested by what the whole does.
     "orchestrator/manager.py": "tests/standalone/test_line.py",

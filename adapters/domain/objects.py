@@ -18,6 +18,8 @@ from adapters.domain.errors import LoadFailure
 
 _NAME_BYTES: Final = 255
 _PATH_BYTES: Final = 1024
+#: Directories in one another: each takes a descriptor to remove, and a thousand keys could make half a million.
+_DEPTH: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +116,10 @@ def _problem(relative: str) -> str:
         return "would be an absolute path"
     if any(ord(c) < 0x20 or ord(c) == 0x7F for c in relative):
         return "has control characters"
-    for segment in relative.split("/"):
+    segments = relative.split("/")
+    if len(segments) > _DEPTH:
+        return f"is nested more than {_DEPTH} deep"
+    for segment in segments:
         if segment == "":
             return "has an empty path segment"
         if segment in {".", ".."}:

@@ -20,8 +20,19 @@ class ModelStore(Protocol):
     async def list(self, source: Source, credentials: Credentials) -> Listing:
         """The objects of a source. Raises LoadFailure."""
 
-    async def download(self, source: Source, credentials: Credentials, files: Sequence[RemoteFile], into: Path) -> None:
-        """Write the files below `into`. Raises LoadFailure, SourceChanged."""
+    async def download(
+        self,
+        source: Source,
+        credentials: Credentials,
+        files: Sequence[RemoteFile],
+        into: Path,
+        patience_s: float,
+    ) -> None:
+        """
+        Write the files below `into`; at whatever pace within `patience_s`.
+
+        Raises LoadFailure, SourceChanged.
+        """
 
 
 class ModelServer(Protocol):

@@ -68,7 +68,8 @@ def plan(files: ModelFiles, target: Target) -> Layout:
     paths = below(files.paths, prefix[:-1]) if prefix else files.paths
     if not paths:
         raise invalid(target, "there are no files", "a model")
-    nested = [path for path in paths if path.endswith("/" + SETTINGS)]
+    # Also where it names a directory: MLServer tries to read that, too.
+    nested = [path for path in paths if SETTINGS in path.split("/") and path != SETTINGS]
     if nested:
         raise invalid(target, f"{some(nested)} is below the top", f"one {SETTINGS}, at the top, or none")
     if SETTINGS in paths:

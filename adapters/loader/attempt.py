@@ -29,6 +29,7 @@ from adapters.loader.places import Places
 from adapters.loader.settings import LoaderSettings
 from adapters.loader.turns import Turns
 from adapters.storage.disk import in_thread, remove
+from adapters.storage.mishaps import disk_failure
 
 log = structlog.get_logger(__name__)
 
@@ -66,18 +67,16 @@ class Attempts:
         """Make the copy; the outcome is in the ledger."""
         listing: Listing | None = None
         failure: Failure | None = None
-        staged = await in_thread(self._places.stage)
+        staged: Path | None = None
         try:
+            staged = await in_thread(self._places.stage)
             listing = await self._list(order)
             listing, model = await self._fetch(ticket, order, listing, staged)
             failure = await self._installer.install(ticket, order, model, commit)
         except LoadFailure as error:
             failure = error.failure
         except OSError as error:
-            failure = Failure(
-                reason=Reason.STORAGE_UNAVAILABLE,
-                message=f"{order.source.uri}: the adapter's disk fails ({error.strerror})",
-            )
+            failure = disk_failure(order.source, error).failure
         except asyncio.CancelledError:
             # Its server died of it, perhaps: whether the source is another by now is worth knowing all the same.
             copy = self._ledger.copy(ticket.key)
@@ -85,7 +84,8 @@ class Attempts:
                 self._failures.remember(order, copy.failure, listing)
             raise
         finally:
-            await in_thread(remove, staged)
+            if staged is not None:
+                await self._tidy(staged)
         if failure is None:
             return
         # The installer has already recorded its own.
@@ -102,30 +102,44 @@ class Attempts:
                 message=failure.message,
             )
 
+    async def _tidy(self, staged: Path) -> None:
+        try:
+            await in_thread(remove, staged)
+        except OSError as error:
+            # Not the model's failure; the next adapter sweeps it.
+            log.warning("files_not_removed", problem=error.strerror)
+
     async def _list(self, order: Order) -> Listing:
-        async with self._listings.turn(order.key, urgent=order.urgent):
+        async with self._listings.turn(order.key, urgent=order.urgent, of=order.credentials.endpoint_url):
             return await self._store.list(order.source, order.credentials)
 
     async def _fetch(self, ticket: Ticket, order: Order, listing: Listing, staged: Path) -> tuple[Listing, Path]:
-        """Download and lay out; the listing that was true, and the model's directory."""
+        """Download and lay out; the listing that was true throughout, and the model's directory."""
         begun = time.monotonic()
+        patience = order.timeout_s or self._settings.load_s
         for remaining in reversed(range(self._settings.changes)):
             remote = files(listing, order.source.path, order.source.uri)
             self._reserve(ticket, order, listing)
             source = staged / f"source-{remaining}"
-            async with self._downloads.turn(order.key, urgent=order.urgent):
+            change = ""
+            async with self._downloads.turn(order.key, urgent=order.urgent, of=order.credentials.endpoint_url):
                 source.mkdir()
                 begun = time.monotonic()
                 try:
-                    await self._store.download(order.source, order.credentials, remote, source)
-                    break
+                    await self._store.download(order.source, order.credentials, remote, source, patience)
                 except SourceChanged as error:
-                    await in_thread(remove, source)
-                    if not remaining:
-                        raise LoadFailure.because(
-                            Reason.STORAGE_UNAVAILABLE, f"{order.source.uri}: {error}, again and again"
-                        ) from None
-            listing = await self._list(order)
+                    change = str(error)
+            if not change and listing.single:
+                break
+            # Each object was as listed when it was read; whether they belong together, only a second look tells.
+            latest = await self._list(order)
+            if not change and latest.fingerprint == listing.fingerprint:
+                break
+            listing = latest
+            await in_thread(remove, source)
+            if not remaining:
+                change = change or "objects came, went or changed while they were read"
+                raise LoadFailure.because(Reason.STORAGE_UNAVAILABLE, f"{order.source.uri}: {change}, again and again")
         else:
             raise AssertionError("the last try breaks or raises")
         seconds = time.monotonic() - begun

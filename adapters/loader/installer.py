@@ -33,6 +33,7 @@ from adapters.loader.places import Places
 from adapters.loader.settings import LoaderSettings
 from adapters.loader.turns import Locks, Turns
 from adapters.storage.disk import in_thread, remove
+from adapters.storage.mishaps import disk_failure
 
 log = structlog.get_logger(__name__)
 
@@ -242,10 +243,7 @@ class Installer:
     def _failure(self, order: Order, error: ServerError | OSError) -> Failure:
         settings = self._settings
         if isinstance(error, OSError):
-            return Failure(
-                reason=Reason.STORAGE_UNAVAILABLE,
-                message=f"{order.source.uri}: the adapter's disk fails ({error.strerror})",
-            )
+            return disk_failure(order.source, error).failure
         said = str(error)
         for path in (str(self._places.model(order.key.model)), str(self._places.models), str(self._places.scratch)):
             said = said.replace(path + "/", "").replace(path, "")

@@ -14,6 +14,7 @@ touch the disk are blocking.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import itertools
@@ -61,7 +62,9 @@ class Places:
             probe.mkdir()
             os.rename(probe, self.models / ".probe")
             remove(self.models / ".probe")
-        except OSError:
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise UnusablePlaces(f"{error.filename or self.scratch}: {error.strerror}") from None
             raise UnusablePlaces(
                 f"{self.scratch} and {self.models} must be on one file system, in one mount: models move by rename"
             ) from None

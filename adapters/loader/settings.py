@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from adapters.storage.s3 import StorageLimits
+from adapters.storage.limits import StorageLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

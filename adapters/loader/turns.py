@@ -2,12 +2,16 @@
 Turns: a bounded number at once, the urgent first, otherwise in order.
 
 A turn is asked for under a key, so that a waiting one can be hurried when a
-request begins to wait for it.
+request begins to wait for it. And it is asked for of somebody: among equals
+the next is whose turns are fewest, so that a thousand models of a store that
+is slow let one of another store pass as soon as any of them is done.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,9 +22,11 @@ from adapters.domain.copies import CopyKey
 @dataclass(slots=True, eq=False)
 class _Waiting:
     key: CopyKey
+    of: str
     urgent: bool
     #: How many turns it takes.
     weight: int
+    number: int
     admitted: asyncio.Future[None]
 
 
@@ -30,52 +36,76 @@ class Turns:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._free = limit
-        #: In order of arrival. Non-empty only while there are not enough turns for the one that is next.
-        self._waiting: list[_Waiting] = []
+        self._numbers = itertools.count()
+        #: By urgency and whose they are, in order of arrival; no queue is empty. Somebody waits only while there are
+        #: not enough turns for the one that is next.
+        self._waiting: dict[tuple[bool, str], dict[_Waiting, None]] = {}
+        #: Turns that are held, by whose they are.
+        self._held: Counter[str] = Counter()
 
     @asynccontextmanager
-    async def turn(self, key: CopyKey, *, urgent: bool, alone: bool = False) -> AsyncIterator[None]:
-        """Wait for a turn and hold it; `alone`: for all of them."""
+    async def turn(self, key: CopyKey, *, urgent: bool, of: str = "", alone: bool = False) -> AsyncIterator[None]:
+        """Wait for a turn of somebody's and hold it; `alone`: for all of them."""
         weight = self._limit if alone else 1
-        await self._enter(_Waiting(key, urgent, weight, asyncio.get_running_loop().create_future()))
+        admitted = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(key, of, urgent, weight, next(self._numbers), admitted)
+        await self._enter(waiting)
         try:
             yield
         finally:
-            self._leave(weight)
+            self._leave(waiting)
 
     def hurry(self, key: CopyKey) -> None:
         """What waits under `key` is urgent from now on."""
-        for waiting in self._waiting:
-            if waiting.key == key:
-                waiting.urgent = True
+        for waiting in [each for queue in self._waiting.values() for each in queue if each.key == key]:
+            self._take(waiting)
+            waiting.urgent = True
+            self._put(waiting)
 
     async def _enter(self, waiting: _Waiting) -> None:
-        self._waiting.append(waiting)
+        self._put(waiting)
         self._admit()
         try:
             await waiting.admitted
         except asyncio.CancelledError:
-            if waiting in self._waiting:
-                self._waiting.remove(waiting)
+            if not waiting.admitted.cancelled():
+                self._leave(waiting)  # it was admitted at the same moment
+            elif waiting in self._waiting.get((waiting.urgent, waiting.of), ()):
+                self._take(waiting)
                 self._admit()
-            elif not waiting.admitted.cancelled():
-                self._leave(waiting.weight)  # it was admitted at the same moment
             raise
 
-    def _leave(self, weight: int) -> None:
-        self._free += weight
+    def _leave(self, left: _Waiting) -> None:
+        self._free += left.weight
+        self._held[left.of] -= 1
+        if not self._held[left.of]:
+            del self._held[left.of]
         self._admit()
 
     def _admit(self) -> None:
-        # One that was cancelled a moment ago has not come to remove itself.
-        self._waiting = [each for each in self._waiting if not each.admitted.cancelled()]
         while self._waiting:
-            following = next((each for each in self._waiting if each.urgent), self._waiting[0])
+            following = min((next(iter(queue)) for queue in self._waiting.values()), key=self._order)
+            if following.admitted.cancelled():
+                self._take(following)  # it has not noticed yet
+                continue
             if following.weight > self._free:
                 return
-            self._waiting.remove(following)
+            self._take(following)
             self._free -= following.weight
+            self._held[following.of] += 1
             following.admitted.set_result(None)
+
+    def _order(self, waiting: _Waiting) -> tuple[bool, int, int]:
+        return not waiting.urgent, self._held[waiting.of], waiting.number
+
+    def _put(self, waiting: _Waiting) -> None:
+        self._waiting.setdefault((waiting.urgent, waiting.of), {})[waiting] = None
+
+    def _take(self, waiting: _Waiting) -> None:
+        queue = self._waiting[waiting.urgent, waiting.of]
+        del queue[waiting]
+        if not queue:
+            del self._waiting[waiting.urgent, waiting.of]
 
 
 class Locks:

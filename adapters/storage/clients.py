@@ -9,22 +9,25 @@ through anonymous memory: credentials are never written to disk.
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aioboto3
 from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError
 
 from adapters.domain.copies import Credentials, Reason
 from adapters.domain.errors import LoadFailure
+from adapters.storage.limits import StorageLimits
+from adapters.storage.session import BoundedSession
 
 _MAX_CLIENTS: Final = 16
 _IDLE_S: Final = 120.0
@@ -41,12 +44,14 @@ class _Kept:
 class Clients:
     """Opens, shares and closes clients. Those in use are never closed under their users."""
 
-    def __init__(self, *, connect_s: float, read_s: float, attempts: int, connections: int) -> None:
+    def __init__(self, limits: StorageLimits) -> None:
         self._options = {
-            "connect_timeout": connect_s,
-            "read_timeout": read_s,
-            "retries": {"mode": "standard", "total_max_attempts": attempts},
-            "max_pool_connections": connections,
+            "connect_timeout": limits.connect_s,
+            "read_timeout": limits.read_s,
+            "retries": {"mode": "standard", "total_max_attempts": limits.attempts},
+            # No bound of its own: who lists and downloads has bounds, and a slow model must not stop the store's others.
+            "max_pool_connections": 0,
+            "http_session_cls": partial(BoundedSession, limits.answer_bytes),
             "s3": {"addressing_style": "path"},
             # Checksums beyond the ETag are an AWS speciality that other stores reject.
             "request_checksum_calculation": "when_required",
@@ -120,10 +125,13 @@ class Clients:
         return _Kept(client=client, stack=stack, users=0, used=time.monotonic())
 
 
-@functools.cache
+@cache
 def _session() -> Any:
     """One for the process: it reads megabytes of service descriptions, and holds nothing of any store."""
-    return aioboto3.Session()
+    session = get_session()
+    # Nobody asks when an object was written, and parsing that is most of what a long listing costs.
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
+    return aioboto3.Session(botocore_session=session)
 
 
 def _in_memory(pem: str, stack: AsyncExitStack) -> str:

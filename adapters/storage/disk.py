@@ -1,6 +1,9 @@
 """
 The local disk: blocking work in threads, trees of files.
 
+The threads are the disk's own: those of the event loop resolve the names of
+stores, and a name server that does not answer must not stop a file.
+
 A thread cannot be cancelled. `in_thread` therefore waits for it even when its
 caller is: what runs here never changes files after its task has ended, so that
 whoever cancels a task may clean up behind it.
@@ -12,20 +15,22 @@ import asyncio
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_THREADS: Final = ThreadPoolExecutor(8, thread_name_prefix="disk")
 #: Between two stamps: more than any file system rounds off.
 _STEP_NS = 2_000_000
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run the blocking `function`; a cancellation is raised once it is done."""
-    future = asyncio.get_running_loop().run_in_executor(None, partial(function, *args, **kwargs))
+    future = asyncio.get_running_loop().run_in_executor(_THREADS, partial(function, *args, **kwargs))
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
         try:

@@ -7,6 +7,7 @@ are passed on, scrubbed: the store's error code and the store's own message.
 
 from __future__ import annotations
 
+import errno
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -51,6 +52,11 @@ def status_of(error: ClientError) -> int:
     return status if isinstance(status, int) else 0
 
 
+def etag_of(value: Any) -> str:
+    """Without quotes: some stores quote it, some only in some answers."""
+    return str(value or "").strip('"')
+
+
 def explain(error: Exception, source: Source, credentials: Credentials) -> LoadFailure:
     """The failure that `error`, from one of the libraries, means."""
     if isinstance(error, LoadFailure):
@@ -71,9 +77,30 @@ def not_found(source: Source) -> LoadFailure:
     )
 
 
-def unavailable(source: Source, problem: str) -> LoadFailure:
-    """It may work later."""
+def disk_failure(source: Source, error: OSError) -> LoadFailure:
+    """The adapter's own disk does not do its part."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        problem = f"the adapter's disk is full ({error.strerror}); give it more room or let other models go"
+    else:
+        problem = f"the adapter's disk fails ({error.strerror})"
     return LoadFailure.because(Reason.STORAGE_UNAVAILABLE, clean(f"{source.uri}: {problem}"))
+
+
+def no_ranges() -> LoadFailure:
+    """The store answered a request for a part with something else."""
+    return LoadFailure.because(
+        Reason.STORAGE_UNAVAILABLE, "the store does not answer requests for a part of an object as an S3 store does"
+    )
+
+
+def too_slow(came: int, total: int, seconds: float, slowest: int) -> LoadFailure:
+    """What came within the last `seconds` is less than `slowest` bytes a second."""
+    return LoadFailure.because(
+        Reason.STORAGE_UNAVAILABLE,
+        f"the download is too slow: {came} of {total} bytes came in {seconds:g} s, and less than {slowest} a second "
+        "is not waited for any longer; check the store and the network, or raise modelLoadingTimeoutMillis of the "
+        "runtime",
+    )
 
 
 def _answered(error: ClientError, source: Source, credentials: Credentials) -> tuple[Reason, str]:

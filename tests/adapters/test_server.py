@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 import grpc
@@ -12,71 +12,8 @@ import pytest
 from adapters.loader.memory import read
 from adapters.server import AdapterService, Bells, listen
 from protos import fleet_pb2, fleet_pb2_grpc
+from tests.adapters.leader import FAILED, LOADED, LOST, READY, Leader
 from tests.adapters.world import World, kept, key
-
-READY, LOST = fleet_pb2.SERVER_STATE_READY, fleet_pb2.SERVER_STATE_LOST
-LOADED, FAILED = fleet_pb2.COPY_STATE_LOADED, fleet_pb2.COPY_STATE_FAILED
-
-
-class Leader:
-    """One leader's view: a Watch and commands."""
-
-    def __init__(self, stub: fleet_pb2_grpc.AdapterAsyncStub, epoch: int) -> None:
-        self.stub = stub
-        self.epoch = epoch
-        self.boot = ""
-        self.copies: dict[str, fleet_pb2.Copy] = {}
-        self.gone: set[str] = set()
-        self.last = fleet_pb2.Report()
-        self.reports: list[fleet_pb2.Report] = []
-        self._call = stub.Watch(fleet_pb2.Hello(epoch=epoch, protocol=1))
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(30):
-            while not condition():
-                report = await self._call.read()
-                assert isinstance(report, fleet_pb2.Report)
-                self.take(report)
-
-    async def until_state(self, state: fleet_pb2.CopyState.ValueType, model: str) -> None:
-        await self.until(lambda: model in self.copies and self.copies[model].state == state)
-
-    def take(self, report: fleet_pb2.Report) -> None:
-        self.last = report
-        self.reports.append(report)
-        self.boot = report.boot
-        if report.full:
-            self.copies.clear()
-        for gone in report.gone:
-            self.copies.pop(gone.model, None)
-            self.gone.add(gone.model)
-        self.copies.update({copy.key.model: copy for copy in report.copies})
-        assert report.capacity.reserved <= report.capacity.total
-
-    async def end(self) -> None:
-        """Read to the end of the stream."""
-        while (report := await self._call.read()) is not grpc.aio.EOF:
-            assert isinstance(report, fleet_pb2.Report)
-            self.take(report)
-
-    def fence(self) -> fleet_pb2.Fence:
-        return fleet_pb2.Fence(epoch=self.epoch, boot=self.boot)
-
-    async def load(self, model: str, *, path: str = "", revision: str = "1") -> None:
-        await self.stub.Load(
-            fleet_pb2.LoadRequest(
-                fence=self.fence(),
-                key=fleet_pb2.Key(model=model, uid="u", revision=revision),
-                source=fleet_pb2.Source(
-                    bucket="b", path=path or model, framework="onnx", uri=f"s3://b/{path or model}"
-                ),
-                credentials=fleet_pb2.Credentials(access_key_id="AKIDAKID", secret_access_key="SECRETSECRET"),
-            )
-        )
-
-    async def unload(self, model: str) -> None:
-        request = fleet_pb2.UnloadRequest(fence=self.fence(), key=fleet_pb2.Key(model=model, uid="u", revision="1"))
-        await self.stub.Unload(request)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ they are met (tests of storage and runtimes, and the standalone tier).
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -112,17 +113,22 @@ class FakeStore:
         self.down = False
         #: Paths, in the order in which their downloads began.
         self.began: list[str] = []
+        self.lists = 0
+        self.patience: list[float] = []
         #: While cleared, downloads do not return.
         self.may_download = asyncio.Event()
         self.may_download.set()
         #: Downloads that find the source changed.
         self.changes = 0
+        #: What happens to the objects before a download ends.
+        self.meanwhile: Callable[[], None] = lambda: None
 
     @property
     def downloads(self) -> int:
         return len(self.began)
 
     async def list(self, source: Source, credentials: Credentials) -> Listing:
+        self.lists += 1
         await asyncio.sleep(0)
         if self.down:
             raise LoadFailure.because(Reason.STORAGE_UNAVAILABLE, f"{source.uri}: down")
@@ -135,8 +141,16 @@ class FakeStore:
             raise LoadFailure.because(Reason.MODEL_NOT_FOUND, f"{source.uri}: not there")
         return Listing(objects=found, single=found[0].key == source.path)
 
-    async def download(self, source: Source, credentials: Credentials, files: Sequence[RemoteFile], into: Path) -> None:
+    async def download(
+        self,
+        source: Source,
+        credentials: Credentials,
+        files: Sequence[RemoteFile],
+        into: Path,
+        patience_s: float,
+    ) -> None:
         self.began.append(source.path)
+        self.patience.append(patience_s)
         await self.may_download.wait()
         if self.changes:
             self.changes -= 1
@@ -144,6 +158,7 @@ class FakeStore:
         for file in files:
             (into / file.path).parent.mkdir(parents=True, exist_ok=True)
             (into / file.path).write_bytes(self.objects[file.stored.key])
+        self.meanwhile()
 
 
 class World:
@@ -177,11 +192,27 @@ class World:
             settings=settings,
         )
 
-    def load(self, model: str, revision: str = "1", *, path: str = "", reserve: int = 0, urgent: bool = False) -> None:
+    def load(
+        self,
+        model: str,
+        revision: str = "1",
+        *,
+        path: str = "",
+        reserve: int = 0,
+        urgent: bool = False,
+        timeout_s: float = 0.0,
+    ) -> None:
         path = path or model
         source = Source(bucket="b", path=path, framework="onnx", uri=f"s3://b/{path}")
         self.loader.load(
-            Order(key=key(model, revision), source=source, credentials=CREDENTIALS, reserve=reserve, urgent=urgent)
+            Order(
+                key=key(model, revision),
+                source=source,
+                credentials=CREDENTIALS,
+                reserve=reserve,
+                urgent=urgent,
+                timeout_s=timeout_s,
+            )
         )
 
     def unload(self, model: str, revision: str = "1") -> None:
@@ -214,7 +245,9 @@ class World:
     def files(self) -> list[str]:
         """What is on the disk but for the ledger and the lock."""
         root = self.places.scratch.parent
-        return sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file() and p.parent.name != "scratch")
+        # Unlike rglob, a walk does not mind what goes while it looks.
+        found = (os.path.join(parent, name) for parent, _, names in os.walk(root) for name in names)
+        return sorted(os.path.relpath(path, root) for path in found if Path(path).parent.name != "scratch")
 
 
 async def until(condition: Callable[[], bool]) -> None:

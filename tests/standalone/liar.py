@@ -3,7 +3,7 @@ A small S3 server that lies: for keys and delays that no real server produces.
 
 It checks no signature. A bucket is a dict of objects, listed whole whatever
 prefix is asked for; `stalled` buckets answer a GET of an object only once
-`release` was called.
+`release` was called, `dripping` ones with 1 kB a second until then.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class Liar:
     def __init__(self) -> None:
         self.buckets: dict[str, dict[str, bytes]] = {}
         self.stalled: set[str] = set()
+        self.dripping: set[str] = set()
         self._released = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.liar = self
@@ -42,9 +43,9 @@ class Liar:
         """Let all GETs that stall, and those to come, go on."""
         self._released.set()
 
-    def stall(self) -> None:
-        """Block until released."""
-        self._released.wait()
+    def stall(self, seconds: float | None = None) -> bool:
+        """Block until released, or for so long; whether released."""
+        return self._released.wait(seconds)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -75,9 +76,13 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: what matters is what the product says."""
 
-    def _answer(self, *, body: bool) -> None:
+    @property
+    def _liar(self) -> Liar:
         assert isinstance(self.server, _Server)
-        liar = self.server.liar
+        return self.server.liar
+
+    def _answer(self, *, body: bool) -> None:
+        liar = self._liar
         parts = urlsplit(self.path)
         bucket, _, key = unquote(parts.path).lstrip("/").partition("/")
         objects = liar.buckets.get(bucket)
@@ -91,9 +96,10 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             if body and bucket in liar.stalled:
                 liar.stall()
-            self._send(200, objects[key] if body else b"", of=objects[key])
+            drip = body and bucket in liar.dripping
+            self._send(200, objects[key] if body else b"", of=objects[key], drip=drip)
 
-    def _send(self, status: int, content: bytes, *, of: bytes | None = None) -> None:
+    def _send(self, status: int, content: bytes, *, of: bytes | None = None, drip: bool = False) -> None:
         about = content if of is None else of
         try:
             self.send_response(status)
@@ -103,6 +109,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
             self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
             self.end_headers()
+            while drip and content and not self._liar.stall(0.1):
+                self.wfile.write(content[:100])
+                content = content[100:]
             self.wfile.write(content)
         except ConnectionError:
             # The client gave up on a stalled answer.

@@ -50,6 +50,7 @@ def serving_runtime(
     *,
     memory: str = "1Gi",
     buffer: int = 0,
+    load_s: float = 90.0,
     environment: dict[str, str] | None = None,
 ) -> Document:
     """A ServingRuntime of the user's, to be named; `buffer` bytes of its memory are not for models."""
@@ -66,7 +67,11 @@ def serving_runtime(
         "spec": {
             "multiModel": True,
             "supportedModelFormats": [{"name": each, "version": "1"} for each in formats],
-            "builtInAdapter": {"serverType": server_type, "memBufferBytes": buffer},
+            "builtInAdapter": {
+                "serverType": server_type,
+                "memBufferBytes": buffer,
+                "modelLoadingTimeoutMillis": round(1000 * load_s),
+            },
             "containers": [container],
         },
     }

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
+from tests.small_disk import on_small_disk
 from tests.standalone.client import CallError, Client
 from tests.standalone.desired import DesiredState
 from tests.standalone.manifests import Document
@@ -52,6 +53,7 @@ class Stack(DesiredState):
         pool_grace: float = 60.0,
         grpc_port: int = 0,
         admin_port: int = 0,
+        disk_bytes: int = 0,
     ) -> None:
         super().__init__(root / "models")
         self.state = state or root / "state"
@@ -62,6 +64,8 @@ class Stack(DesiredState):
         self.admin_port = admin_port or free_port()
         self._cwd = cwd or root
         self._options = ["--recheck", f"{recheck:g}", "--pool-grace", f"{pool_grace:g}"]
+        #: The size of a disk of its own for STATE.
+        self._disk_bytes = disk_bytes
         self._process: subprocess.Popen[bytes] | None = None
         self.temporary.mkdir(exist_ok=True)
 
@@ -93,9 +97,13 @@ class Stack(DesiredState):
     def launch(self) -> None:
         """Start it and return at once."""
         environment = {**os.environ, "TMPDIR": str(self.temporary)}
+        command = self.arguments()
+        if self._disk_bytes:
+            self.state.mkdir(parents=True, exist_ok=True)
+            command = on_small_disk(self.state, self._disk_bytes, command)
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
-                self.arguments(), stdout=output, stderr=subprocess.STDOUT, cwd=self._cwd, env=environment
+                command, stdout=output, stderr=subprocess.STDOUT, cwd=self._cwd, env=environment
             )
 
     def start(self) -> Self:

@@ -37,6 +37,7 @@ def relative(*keys: str, path: str = "p") -> tuple[str, ...]:
         ("p/" + "é" * 128, "longer than 255"),
         ("p/" + "x/" * 600 + "x", "longer than 1024"),
         ("p/\ud800", "UTF-8"),
+        ("p/" + "x/" * 64 + "x", "nested more than 64 deep"),
         ("elsewhere", "not below"),
         ("p", "not below"),
         ("prefix/x", "not below"),

@@ -1,26 +1,18 @@
-"""MLServer's layouts, case by case; the names are those of ModelMesh's adapter."""
+"""MLServer's layouts, case by case: the 12 of ModelMesh's adapter by their names, and ours."""
 
 from __future__ import annotations
 
 import json
-from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
 
 from adapters.domain.copies import Reason
 from adapters.domain.errors import LoadFailure
-from adapters.layouts.mlserver import plan
-from adapters.layouts.plan import Layout, ModelFiles, Target
+from adapters.layouts.plan import Layout
+from tests.adapters.layouts.laying import lay_mlserver as lay
 
 Settings = dict[str, Any]
-
-
-def lay(framework: str, *paths: str, settings: Settings | bytes | None = None) -> Layout:
-    content = settings if isinstance(settings, bytes) else json.dumps(settings or {}).encode()
-    configs = {path: content for path in paths if path.rsplit("/", 1)[-1] == "model-settings.json"}
-    target = Target(name="mine", framework=framework, directory=PurePosixPath("/repo/mine"), uri="s3://b/p")
-    return plan(ModelFiles(paths=tuple(sorted(paths)), configs=configs), target)
 
 
 def settings_of(layout: Layout) -> Settings:
@@ -39,6 +31,8 @@ GENERATED = {
     "dir-with-single-file": ("custom", ["somefile"], None, "model/somefile"),
     "dir-with-complex-structure": ("custom", ["data", "metadata", "somedir/a", "somedir/b"], None, "model"),
     "path-to-modelid-dir": ("custom", ["somefile"], None, "model/somefile"),
+    # A TrainedModel names no schema: the object beside the model is not fetched.
+    "schema-simple": ("xgboost", ["model.json"], XGBOOST, "model/model.json"),
     # Ours.
     "sklearn-file": ("sklearn", ["svm.joblib"], SKLEARN, "model/svm.joblib"),
     "xgboost-file-of-any-name": ("xgboost", ["mushroom"], XGBOOST, "model/mushroom"),
@@ -48,6 +42,24 @@ GENERATED = {
     "one-candidate-in-a-directory": ("sklearn", ["svm.pkl", "__init__.py", "a/b"], SKLEARN, "model/svm.pkl"),
     "one-candidate-below": ("lightgbm", ["data/x.bst", "readme.md"], LIGHTGBM, "model/data/x.bst"),
 }
+
+
+MODELMESH = frozenset(
+    [
+        "single-file",
+        "dir-with-single-file",
+        "dir-with-complex-structure",
+        "dir-mlserver-layout",
+        "path-to-modelid-dir",
+        "sklearn-standard-native",
+        "xgboost-standard-native",
+        "xgboost-example",
+        "mllib-standard",
+        "schema-simple",
+        "schema-overwrite-outputs",
+        "model-filename-precedes-model-settings",
+    ]
+)
 
 
 @pytest.mark.parametrize(("framework", "source", "implementation", "uri"), GENERATED.values(), ids=GENERATED)
@@ -87,6 +99,17 @@ NATIVE: dict[str, tuple[str, list[str], Settings, Settings]] = {
         {"name": "mine", "implementation": XGBOOST, "parameters": {"uri": "/repo/mine/mushroom-xgboost.json"}},
     ),
     "mllib-standard": ("mllib", ["data/some-files", "metadata/some-files"], {}, {"name": "mine"}),
+    # A TrainedModel names no schema: what would be one is a file like any other, and the settings' own words count.
+    "schema-overwrite-outputs": (
+        "xgboost",
+        ["_schema.json", "model.json"],
+        {"name": "some-name", "outputs": [{"name": "OUTPUT", "datatype": "INT64", "shape": [1]}]},
+        {
+            "name": "mine",
+            "implementation": XGBOOST,
+            "outputs": [{"name": "OUTPUT", "datatype": "INT64", "shape": [1]}],
+        },
+    ),
     "model-filename-precedes-model-settings": (
         "sklearn",
         ["aaaaa.json"],
@@ -112,6 +135,12 @@ NATIVE: dict[str, tuple[str, list[str], Settings, Settings]] = {
         },
     ),
 }
+
+
+def test_every_case_of_modelmesh_is_here() -> None:
+    """By its name."""
+    assert len(MODELMESH) == 12
+    assert GENERATED.keys() | NATIVE.keys() >= MODELMESH
 
 
 @pytest.mark.parametrize("directory", ["", "wrapped/"])
@@ -142,6 +171,12 @@ REFUSED: dict[str, tuple[str, list[str], Settings | bytes, str]] = {
         ["m.pkl", "sub/model-settings.json"],
         {"name": "neighbour"},
         "'sub/model-settings.json' is below the top",
+    ),
+    "settings-are-a-directory": (
+        "sklearn",
+        ["m.pkl", "model-settings.json/x"],
+        {},
+        "'model-settings.json/x' is below the top",
     ),
     "two-candidates": ("sklearn", ["a.pkl", "b.pkl"], {}, "2 files could be the model ('a.pkl', 'b.pkl')"),
     "no-candidate": ("xgboost", ["a.txt", "b.txt"], {}, "no file is the model ('a.txt', 'b.txt')"),

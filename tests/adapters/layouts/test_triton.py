@@ -1,14 +1,6 @@
-"""
-Triton's layouts, case by case.
-
-The cases carry the names that ModelMesh's adapter gave them, so that what
-worked there works here. Where it passed on what Triton cannot load, this one
-says so (InvalidModelLayout), or names the only candidate as Triton wants it.
-"""
+"""Triton's layouts, case by case; those of ModelMesh's adapter are in test_triton_modelmesh.py."""
 
 from __future__ import annotations
-
-from pathlib import PurePosixPath
 
 import pytest
 from hypothesis import given
@@ -16,131 +8,9 @@ from hypothesis import strategies as st
 
 from adapters.domain.copies import Reason
 from adapters.domain.errors import LoadFailure
-from adapters.layouts.plan import Layout, ModelFiles, Target
-from adapters.layouts.triton import plan
-
-
-def lay(framework: str, *paths: str, config: bytes | None = None) -> Layout:
-    configs = {path: config or b"" for path in paths if path.rsplit("/", 1)[-1] == "config.pbtxt"}
-    target = Target(name="m", framework=framework, directory=PurePosixPath("/repo/m"), uri="s3://b/p")
-    return plan(ModelFiles(paths=tuple(sorted(paths)), configs=configs), target)
-
+from tests.adapters.layouts.laying import lay_triton as lay
 
 CASES = {
-    # A path to a file, a directory, a version.
-    "layoutFile": ("unknown", ["model.data"], ["1/model.data"]),
-    "layoutDirectoryWithSingleFile": ("unknown", ["data"], ["1/data"]),
-    "layoutDirectoryWithMultiFile": ("unknown", ["data", "file"], ["1/data", "1/file"]),
-    "layoutDirectoryWithSingleDirectory": ("unknown", ["subdir/1", "subdir/2"], ["1/subdir/1", "1/subdir/2"]),
-    "layoutDirectoryWithComplex": (
-        "unknown",
-        ["file", "subdir1/data1", "subdir2/data2"],
-        ["1/file", "1/subdir1/data1", "1/subdir2/data2"],
-    ),
-    "layoutBackwardsCompatibilityComplex": (
-        "unknown",
-        ["data/model.1", "data/model.2", "file", "meta.json"],
-        ["1/data/model.1", "1/data/model.2", "1/file", "1/meta.json"],
-    ),
-    "layoutVersionSingleFile": ("unknown", ["1/file", "3/file"], ["3/file"]),
-    "layoutVersionSingleDir": ("unknown", ["7/dir/file", "9/dir/file"], ["9/dir/file"]),
-    "layoutVersionMultiFile": ("unknown", ["1/file", "2/file1", "2/file2"], ["2/file1", "2/file2"]),
-    "layoutVersionMultiFile_2": ("unknown", ["file1", "file2"], ["1/file1", "1/file2"]),
-    # TensorFlow.
-    "tensorflowSavedModel": (
-        "tensorflow",
-        ["1/model.savedmodel/saved_model.pb"],
-        ["1/model.savedmodel/saved_model.pb"],
-    ),
-    "tensorflowGraphDef": ("tensorflow", ["1/model.graphdef"], ["1/model.graphdef"]),
-    "tensorflowGraphDefForFile": ("tensorflow", ["saved_model.pb"], ["1/model.graphdef"]),
-    "tensorflowSavedModelForDir": (
-        "tensorflow:1.5",
-        ["saved_model.pb", "variables"],
-        ["1/model.savedmodel/saved_model.pb", "1/model.savedmodel/variables"],
-    ),
-    "tensorflowAllowSubdir_1": (
-        "tensorflow",
-        ["saved_model/saved_model.pb", "saved_model/variables"],
-        ["1/model.savedmodel/saved_model.pb", "1/model.savedmodel/variables"],
-    ),
-    "tensorflowAllowSubdir_2": (
-        "tensorflow",
-        ["model.savedmodel/saved_model.pb"],
-        ["1/model.savedmodel/saved_model.pb"],
-    ),
-    "tensorflowVersionDirWithFile": ("tensorflow", ["1/saved_model.pb"], ["1/model.graphdef"]),
-    "tensorflowVersionDirWithDir": (
-        "tensorflow",
-        ["2/saved_model.pb", "2/variables"],
-        ["2/model.savedmodel/saved_model.pb", "2/model.savedmodel/variables"],
-    ),
-    "tensorflowSubdirInVersionDir": (
-        "tensorflow",
-        ["1/saved_model/saved_model.pb", "1/saved_model/variables"],
-        ["1/model.savedmodel/saved_model.pb", "1/model.savedmodel/variables"],
-    ),
-    "tensorflowSelectHighVersionSubdir_1": (
-        "tensorflow",
-        [
-            "1/model.savedmodel/saved_model.pb",
-            "2/model.savedmodel/saved_model.pb",
-            "5/model.savedmodel/saved_model.pb",
-            "5/model.savedmodel/variables/index5",
-        ],
-        ["5/model.savedmodel/saved_model.pb", "5/model.savedmodel/variables/index5"],
-    ),
-    # The only *.pb gets the name that TensorFlow looks for.
-    "tensorflowSelectHighVersionSubdir_2": (
-        "tensorflow",
-        ["2/model.savedmodel/saved_model.pb", "14/saved_model_14.pb", "14/variables/index_14"],
-        ["14/model.savedmodel/saved_model.pb", "14/model.savedmodel/variables/index_14"],
-    ),
-    "tensorflowSelectHighVersionSubdir_3": (
-        "tensorflow",
-        ["2/model.savedmodel/saved_model.pb", "14/saved_model_14.pb"],
-        ["14/model.graphdef"],
-    ),
-    "tensorflowSavedModelWithConfig": (
-        "tensorflow",
-        ["1/model.savedmodel/saved_model.pb", "config.pbtxt"],
-        ["1/model.savedmodel/saved_model.pb"],
-    ),
-    "tensorflowFilesWithConfig": (
-        "tensorflow",
-        ["1/anything", "14/anything/at/all", "labels.txt", "config.pbtxt"],
-        ["1/anything", "14/anything/at/all", "labels.txt"],
-    ),
-    # TensorRT.
-    "tensorrtWithVersion": ("tensorRT", ["1/model.plan"], ["1/model.plan"]),
-    "tensorrtWithVersionRename": ("tensorRT:2x", ["2/model_2.plan"], ["2/model.plan"]),
-    "tensorrtSimple": ("tensorRT", ["model.plan"], ["1/model.plan"]),
-    "tensorrtSubdir": ("tensorRT", ["myModel/model.plan"], ["1/model.plan"]),
-    "tensorrtSimpleMultifile": ("tensorRT", ["model.plan", "unexpectedFile"], ["1/model.plan", "1/unexpectedFile"]),
-    "tensorrtSubdirMultifile": (
-        "tensorRT",
-        ["myModel/model.plan", "myModel/unexpectedFile"],
-        ["1/model.plan", "1/unexpectedFile"],
-    ),
-    # PyTorch.
-    "pytorchWithVersion": ("PyTorch", ["1/model.pt"], ["1/model.pt"]),
-    "pytorchSimpleRename": ("PyTorch", ["model.plan"], ["1/model.pt"]),
-    # ONNX.
-    "onnxWithVersionFile": ("onnx", ["1/model.onnx"], ["1/model.onnx"]),
-    "onnxWithVersionDir": ("onnx", ["1/model.onnx/model.onnx"], ["1/model.onnx/model.onnx"]),
-    "onnxWithVersionDirMultifile": (
-        "onnx",
-        ["1/model.onnx/model.onnx", "1/model.onnx/modelfile.txt"],
-        ["1/model.onnx/model.onnx", "1/model.onnx/modelfile.txt"],
-    ),
-    "onnxSimpleRename": ("onnx", ["model.x"], ["1/model.onnx"]),
-    "onnxSimpleSubdir": ("onnx", ["myModel/model.onnx"], ["1/model.onnx/model.onnx"]),
-    "onnxSimpleSubdirMultifile": (
-        "onnx",
-        ["myModel/model.onnx", "myModel/variables"],
-        ["1/model.onnx/model.onnx", "1/model.onnx/variables"],
-    ),
-    # Ours.
     "onnxExternalData": ("onnx", ["net.onnx", "weights.bin"], ["1/model.onnx/model.onnx", "1/model.onnx/weights.bin"]),
     "labelsBesideAGraph": (
         "tensorflow",
@@ -180,14 +50,7 @@ def test_layout(framework: str, source: list[str], expected: list[str]) -> None:
 
 
 REFUSED = {
-    "tensorflowEmpty": ("tensorflow", [], "no files"),
-    "tensorflowAssumeModelDataIfNotAllVersionNumbers": (
-        "tensorflow",
-        ["1/model.savedmodel/saved_model.pb", "NAN/model.savedmodel/saved_model.pb"],
-        "'1/', 'NAN/'",
-    ),
-    "tensorrtUnexpected": ("tensorRT", ["myModel/model.plan", "unexpectedDir/unexpectedFile"], "'myModel/'"),
-    "onnxMultifile": ("onnx", ["model.x", "variables"], "'model.x', 'variables'"),
+    "empty": ("onnx", [], "no files"),
     "twoCandidates": ("onnx", ["a.onnx", "b.onnx"], "2 files could be the model ('a.onnx', 'b.onnx')"),
     "onlyConfig": ("onnx", ["config.pbtxt"], "nothing but config.pbtxt"),
 }

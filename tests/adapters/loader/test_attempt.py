@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from adapters.domain.copies import CopyState, Failure, Reason
 from tests.adapters.world import World, kept, until
 
@@ -60,6 +62,68 @@ async def test_a_source_that_does_not_stop_changing_is_given_up(world: World) ->
     await until(lambda: world.files() == [])
 
 
+async def test_a_prefix_that_changes_behind_the_reader_is_read_again(world: World) -> None:
+    """Between the first listing and the last byte there was an upload: what is served is all of the new."""
+    world.store.objects |= {"p/config.pbtxt": b"# old", "p/1/model.onnx": b"old model"}
+
+    def upload() -> None:
+        world.store.objects |= {"p/config.pbtxt": b"# new", "p/1/model.onnx": b"new model"}
+        world.store.meanwhile = lambda: None
+
+    world.store.meanwhile = upload
+    world.load("p")
+    await world.until_state(LOADED, "p")
+    assert world.store.downloads == 2
+    assert world.server.loaded == {"p": b"new model"}
+    assert (world.places.model("p") / "config.pbtxt").read_bytes() == b"# new"
+
+
+@pytest.mark.parametrize("change", ["more", "less", "other"])
+async def test_a_prefix_that_does_not_stop_changing_is_given_up(world: World, change: str) -> None:
+    """Objects that come, go or change: a mix of two uploads is never served."""
+    world.store.objects |= {"p/1/model.onnx": b"model", "p/a": b"a", "p/b": b"b", "p/c": b"c"}
+    names = iter("abc")
+
+    def write() -> None:
+        match change:
+            case "more":
+                world.store.objects[f"p/more-{next(names)}"] = b"more"
+            case "less":
+                del world.store.objects[f"p/{next(names)}"]
+            case _:
+                world.store.objects["p/a"] = next(names).encode() * 2
+
+    listed = dict(world.store.objects)
+    world.store.meanwhile = write
+    world.load("p")
+    failure = await failure_of(world, "p")
+    assert failure.reason is Reason.STORAGE_UNAVAILABLE
+    assert failure.message == "s3://b/p: objects came, went or changed while they were read, again and again"
+    assert world.server.calls == []
+    assert world.ledger.reserved == 0
+    await until(lambda: world.files() == [])
+    world.store.meanwhile = lambda: None
+    world.store.objects = listed
+    world.load("p")
+    await world.until_state(LOADED, "p")
+
+
+async def test_a_single_object_is_not_looked_at_twice(world: World) -> None:
+    """Its store has vouched for each part; a request waits for it."""
+    world.load("a")
+    await world.until_state(LOADED, "a")
+    assert world.store.lists == 1
+
+
+async def test_a_download_has_the_patience_of_its_load(world: World) -> None:
+    """The timeout of the Load command, or of the adapter where it has none."""
+    world.load("a")
+    world.load("b", timeout_s=7.0)
+    for model in ("a", "b"):
+        await world.until_state(LOADED, model)
+    assert sorted(world.store.patience) == [7.0, 300.0]
+
+
 async def test_hostile_keys_and_layouts_never_reach_the_disk_or_the_server(world: World) -> None:
     """Each failure is the copy's own."""
     world.store.objects |= {"evil/../../x": b"1", "two/a.onnx": b"1", "two/b.onnx": b"2"}
@@ -91,7 +155,19 @@ async def test_urgent_downloads_go_first(world: World) -> None:
     assert set(world.store.began[4:6]) == {"hurried", "urgent"}
 
 
-async def test_a_full_disk_is_reported_as_one(world: World) -> None:
+async def test_a_disk_without_room_for_a_directory_is_no_bug(world: World) -> None:
+    """It may fail before anything else; the model is tried again like any other."""
+    world.places.scratch.joinpath("staging").rmdir()
+    world.load("a")
+    failure = await failure_of(world, "a")
+    assert failure.reason is Reason.STORAGE_UNAVAILABLE
+    assert failure.message == "s3://b/a: the adapter's disk fails (No such file or directory)"
+    world.places.scratch.joinpath("staging").mkdir()
+    world.load("a")
+    await world.until_state(LOADED, "a")
+
+
+async def test_an_error_of_the_disk_is_reported_as_one(world: World) -> None:
     """An error of the local file system is not the model's."""
     world.places.models.chmod(0o500)
     world.places.models.rename(world.places.models.with_name("moved"))

@@ -43,6 +43,13 @@ def test_two_file_systems_are_refused(tmp_path: Path) -> None:
     made.close()
 
 
+def test_a_disk_that_refuses_the_probe_is_not_taken_for_two(tmp_path: Path) -> None:
+    """A full one, or one that fails: in its own words, since moving directories would not help."""
+    (tmp_path / "repository/.probe/left").mkdir(parents=True)
+    with pytest.raises(UnusablePlaces, match="Directory not empty"):
+        places(tmp_path)
+
+
 def test_aside_and_back(tmp_path: Path) -> None:
     """Back means newer than anything that was there."""
     made = places(tmp_path)

@@ -100,6 +100,54 @@ async def test_the_urgent_go_first_then_the_order_of_arrival() -> None:
     assert order == ["c", "d", "a", "b"]
 
 
+async def test_whose_turns_are_fewest_goes_first() -> None:
+    """Many of one store do not keep out one of another; among the urgent, and among the rest."""
+    turns = Turns(2)
+    order: list[str] = []
+    held = [asyncio.Event(), asyncio.Event()]
+
+    async def hold(event: asyncio.Event) -> None:
+        async with turns.turn(key("held"), urgent=True, of="slow"):
+            await event.wait()
+
+    async def work(name: str, of: str, *, urgent: bool) -> None:
+        async with turns.turn(key(name), urgent=urgent, of=of):
+            order.append(name)
+
+    tasks = [asyncio.create_task(hold(event)) for event in held]
+    await asyncio.sleep(0)
+    tasks += [asyncio.create_task(work(f"slow-{n}", "slow", urgent=False)) for n in range(3)]
+    tasks += [asyncio.create_task(work("slow-urgent", "slow", urgent=True))]
+    tasks += [asyncio.create_task(work("fast", "fast", urgent=False))]
+    tasks += [asyncio.create_task(work("fast-urgent", "fast", urgent=True))]
+    await asyncio.sleep(0)
+    held[0].set()
+    while len(order) < 6:
+        await asyncio.sleep(0)
+    assert order == ["fast-urgent", "slow-urgent", "fast", "slow-0", "slow-1", "slow-2"]
+    held[1].set()
+    await asyncio.gather(*tasks)
+    assert not turns._held
+
+
+async def test_a_turn_that_ends_as_the_next_is_cancelled_goes_to_the_one_after() -> None:
+    """The cancelled has not yet noticed; nobody fails, and no turn is lost."""
+    turns = Turns(1)
+    order: list[str] = []
+
+    async def work(name: str) -> None:
+        async with turns.turn(key(name), urgent=False):
+            order.append(name)
+
+    async with turns.turn(key("holder"), urgent=False):
+        cancelled, after = asyncio.create_task(work("cancelled")), asyncio.create_task(work("after"))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+    await asyncio.wait([cancelled, after])
+    assert cancelled.cancelled()
+    assert order == ["after"]
+
+
 async def test_a_lock_is_forgotten_when_nobody_wants_it() -> None:
     """Thousands of names come and go."""
     locks = Locks()

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from adapters.storage.s3 import S3Store, StorageLimits
+from adapters.storage.limits import StorageLimits
+from adapters.storage.s3 import S3Store
 from tests.adapters.storage.stores import LyingStore, lying, rclone
 
 LARGE = bytes(range(256)) * 10_000

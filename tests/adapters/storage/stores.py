@@ -28,12 +28,17 @@ def credentials(endpoint: str, *, access: str = ACCESS, secret: str = SECRET, ce
 
 
 @contextmanager
-def rclone(root: Path) -> Iterator[str]:
-    """The real rclone as an S3 server over `root`, whose directories are buckets; its endpoint."""
+def rclone(root: Path, *, etags: bool = True) -> Iterator[str]:
+    """
+    The real rclone as an S3 server over `root`, whose directories are buckets; its endpoint.
+
+    Its ETags are hashes that it makes anew for each answer: for gigabytes better without.
+    """
+    hashes = () if etags else ("--etag-hash", "")
     process = subprocess.Popen(
         [
             Path(sys.executable).with_name("rclone"),
-            *("serve", "s3", "--config", "", "--addr", "127.0.0.1:0", "--dir-cache-time", "0s", str(root)),
+            *("serve", "s3", "--config", "", "--addr", "127.0.0.1:0", "--dir-cache-time", "0s", *hashes, str(root)),
         ],
         env={**os.environ, "RCLONE_AUTH_KEY": f'"{ACCESS},{SECRET}"'},
         stderr=subprocess.PIPE,
@@ -62,11 +67,29 @@ class LyingStore:
     before: Callable[[str], web.StreamResponse | None] = lambda _: None
     #: The ETag of an answer.
     etag: Callable[[str], str] = lambda _: "etag"
-    #: Send no more bytes of a body than this, and then break or hang.
+    #: Send no more bytes of a body than this, and then break, or hang until released.
     cut: int | None = None
+    #: Send a body this many bytes at once, with so many seconds between.
+    drip: tuple[int, float] | None = None
+    #: Kinds of requests, keys, or "BODY": what is not answered.
     hang: set[str] = field(default_factory=set)
     page: int = 1000
+    #: What a listing says of a key's size; "" = nothing.
+    sizes: dict[str, str] = field(default_factory=dict)
+    #: Answer the whole object whatever range is asked for.
+    deaf: bool = False
+    #: Headers of answers with content that are not the truth; "" = without it.
+    lies: dict[str, str] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    #: Bytes of bodies that went out, and the most bodies that were on their way at once.
+    sent: int = 0
+    busiest: int = 0
+    _busy: int = 0
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def release(self) -> None:
+        """What hangs goes on."""
+        self.released.set()
 
     def reset(self) -> None:
         """Honest again, and empty."""
@@ -78,8 +101,8 @@ class LyingStore:
         key = request.path.removeprefix("/bucket").removeprefix("/")
         kind = "LIST" if not key and request.method == "GET" else request.method
         self.requests.append(kind)
-        if kind in self.hang:
-            await asyncio.Event().wait()
+        if not self.hang.isdisjoint({kind, key}):
+            await self.released.wait()
         answer = self.before(kind)
         if answer is not None:
             return answer
@@ -97,7 +120,7 @@ class LyingStore:
         shown = keys[start : start + self.page]
         contents = "".join(
             f"<Contents><Key>{quote(key.removeprefix('!'))}</Key><ETag>&quot;{self.etag('LIST')}&quot;</ETag>"
-            f"<Size>{len(self.objects[key])}</Size></Contents>"
+            f"{self._size(key)}</Contents>"
             for key in shown
         )
         more = start + self.page < len(keys)
@@ -108,22 +131,47 @@ class LyingStore:
             f"{token}{contents}</ListBucketResult>",
         )
 
+    def _size(self, key: str) -> str:
+        size = self.sizes.get(key, str(len(self.objects[key])))
+        return f"<Size>{size}</Size>" if size else ""
+
     async def _content(self, request: web.Request, key: str, content: bytes) -> web.StreamResponse:
-        headers = {"ETag": f'"{self.etag(request.method)}"'}
-        status = 200
-        if request.http_range.start is not None:
-            content, status = content[request.http_range], 206
-        if request.method == "HEAD" or self.cut is None:
-            return web.Response(body=content, status=status, headers=headers)
+        status, headers = 200, {"ETag": f'"{self.etag(request.method)}"'}
+        if request.http_range.start is not None and not self.deaf:
+            whole, content = len(content), content[request.http_range]
+            first = request.http_range.start
+            status, headers["Content-Range"] = 206, f"bytes {first}-{first + len(content) - 1}/{whole}"
+        headers = {name: value for name, value in (headers | self.lies).items() if value}
         response = web.StreamResponse(status=status, headers=headers)
-        response.content_length = len(content)
+        if "Content-Length" not in self.lies:
+            response.content_length = len(content)
         await response.prepare(request)
-        await response.write(content[: self.cut])
-        if "BODY" in self.hang:
-            await asyncio.Event().wait()
-        assert request.transport is not None
-        request.transport.close()
+        if request.method != "HEAD":
+            await self._send(request, response, content)
         return response
+
+    async def _send(self, request: web.Request, response: web.StreamResponse, content: bytes) -> None:
+        self._busy += 1
+        self.busiest = max(self.busiest, self._busy)
+        try:
+            first, rest = (content, b"") if self.cut is None else (content[: self.cut], content[self.cut :])
+            await self._pour(response, first)
+            if "BODY" in self.hang:
+                await self.released.wait()
+                await self._pour(response, rest)
+            elif rest:
+                assert request.transport is not None
+                request.transport.close()
+        finally:
+            self._busy -= 1
+
+    async def _pour(self, response: web.StreamResponse, content: bytes) -> None:
+        size, pause = self.drip or (256 * 1024, 0.0)
+        for offset in range(0, len(content), size):
+            await asyncio.sleep(pause)
+            piece = content[offset : offset + size]
+            await response.write(piece)
+            self.sent += len(piece)
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from adapters.storage.clients import Clients
+from adapters.storage.limits import StorageLimits
 from tests.adapters.storage.stores import credentials
 
 ENDPOINT = "http://127.0.0.1:9"
@@ -12,7 +13,7 @@ ENDPOINT = "http://127.0.0.1:9"
 
 async def test_equal_credentials_share_a_client_and_the_idle_make_room() -> None:
     """Seventeen stores, of which one is in use throughout."""
-    clients = Clients(connect_s=1, read_s=1, attempts=1, connections=1)
+    clients = Clients(StorageLimits())
     async with clients.client(credentials(ENDPOINT)) as first:
         async with clients.client(credentials(ENDPOINT)) as second:
             assert first is second
@@ -27,7 +28,7 @@ async def test_equal_credentials_share_a_client_and_the_idle_make_room() -> None
 
 async def test_callers_at_the_same_time_get_the_same_client() -> None:
     """A thousand models of one store are one connection pool."""
-    clients = Clients(connect_s=1, read_s=1, attempts=1, connections=1)
+    clients = Clients(StorageLimits())
     seen: set[int] = set()
 
     async def use() -> None:

@@ -34,6 +34,16 @@ async def test_a_cancelled_task_waits_for_its_thread() -> None:
     assert finished.is_set()
 
 
+async def test_names_that_do_not_resolve_do_not_stop_the_disk() -> None:
+    """The event loop looks names up in threads of its own; a name server that is silent takes all of them."""
+    release = threading.Event()
+    loop = asyncio.get_running_loop()
+    lookups = [loop.run_in_executor(None, release.wait) for _ in range(64)]
+    assert await in_thread(int, "7") == 7
+    release.set()
+    await asyncio.gather(*lookups)
+
+
 async def test_results_and_errors_come_back() -> None:
     """As from any call."""
     assert await in_thread(int, "7") == 7

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 from botocore.exceptions import ClientError
 
 from adapters.domain.copies import Reason
-from adapters.storage.mishaps import explain
+from adapters.storage.mishaps import disk_failure, explain
 from tests.adapters.storage.stores import credentials, source
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_named_with_what_to_do(number: int) -> None:
+    """It is the adapter's, not the store's; no path of the machine is told."""
+    failure = disk_failure(source("a"), OSError(number, os.strerror(number), "/var/lib/secret")).failure
+    assert failure.reason is Reason.STORAGE_UNAVAILABLE
+    assert failure.message == (
+        f"s3://bucket/a: the adapter's disk is full ({os.strerror(number)}); give it more room or let other models go"
+    )
+
+
+def test_a_disk_that_fails_is_named() -> None:
+    """In the system's words."""
+    message = disk_failure(source("a"), OSError(errno.EIO, os.strerror(errno.EIO))).failure.message
+    assert message == "s3://bucket/a: the adapter's disk fails (Input/output error)"
 
 
 @pytest.mark.parametrize(

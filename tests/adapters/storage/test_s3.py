@@ -1,40 +1,25 @@
-"""Downloads from a real store are exact; from a lying one they fail with a reason a person can act on."""
+"""What a real store has is found; what a lying one says ends with a reason a person can act on."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
-from adapters.domain.copies import Credentials, Reason, Source
-from adapters.domain.errors import LoadFailure, SourceChanged
-from adapters.domain.objects import RemoteFile, StoredObject, files
+from adapters.domain.copies import Reason, Source
+from adapters.domain.errors import LoadFailure
+from adapters.domain.objects import RemoteFile, StoredObject
 from adapters.storage.s3 import S3Store
-from tests.adapters.storage.conftest import LARGE, MANY
+from tests.adapters.storage.conftest import LARGE, MANY, limits
+from tests.adapters.storage.fetching import PATIENCE_S, failure, fetch
 from tests.adapters.storage.stores import ACCESS, SECRET, LyingStore, credentials, source
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-async def fetch(s3: S3Store, where: Source, who: Credentials, into: Path) -> dict[str, bytes]:
-    """List and download; the files by relative path."""
-    listing = await s3.list(where, who)
-    await s3.download(where, who, files(listing, where.path, where.uri), into)
-    return {str(path.relative_to(into)): path.read_bytes() for path in into.rglob("*") if path.is_file()}
-
-
-async def failure(s3: S3Store, where: Source, who: Credentials, into: Path) -> tuple[Reason, str]:
-    """The failure of list and download; its message names the URI and no secret."""
-    with pytest.raises(LoadFailure) as caught:
-        await fetch(s3, where, who, into)
-    message = caught.value.failure.message
-    assert message.startswith(f"{where.uri}: ")
-    assert who.access_key_id not in message
-    assert who.secret_access_key not in message
-    assert len(message) <= 1024
-    return caught.value.failure.reason, message
 
 
 @pytest.mark.parametrize(
@@ -113,7 +98,7 @@ async def test_a_store_without_trusted_tls(s3: S3Store, liar: LyingStore, tmp_pa
 async def test_a_silent_store_ends_in_time(impatient: S3Store, liar: LyingStore, tmp_path: Path, moment: str) -> None:
     """Wherever it falls silent; not before it was asked again."""
     liar.objects = {"a": b"x" * 1000, "d/b": b"y"}
-    liar.hang, liar.cut = {moment}, 10 if moment == "BODY" else None
+    liar.hang, liar.cut = {moment}, 0 if moment == "BODY" else None
     where = source("d" if moment == "LIST" else "a")
     seen, message = await failure(impatient, where, credentials(liar.endpoint), tmp_path)
     assert seen is Reason.STORAGE_UNAVAILABLE
@@ -143,15 +128,6 @@ async def test_a_store_that_fails_is_unavailable(s3: S3Store, liar: LyingStore, 
     assert len(liar.requests) == 2
 
 
-async def test_a_body_that_ends_early_is_asked_for_again(s3: S3Store, liar: LyingStore, tmp_path: Path) -> None:
-    """Half a file is never a file."""
-    liar.objects, liar.cut = {"a": b"x" * 1000}, 10
-    seen, message = await failure(s3, source("a"), credentials(liar.endpoint), tmp_path)
-    assert seen is Reason.STORAGE_UNAVAILABLE
-    assert "broke the connection" in message
-    assert liar.requests.count("GET") == 2
-
-
 async def test_what_stores_say_is_scrubbed(s3: S3Store, liar: LyingStore, tmp_path: Path) -> None:
     """Stores quote the key that they refuse."""
     text = (
@@ -170,40 +146,6 @@ async def test_answers_that_are_no_s3(s3: S3Store, liar: LyingStore, tmp_path: P
     seen, message = await failure(s3, source("a/"), credentials(liar.endpoint), tmp_path)
     assert seen in {Reason.STORAGE_UNAVAILABLE, Reason.MODEL_NOT_FOUND}
     assert liar.endpoint in message or "none below it" in message
-
-
-async def test_a_changed_object_is_noticed_at_once(s3: S3Store, liar: LyingStore, tmp_path: Path) -> None:
-    """By If-Match, and by the ETag of the answer where the store ignores it."""
-    liar.objects = {"a": b"content"}
-    listing = await s3.list(source("a"), credentials(liar.endpoint))
-    liar.etag = lambda _: "another"
-    with pytest.raises(SourceChanged):
-        await s3.download(source("a"), credentials(liar.endpoint), files(listing, "a", "u"), tmp_path)
-
-
-async def test_parts_of_two_versions_are_never_mixed(s3: S3Store, liar: LyingStore, tmp_path: Path) -> None:
-    """The third part is of another upload."""
-    liar.objects = {"a": bytes(5_000_000)}
-    listing = await s3.list(source("a"), credentials(liar.endpoint))
-    answers = itertools.count()
-    liar.etag = lambda kind: "another" if kind == "GET" and next(answers) == 2 else "etag"
-    with pytest.raises(SourceChanged):
-        await s3.download(source("a"), credentials(liar.endpoint), files(listing, "a", "u"), tmp_path)
-
-
-@pytest.mark.parametrize(("status", "content"), [(404, None), (412, None), (200, b"shorter")])
-async def test_an_object_that_vanishes_or_shrinks_has_changed(
-    s3: S3Store, liar: LyingStore, tmp_path: Path, status: int, content: bytes | None
-) -> None:
-    """Worth another listing, not a failure yet."""
-    liar.objects = {"a": b"long content"}
-    listing = await s3.list(source("a"), credentials(liar.endpoint))
-    if content is None:
-        liar.before = lambda _: web.Response(status=status)
-    else:
-        liar.objects["a"] = content
-    with pytest.raises(SourceChanged):
-        await s3.download(source("a"), credentials(liar.endpoint), files(listing, "a", "u"), tmp_path)
 
 
 @pytest.mark.parametrize("key", ["p/../../etc/passwd", "p//x", "p/a\nb", "!/etc/passwd", "!", "p/a\0"])
@@ -235,28 +177,87 @@ async def test_a_listing_that_is_no_model_is_cut(
     assert "point storageUri at a single model" in message
 
 
+def page(token: str, *keys: str) -> web.Response:
+    """A page of a listing that promises more."""
+    contents = "".join(f"<Contents><Key>{key}</Key><Size>1</Size></Contents>" for key in keys)
+    text = f"<ListBucketResult><IsTruncated>true</IsTruncated>{token}{contents}</ListBucketResult>"
+    return web.Response(content_type="application/xml", text=text)
+
+
 async def test_a_listing_that_never_ends_does(s3: S3Store, liar: LyingStore, tmp_path: Path) -> None:
     """Pages of nothing, each promising another."""
     tokens = itertools.count()
-
-    def page(_: str) -> web.Response:
-        return web.Response(
-            content_type="application/xml",
-            text="<ListBucketResult><IsTruncated>true</IsTruncated>"
-            f"<NextContinuationToken>{next(tokens)}</NextContinuationToken></ListBucketResult>",
-        )
-
-    liar.before = page
+    liar.before = lambda _: page(f"<NextContinuationToken>{next(tokens)}</NextContinuationToken>")
     seen, message = await failure(s3, source("p/"), credentials(liar.endpoint), tmp_path)
     assert seen is Reason.STORAGE_UNAVAILABLE
     assert "does not end" in message
+
+
+async def test_a_listing_that_repeats_itself_is_no_model(s3: S3Store, liar: LyingStore, tmp_path: Path) -> None:
+    """Each page is the first one again: said at the second."""
+    tokens = itertools.count()
+    liar.before = lambda _: page(f"<NextContinuationToken>{next(tokens)}</NextContinuationToken>", "p/a")
+    seen, message = await failure(s3, source("p/"), credentials(liar.endpoint), tmp_path)
+    assert seen is Reason.STORAGE_UNAVAILABLE
+    assert "repeats itself" in message
+    assert len(liar.requests) == 2
+
+
+async def test_a_listing_whose_rest_cannot_be_asked_for_is_no_model(
+    s3: S3Store, liar: LyingStore, tmp_path: Path
+) -> None:
+    """More is promised, and no word how to get it: half a model is none."""
+    liar.before = lambda _: page("", "p/a")
+    seen, message = await failure(s3, source("p/"), credentials(liar.endpoint), tmp_path)
+    assert seen is Reason.STORAGE_UNAVAILABLE
+    assert "did not answer as an S3 store does" in message
+
+
+async def test_a_slow_listing_ends_in_time(liar: LyingStore, tmp_path: Path) -> None:
+    """All its pages together, however patient each request is."""
+    hasty = S3Store(replace(limits(10.0), list_s=0.3))
+    tokens = itertools.count()
+
+    def slow(_: str) -> web.Response:
+        async def body() -> AsyncIterator[bytes]:
+            await asyncio.sleep(0.1)
+            token = f"<NextContinuationToken>{next(tokens)}</NextContinuationToken>"
+            yield f"<ListBucketResult><IsTruncated>true</IsTruncated>{token}</ListBucketResult>".encode()
+
+        return web.Response(content_type="application/xml", body=body())
+
+    liar.before = slow
+    seen, message = await failure(hasty, source("p/"), credentials(liar.endpoint), tmp_path)
+    await hasty.close()
+    assert seen is Reason.STORAGE_UNAVAILABLE
+    assert "did not answer in time" in message
+
+
+@pytest.mark.parametrize("size", ["-5", "", "many", "1e3"])
+async def test_a_size_that_is_none_is_the_stores_fault(
+    s3: S3Store, liar: LyingStore, tmp_path: Path, size: str
+) -> None:
+    """Not an empty file in place of the model."""
+    liar.objects = {"p/a": b"content"}
+    liar.sizes = {"p/a": size}
+    seen, message = await failure(s3, source("p/"), credentials(liar.endpoint), tmp_path)
+    assert seen is Reason.STORAGE_UNAVAILABLE
+    assert "did not answer as an S3 store does" in message
+
+
+async def test_an_object_whose_size_is_not_said_is_not_empty(s3: S3Store, liar: LyingStore, tmp_path: Path) -> None:
+    """The same for the answer to HEAD."""
+    liar.objects, liar.lies = {"a": b"content"}, {"Content-Length": ""}
+    seen, message = await failure(s3, source("a"), credentials(liar.endpoint), tmp_path)
+    assert seen is Reason.STORAGE_UNAVAILABLE
+    assert "did not answer as an S3 store does" in message
 
 
 async def test_a_full_disk_is_said_before_the_download(s3: S3Store, liar: LyingStore, tmp_path: Path) -> None:
     """A petabyte does not fit here; nothing is asked of the store."""
     huge = RemoteFile(path="a", stored=StoredObject(key="a", size=10**15, etag="etag"))
     with pytest.raises(LoadFailure) as caught:
-        await s3.download(source("a"), credentials(liar.endpoint), [huge], tmp_path)
+        await s3.download(source("a"), credentials(liar.endpoint), [huge], tmp_path, PATIENCE_S)
     assert caught.value.failure.reason is Reason.STORAGE_UNAVAILABLE
     assert "disk is full" in caught.value.failure.message
     assert liar.requests == []
