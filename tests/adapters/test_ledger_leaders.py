@@ -14,9 +14,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from adapters.domain.copies import CopyKey, CopyState, Failure, Reason, ServerState
 from adapters.domain.errors import Refused
@@ -24,6 +23,7 @@ from adapters.domain.progress import Ticket
 from adapters.ledger import Ledger
 from orchestrator.machinery.epoch import next_epoch
 from orchestrator.machinery.term import Term
+from tests.picks import Picks, numbers
 
 #: Room for one copy and a half.
 TOTAL = 15
@@ -31,7 +31,7 @@ SIZE = 10
 KEYS = tuple(CopyKey(name, "u", revision) for name in "ab" for revision in "12")
 #: Between two leaders.
 MOMENT = 1000
-STEPS = 30
+STEPS = 40
 FAILURE = Failure(reason=Reason.MODEL_LOAD_FAILED, message="no")
 
 
@@ -136,11 +136,10 @@ class Adapter:
             self.ledger.server_ready(old.boot, old.kept())
 
 
-class Succession(RuleBasedStateMachine):
+class Succession:
     """Any of them at any time."""
 
-    @initialize()
-    def begin(self) -> None:
+    def __init__(self) -> None:
         self.lease = Lease()
         self.leases = 0
         self.adapter = Adapter()
@@ -149,81 +148,78 @@ class Succession(RuleBasedStateMachine):
         self.network: list[Command] = []
         self.highest = 0
 
-    @rule(dials=st.booleans())
-    def another_leader(self, dials: bool) -> None:
-        """The one before is frozen, cut off or dead: it does not hear of it here."""
-        self.leaders.append(self.lease.take())
-        if dials:
-            self._answer(self.leaders[-1])
-
-    @rule(moments=st.integers(0, 5))
-    def the_lease_is_recreated(self, moments: int) -> None:
-        """Its epochs begin where the clock is, which may be anywhere."""
-        self.leases += 1
-        self.lease = Lease(clock=moments * MOMENT + self.leases * STEPS)
-
-    @precondition(lambda self: self.leaders)
-    @rule(data=st.data())
-    def watches(self, data: st.DataObject) -> None:
-        self._answer(data.draw(st.sampled_from(self.leaders)))
-
-    @precondition(lambda self: self.leaders)
-    @rule(data=st.data(), key=st.sampled_from(KEYS), load=st.booleans(), at_once=st.booleans())
-    def commands(self, data: st.DataObject, key: CopyKey, load: bool, at_once: bool) -> None:
-        """Whoever believes that it leads. What arrives at once may arrive again."""
-        leader = data.draw(st.sampled_from(self.leaders))
-        self.network.append(Command(leader, leader.boot, key, load))
-        if at_once:
-            self._deliver(self.network[-1], heard=True)
-
-    @precondition(lambda self: self.network)
-    @rule(data=st.data(), again=st.booleans(), heard=st.booleans())
-    def arrives(self, data: st.DataObject, again: bool, heard: bool) -> None:
-        """In any order; it may come once more; its answer may be lost."""
-        command = data.draw(st.sampled_from(self.network))
-        if not again:
-            self.network.remove(command)
-        self._deliver(command, heard=heard)
-
-    @precondition(lambda self: self.network)
-    @rule(data=st.data())
-    def is_lost(self, data: st.DataObject) -> None:
-        self.network.remove(data.draw(st.sampled_from(self.network)))
-
-    @precondition(lambda self: self.adapter.tickets)
-    @rule(data=st.data(), broken=st.booleans())
-    def goes_on(self, data: st.DataObject, broken: bool) -> None:
-        tickets = sorted(self.adapter.tickets, key=lambda t: (t.key, t.number))
-        self.adapter.step(data.draw(st.sampled_from(tickets)), broken=broken)
-
-    @rule(what=st.sampled_from(("unload", "reboot", "restart")))
-    def happens(self, what: str) -> None:
-        getattr(self.adapter, what)()
-
-    @invariant()
-    def what_is_promised_is_there(self) -> None:
+    def step(self, picks: Picks) -> None:
+        """One thing happens."""
+        picks.pick(
+            self.commands,
+            self.goes_on,
+            self.arrives,
+            self.commands,
+            self.goes_on,
+            self.another_leader,
+            self.arrives,
+            self.watches,
+            self.happens,
+            self.the_lease_is_recreated,
+        )(picks)
         assert 0 <= self.adapter.ledger.reserved <= TOTAL
-
-    @invariant()
-    def the_fence_only_rises(self) -> None:
         assert self.adapter.ledger.epoch >= self.highest
         self.highest = self.adapter.ledger.epoch
 
-    def teardown(self) -> None:
-        """
-        In the end the newest leader has its way, whatever of the others comes after it, as often as it likes.
+    def another_leader(self, picks: Picks) -> None:
+        """The one before is frozen, cut off or dead: it does not hear of it here."""
+        self.leaders.append(self.lease.take())
+        if picks.pick(True, False):
+            self.dial(self.leaders[-1])
 
-        It may have to lead more than once: where the lease's epochs began anew, refusals tell it how high, one for
-        each leader of the lease before that the adapter had not heard of.
-        """
-        if not hasattr(self, "adapter"):
-            return
-        newest = self._lead()
+    def the_lease_is_recreated(self, picks: Picks) -> None:
+        """Its epochs begin where the clock is, which may be anywhere."""
+        self.leases += 1
+        self.lease = Lease(clock=picks.pick(*range(6)) * MOMENT + self.leases * STEPS)
+
+    def watches(self, picks: Picks) -> None:
+        """A leader dials, perhaps again."""
+        if self.leaders:
+            self.dial(picks.pick(*reversed(self.leaders)))
+
+    def commands(self, picks: Picks) -> None:
+        """Whoever believes that it leads. What arrives at once may arrive again; what does not may never."""
+        if not self.leaders:
+            return self.another_leader(picks)
+        leader = picks.pick(*reversed(self.leaders))
+        command = Command(leader, leader.boot, picks.pick(*KEYS), picks.pick(True, True, False))
+        if picks.pick(True, False):
+            self.network.append(command)
+        if picks.pick(True, False):
+            self.deliver(command, heard=True)
+
+    def arrives(self, picks: Picks) -> None:
+        """In any order; it may come once more; its answer may be lost."""
+        if self.network:
+            command = picks.pick(*self.network)
+            if picks.pick(True, False):
+                self.network.remove(command)
+            self.deliver(command, heard=picks.pick(True, False))
+
+    def goes_on(self, picks: Picks) -> None:
+        """An attempt, current or not."""
+        if self.adapter.tickets:
+            ticket = picks.pick(*sorted(self.adapter.tickets, key=lambda t: (t.key, t.number), reverse=True))
+            self.adapter.step(ticket, broken=picks.pick(False, False, False, True))
+
+    def happens(self, picks: Picks) -> None:
+        """To the server, or to the adapter."""
+        picks.pick(self.adapter.unload, self.adapter.restart, self.adapter.unload, self.adapter.reboot)()
+
+    def end(self) -> None:
+        """The newest leader has its way, whatever of the others comes after it, as often as it likes."""
+        newest = self.lead()
         for command in self.network:
+            # Some are of leaders of a lease before this one, of which the adapter has not heard.
             self.adapter.take(command)
-            self._deliver(Command(newest, newest.boot, KEYS[0], load=False), heard=True)
+            self.deliver(Command(newest, newest.boot, KEYS[0], load=False), heard=True)
             if newest.term.over:
-                newest = self._lead()
+                newest = self.lead()
         wanted = {KEYS[1]}
         for _ in range(3):
             for key in KEYS:
@@ -237,25 +233,25 @@ class Succession(RuleBasedStateMachine):
         left = {copy.key: copy.state for copy in self.adapter.ledger.changes(0).copies}
         assert left == dict.fromkeys(wanted, CopyState.LOADED)
 
-    def _lead(self) -> Leader:
+    def lead(self) -> Leader:
         """A leader that the adapter does not refuse: the next, or the one after it."""
         for _ in range(2):
             newest = self.lease.take()
-            self._answer(newest)
+            self.dial(newest)
             if not newest.term.over:
                 return newest
         raise AssertionError("the next leader begins above what the one before was refused with")
 
-    def _deliver(self, command: Command, *, heard: bool) -> None:
+    def deliver(self, command: Command, *, heard: bool) -> None:
         if not self.adapter.take(command) and heard:
             command.leader.term.hear(self.adapter.ledger.epoch, "refusal")
-            self._bury(command.leader)
+            self.bury(command.leader)
 
-    def _answer(self, leader: Leader) -> None:
+    def dial(self, leader: Leader) -> None:
         self.adapter.watch(leader)
-        self._bury(leader)
+        self.bury(leader)
 
-    def _bury(self, leader: Leader) -> None:
+    def bury(self, leader: Leader) -> None:
         """A leader that heard of another commands no more; what it sent before is still under way."""
         if leader.term.over:
             self.lease.hear(leader)
@@ -263,5 +259,16 @@ class Succession(RuleBasedStateMachine):
                 self.leaders.remove(leader)
 
 
-TestSuccession = Succession.TestCase
-TestSuccession.settings = settings(max_examples=100, stateful_step_count=STEPS, deadline=None)
+@settings(max_examples=200)
+@given(st.lists(numbers, min_size=STEPS, max_size=STEPS))
+def test_in_the_end_the_newest_leader_has_its_way(steps: list[Picks]) -> None:
+    """
+    And until then no command of a lower epoch, or for another boot, changes anything, and no byte is promised twice.
+
+    The newest may have to lead more than once: where the lease's epochs began anew, a refusal tells it how high,
+    once for each leader of the lease before that the adapter had not heard of.
+    """
+    world = Succession()
+    for picks in steps:
+        world.step(picks)
+    world.end()
