@@ -26,6 +26,7 @@ from orchestrator.controller.desired import DesiredState
 from orchestrator.controller.observer import Observer
 from orchestrator.controller.pool_keeper import PoolKeeper
 from orchestrator.controller.reconciler import Reconciler
+from orchestrator.controller.removals import Removals
 from orchestrator.controller.residency import Residency
 from orchestrator.domain.config import Config
 from orchestrator.fleet.client import FleetClient
@@ -87,6 +88,7 @@ class ControlPlane:
         )
         observer = Observer(self._desired, self._observed, self._router, self._book, clock)
         residency = Residency()
+        removals = Removals(residency=residency, recorder=platform.recorder, clock=clock)
         actor = Actor(
             observer=observer,
             fleet=self._fleet,
@@ -104,6 +106,7 @@ class ControlPlane:
             view=self._observed,
             activators=self._book,
             residency=residency,
+            removals=removals,
             keeper=self._keeper,
             pools=platform.pools,
             statuses=platform.statuses,
@@ -113,7 +116,11 @@ class ControlPlane:
             clock=clock,
         )
         self._controller = Controller(
-            queue=self._queue, desired=self._desired, keeper=self._keeper, reconciler=reconciler
+            queue=self._queue,
+            desired=self._desired,
+            keeper=self._keeper,
+            reconciler=reconciler,
+            removals=removals,
         )
         self._working = False
         self._admin = AdminServer(
