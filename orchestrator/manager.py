@@ -26,10 +26,12 @@ from orchestrator.controller.desired import DesiredState
 from orchestrator.controller.observer import Observer
 from orchestrator.controller.pool_keeper import PoolKeeper
 from orchestrator.controller.reconciler import Reconciler
+from orchestrator.controller.removals import Removals
 from orchestrator.controller.residency import Residency
 from orchestrator.domain.config import Config
 from orchestrator.fleet.client import FleetClient
 from orchestrator.fleet.observed import ObservedFleet
+from orchestrator.machinery.term import Term
 from orchestrator.machinery.work_queue import WorkQueue
 from orchestrator.mesh.demand_book import DemandBook
 from orchestrator.mesh.demand_server import DemandServer
@@ -58,11 +60,11 @@ class Platform:
     #: What is wrong with the desired state as it was given, a line each.
     problems: Callable[[], list[str]]
     pools: Pools
-    epoch: int
+    term: Term
 
 
 class ControlPlane:
-    """One leader's term. `run` ends only by cancellation or by a failure that ends the process."""
+    """One leader's term. `run` ends only by cancellation, or by what ends the process: a failure, or another leader."""
 
     def __init__(self, settings: ControllerSettings, platform: Platform) -> None:
         self._settings = settings
@@ -81,11 +83,12 @@ class ControlPlane:
         self._book = DemandBook(on_want=lambda name: self._controller.models_changed(frozenset({name})))
         self._fleet = FleetClient(
             self._observed,
-            epoch=platform.epoch,
+            term=platform.term,
             on_change=lambda models, runtimes: self._controller.fleet_changed(models, runtimes),
         )
         observer = Observer(self._desired, self._observed, self._router, self._book, clock)
         residency = Residency()
+        removals = Removals(residency=residency, recorder=platform.recorder, clock=clock)
         actor = Actor(
             observer=observer,
             fleet=self._fleet,
@@ -103,6 +106,7 @@ class ControlPlane:
             view=self._observed,
             activators=self._book,
             residency=residency,
+            removals=removals,
             keeper=self._keeper,
             pools=platform.pools,
             statuses=platform.statuses,
@@ -112,7 +116,11 @@ class ControlPlane:
             clock=clock,
         )
         self._controller = Controller(
-            queue=self._queue, desired=self._desired, keeper=self._keeper, reconciler=reconciler
+            queue=self._queue,
+            desired=self._desired,
+            keeper=self._keeper,
+            reconciler=reconciler,
+            removals=removals,
         )
         self._working = False
         self._admin = AdminServer(
@@ -127,13 +135,14 @@ class ControlPlane:
     async def run(self) -> None:
         """Start in order and reconcile until cancelled."""
         settings, platform = self._settings, self._platform
-        log.info("controller_starting", epoch=platform.epoch, namespace=settings.namespace, version=VERSION)
+        log.info("controller_starting", epoch=platform.term.epoch, namespace=settings.namespace, version=VERSION)
         await self._admin.start(settings.admin_host, settings.admin_port)
         server = grpc.aio.server(options=SERVER_OPTIONS)
         MeshServer(self._router).add_to(server)
         DemandServer(self._book).add_to(server)
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(platform.term.run(), name="term")
                 group.create_task(platform.source.run(self._controller), name="source")
                 group.create_task(platform.pools.run(self._fleet.list_pods), name="pools")
                 await self._controller.synced.wait()

@@ -8,7 +8,7 @@ Callbacks are synchronous and only mark work to do: they never block.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from orchestrator.domain.demand import Answer, Want
@@ -29,13 +29,18 @@ class DesiredSink(Protocol):
         runtimes: Mapping[str, ServingRuntime],
         storage: StorageConfig | None,
         config: Mapping[str, str],
+        deleted: Collection[tuple[str, str]] | None = None,
     ) -> None:
         """
         All objects, by name, from a complete and successful list.
 
-        What is missing in it is proven absent: an explicit deletion. Calling it
-        with equal values does nothing. `storage` is Secret `storage-config`,
-        `config` is ConfigMap `wml-serving-config`'s data.
+        What is missing in it is absent. `deleted` says of which models, by name
+        and uid, that was said explicitly since the last call: a watch event.
+        None: of all, as of a file that is gone from a readable directory. An
+        absence that was merely found in a list is acted upon slowly.
+
+        Calling it with equal values does nothing. `storage` is Secret
+        `storage-config`, `config` is ConfigMap `wml-serving-config`'s data.
         """
 
 

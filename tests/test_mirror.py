@@ -23,6 +23,7 @@ ELSEWHERE: Final = {
     # Shells that put parts together: they are tested by what the whole does.
     "orchestrator/manager.py": "tests/standalone/test_line.py",
     "orchestrator/cli/activator.py": "tests/standalone/test_clients.py",
+    "orchestrator/cli/controller.py": "tests/standalone/test_fencing.py",
     "orchestrator/cli/standalone.py": "tests/standalone/test_supervisor.py",
     # Run inside a server.
     "orchestrator/platform/local/backends/mlserver/wml_repository.py": "tests/standalone/test_repository.py",

@@ -10,11 +10,11 @@ import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
-from orchestrator.machinery.epoch import next_epoch
 from orchestrator.machinery.logs import configure_logs
 from orchestrator.manager import ControlPlane, Platform
 from orchestrator.platform.local.builtin import builtin_runtimes
 from orchestrator.platform.local.events import EventLog
+from orchestrator.platform.local.lease import Lease
 from orchestrator.platform.local.pools import SupervisorPools
 from orchestrator.platform.local.record_store import RecordStore
 from orchestrator.platform.local.source import DirectorySource
@@ -22,14 +22,15 @@ from orchestrator.settings import ControllerSettings
 
 
 async def controller(settings_file: Path) -> None:
-    """Lead until cancelled."""
+    """Lead until cancelled, or until another does."""
     settings = ControllerSettings.load(settings_file)
     configure_logs(settings.log_level, process="controller")
     state = Path(settings.state_dir)
+    lease = Lease(state / "epoch", time.time_ns() // 1_000_000)
     events = EventLog(_timestamp)
     source = DirectorySource(
         Path(settings.directory),
-        RecordStore(state / "trainedmodels"),
+        RecordStore(state / "trainedmodels", lease.check),
         namespace=settings.namespace,
         builtins=builtin_runtimes(settings.namespace),
         clock=time.monotonic,
@@ -42,23 +43,13 @@ async def controller(settings_file: Path) -> None:
         recorder=events,
         events=events.list,
         problems=source.problems,
-        pools=SupervisorPools(Path(settings.supervisor), random.random),
-        epoch=_take_epoch(state / "epoch", time.time_ns() // 1_000_000),
+        pools=SupervisorPools(Path(settings.supervisor), lease.term, random.random),
+        term=lease.term,
     )
-    await ControlPlane(settings, platform).run()
-
-
-def _take_epoch(record: Path, unix_ms: int) -> int:
-    """A new leader's epoch, on disk before it is used. What is not a number there counts as lost."""
     try:
-        previous = int(record.read_text())
-    except (FileNotFoundError, ValueError):
-        previous = 0
-    epoch = next_epoch(previous, unix_ms)
-    fresh = record.with_suffix(".new")
-    fresh.write_text(str(epoch))
-    fresh.replace(record)
-    return epoch
+        await ControlPlane(settings, platform).run()
+    finally:
+        lease.close()
 
 
 def _timestamp() -> str:

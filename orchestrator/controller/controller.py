@@ -9,7 +9,7 @@ so that what has not been heard yet is never taken for absent.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, Literal, NamedTuple
 
 import structlog
@@ -17,6 +17,7 @@ import structlog
 from orchestrator.controller.desired import DesiredState
 from orchestrator.controller.pool_keeper import PoolKeeper
 from orchestrator.controller.reconciler import Reconciler
+from orchestrator.controller.removals import Removals
 from orchestrator.domain.errors import FleetError
 from orchestrator.domain.serving_runtime import ServingRuntime
 from orchestrator.domain.storage import StorageConfig
@@ -46,11 +47,13 @@ class Controller:
         desired: DesiredState,
         keeper: PoolKeeper,
         reconciler: Reconciler,
+        removals: Removals,
     ) -> None:
         self._queue = queue
         self._desired = desired
         self._keeper = keeper
         self._reconciler = reconciler
+        self._removals = removals
         self.synced = asyncio.Event()
 
     # Events. All of them are synchronous and only mark work to do.
@@ -62,8 +65,10 @@ class Controller:
         runtimes: Mapping[str, ServingRuntime],
         storage: StorageConfig | None,
         config: Mapping[str, str],
+        deleted: Collection[tuple[str, str]] | None = None,
     ) -> None:
         """A complete listing of the desired state."""
+        self._removals.listed(deleted)
         pools = self._desired.runtimes.keys() | runtimes.keys()
         pools_changed = runtimes != self._desired.runtimes or config != self._desired.config
         for name in self._desired.replace(models=models, runtimes=runtimes, storage=storage, config=config):

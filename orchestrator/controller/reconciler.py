@@ -16,6 +16,7 @@ from orchestrator.controller.actor import Actor
 from orchestrator.controller.desired import DesiredState
 from orchestrator.controller.observer import Observer
 from orchestrator.controller.pool_keeper import PoolKeeper
+from orchestrator.controller.removals import Removals
 from orchestrator.controller.reporter import Reporter
 from orchestrator.controller.residency import Residency
 from orchestrator.domain import memory as memories
@@ -23,7 +24,7 @@ from orchestrator.domain.config import Config, parse_config
 from orchestrator.domain.errors import InvalidManifest, ModelProblem
 from orchestrator.domain.fleet import CopyState
 from orchestrator.domain.observation import Observation
-from orchestrator.domain.plan import MakeRoom, Plan, answer, plan
+from orchestrator.domain.plan import MakeRoom, Plan, answer, destructive, plan
 from orchestrator.domain.pool import growth_wait
 from orchestrator.domain.serving_runtime import ServingRuntime
 from orchestrator.domain.target import Target
@@ -45,6 +46,7 @@ class Reconciler:
         view: FleetView,
         activators: Activators,
         residency: Residency,
+        removals: Removals,
         keeper: PoolKeeper,
         pools: Pools,
         statuses: StatusWriter,
@@ -60,6 +62,7 @@ class Reconciler:
         self._view = view
         self._activators = activators
         self._residency = residency
+        self._removals = removals
         self._keeper = keeper
         self._pools = pools
         self._reporter = Reporter(
@@ -90,7 +93,12 @@ class Reconciler:
         decided = plan(seen, now)
         self._account(seen, decided)
         again = [] if decided.requeue_after is None else [decided.requeue_after]
+        held = self._removals.wait(seen)
+        taken = destructive(decided.actions) if held > 0 else frozenset()
         for action in decided.actions:
+            if action in taken:
+                again.append(held)
+                continue
             if isinstance(action, MakeRoom) and (wait := self._growth_wait(seen, action)) > 0:
                 again.append(wait)
                 continue

@@ -27,6 +27,11 @@ class Residency:
     def __init__(self) -> None:
         self._models: dict[str, dict[CopyKey, _Times]] = {}
 
+    @property
+    def models(self) -> int:
+        """How many models have a loaded copy."""
+        return len(self._models)
+
     def look(self, copies: Iterable[Copy], model: str, now: float) -> None:
         """A reconcile saw these copies of `model`, and no others."""
         before = self._models.pop(model, {})

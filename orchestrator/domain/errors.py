@@ -6,6 +6,7 @@ The tree:
 - `ProductError`
     - `InvalidManifest`: a document that is not the object it claims to be
     - `FleetError`: an adapter did not accept a command
+    - `Deposed`: another leads; ends the process
     - `ModelProblem`: a TrainedModel that cannot be served as it stands; carries
       the condition reason and a message that says what to do
 
@@ -70,3 +71,15 @@ class ModelProblem(ProductError):
 
 class FleetError(ProductError):
     """An adapter did not accept a command; the caller looks again rather than assuming anything."""
+
+
+class Deposed(ProductError):
+    """Another has taken the lead. Ends the process: whatever it knows is of an age that is over."""
+
+    def __init__(self, epoch: int, successor: int) -> None:
+        super().__init__(epoch, successor)
+        self.epoch = epoch
+        self.successor = successor
+
+    def __str__(self) -> str:
+        return f"another leads, of epoch {self.successor}; this one's was {self.epoch}"

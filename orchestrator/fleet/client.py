@@ -3,7 +3,8 @@ The orchestrator's side of the fleet protocol: one Watch a pod, and commands.
 
 A Watch that breaks is opened again with back-off; until then what the adapter
 said last stands as unknown. Commands are never repeated here: the reconciler
-decides again from what it sees.
+decides again from what it sees. An adapter that has heard a later leader ends
+this one's term, and nothing is commanded after that.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from orchestrator.domain.trained_model import S3Uri
 from orchestrator.fleet.convert import key_to_proto, load_request, report_from_proto
 from orchestrator.fleet.observed import Changes, ObservedFleet
 from orchestrator.machinery.backoff import Backoff
+from orchestrator.machinery.term import Term
 from protos import fleet_pb2, fleet_pb2_grpc
 
 log = structlog.get_logger(__name__)
@@ -50,9 +52,9 @@ OnChange = Callable[[frozenset[str], frozenset[str]], None]
 class FleetClient:
     """Keeps `observed` current and sends commands. Implements `ports.Fleet`."""
 
-    def __init__(self, observed: ObservedFleet, *, epoch: int, on_change: OnChange) -> None:
+    def __init__(self, observed: ObservedFleet, *, term: Term, on_change: OnChange) -> None:
         self._observed = observed
-        self._epoch = epoch
+        self._term = term
         self._on_change = on_change
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
@@ -142,6 +144,7 @@ class FleetClient:
             await call
         except grpc.aio.AioRpcError as error:
             undo()
+            self._term.hear(_epoch_in(error), what)
             raise FleetError(f"{what}: {error.code().name}: {error.details()}") from None
         except asyncio.CancelledError:
             undo()
@@ -155,7 +158,10 @@ class FleetClient:
         view = self._observed.pod(pod)
         if view is None:
             raise FleetError(f"pod {pod} is gone")
-        return fleet_pb2.Fence(epoch=self._epoch, boot=view.boot)
+        if self._term.over:
+            # Adapters that have not heard of the other leader yet would obey.
+            raise FleetError("another leads")
+        return fleet_pb2.Fence(epoch=self._term.epoch, boot=view.boot)
 
     def _stub(self, pod: str) -> fleet_pb2_grpc.AdapterAsyncStub:
         channel = self._channels.get(pod)
@@ -190,8 +196,9 @@ class FleetClient:
 
     async def _watch_once(self, pod: Pod, channel: grpc.aio.Channel, backoff: Backoff) -> None:
         stub: fleet_pb2_grpc.AdapterAsyncStub = fleet_pb2_grpc.AdapterStub(channel)
-        async for message in stub.Watch(fleet_pb2.Hello(epoch=self._epoch, protocol=PROTOCOL)):
+        async for message in stub.Watch(fleet_pb2.Hello(epoch=self._term.epoch, protocol=PROTOCOL)):
             report = report_from_proto(message, pod.uid)
+            self._term.hear(report.epoch, pod.name)
             before = self._observed.pod(pod.uid)
             changes = self._observed.report(pod.uid, report)
             backoff.reset()
@@ -205,3 +212,9 @@ class FleetClient:
         self._news.set()
         if changes.models or changes.runtimes:
             self._on_change(changes.models, changes.runtimes)
+
+
+def _epoch_in(refusal: grpc.aio.AioRpcError) -> int:
+    """The epoch that a refusal carries; 0 if it does not."""
+    said = {key: value for key, value in refusal.trailing_metadata() or () if key == "wml-epoch"}.get("wml-epoch", "")
+    return int(said) if isinstance(said, str) and said.isdecimal() else 0

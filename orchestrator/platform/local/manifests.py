@@ -40,6 +40,9 @@ def parse_file(file: str, content: bytes, namespace: str) -> ParsedFile:
     """What the file defines in `namespace`. Never raises for what the file says."""
     if len(content) > MAX_FILE_BYTES:
         return ParsedFile.unreadable(file, 0, f"larger than {MAX_FILE_BYTES >> 20} MiB")
+    if not content.strip():
+        # What a full disk or a writer that was interrupted leaves behind. Who means a deletion removes the file.
+        return ParsedFile.unreadable(file, 1, "empty; what it defined before stays until the file is removed")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -118,10 +121,14 @@ class _Reading:
         kind_text, api, metadata = value.get("kind"), value.get("apiVersion"), value.get("metadata")
         if not isinstance(kind_text, str) or not isinstance(api, str):
             return self._unidentified(line, "no apiVersion and kind")
+        name = metadata.get("name") if isinstance(metadata, dict) else None
         if kind_text not in set(Kind):
+            if api == _API[Kind.MODEL]:
+                return self._unidentified(line, f"{api} has no kind {kind_text[:80]!r}; {Kind.MODEL} is meant?")
+            # Without a name it may be the beginning of one of ours.
+            self._unsure |= not name
             return self._ignore(line, f"{api} {kind_text[:80]} is not read here")
         kind = Kind(kind_text)
-        name = metadata.get("name") if isinstance(metadata, dict) else None
         if not isinstance(metadata, dict) or not isinstance(name, str) or not name:
             return self._unidentified(line, f"{kind}: metadata.name: required: a string")
         if kind in _ONLY and name != _ONLY[kind]:

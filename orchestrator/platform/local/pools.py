@@ -3,7 +3,7 @@ The controller's end of the socket: the supervisor's pods as ports.Pools.
 
 Dials again for ever. Numbers that were asked for while nobody listened are
 sent when somebody does; a supervisor that is not there is no list, and no list
-is no call.
+is no call. A supervisor that has heard a later leader ends this one's term.
 """
 
 from __future__ import annotations
@@ -18,8 +18,18 @@ import structlog
 from orchestrator.domain.fleet import Pod
 from orchestrator.domain.serving_runtime import ServingRuntime
 from orchestrator.machinery.backoff import Backoff
+from orchestrator.machinery.term import Term
 from orchestrator.platform.local.launch import PodTemplate
-from orchestrator.platform.local.wire import MAX_LINE_BYTES, MAX_REPLICAS, End, Scale, WireError, Wish, parse_pods
+from orchestrator.platform.local.wire import (
+    MAX_LINE_BYTES,
+    MAX_REPLICAS,
+    End,
+    Epoch,
+    Scale,
+    WireError,
+    Wish,
+    parse_pods,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -30,9 +40,10 @@ _CAP_S: Final = 2.0
 class SupervisorPools:
     """Implements ports.Pools."""
 
-    def __init__(self, path: Path, random: Callable[[], float]) -> None:
-        """`path` is the supervisor's socket."""
+    def __init__(self, path: Path, term: Term, random: Callable[[], float]) -> None:
+        """`path` is the supervisor's socket, `term` the asker's."""
         self._path = path
+        self._term = term
         self._backoff = Backoff(_BASE_S, _CAP_S, random)
         #: What was asked for last, by runtime.
         self._wanted: dict[str, Wish] = {}
@@ -80,7 +91,10 @@ class SupervisorPools:
         telling = asyncio.create_task(self._tell(writer))
         try:
             while line := await reader.readline():
-                on_pods(parse_pods(line))
+                if (latest := Epoch.parse(line)) is not None:
+                    self._term.hear(latest.number, "supervisor")
+                else:
+                    on_pods(parse_pods(line))
                 self._backoff.reset()
         except (WireError, ValueError) as error:
             log.warning("supervisor_misunderstood", reason=str(error))
@@ -95,8 +109,11 @@ class SupervisorPools:
 
     async def _tell(self, writer: asyncio.StreamWriter) -> None:
         try:
+            writer.write(Epoch(self._term.epoch).line())
             while True:
                 await self._work.wait()
+                if self._term.over:
+                    return
                 self._work.clear()
                 while self._untold:
                     writer.write(self._wanted[self._untold.pop()].line())

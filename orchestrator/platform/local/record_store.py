@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -24,10 +25,11 @@ _TEMPORARY: Final = ".new-"
 
 
 class RecordStore:
-    """The directory of records. Only one process may use it: the stack's lock sees to that."""
+    """The directory of records. Only one process may write there: `check` raises OSError in any other."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, check: Callable[[], None] = lambda: None) -> None:
         self._directory = directory
+        self._check = check
 
     def load(self) -> dict[str, Record]:
         """All records, by name. Raises OSError if the directory or a file in it cannot be read."""
@@ -49,6 +51,7 @@ class RecordStore:
 
     def save(self, record: Record) -> None:
         """Replace the model's record. Raises OSError, and the old one stays."""
+        self._check()
         handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=self._directory)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -60,4 +63,5 @@ class RecordStore:
 
     def delete(self, name: str) -> None:
         """Forget the model. Raises OSError."""
+        self._check()
         (self._directory / record_file(name)).unlink(missing_ok=True)

@@ -1,9 +1,11 @@
 """
 What the controller and the supervisor say to each other: one JSON object a line, on a Unix socket.
 
-    controller → supervisor   {"scale": {"runtime": …, "server_type": …, …}, "replicas": 2}
+    controller → supervisor   {"epoch": 1700000000000}          the leader's, before anything else
+                              {"scale": {"runtime": …, "server_type": …, …}, "replicas": 2}
                               {"end": "…"}                      the runtime of that name
-    supervisor → controller   {"pods": [{"uid": …, …}, …]}      all of them, each time
+    supervisor → controller   {"epoch": 1700000000000}          the highest seen, when it grows
+                              {"pods": [{"uid": …, …}, …]}      all of them, each time
 """
 
 from __future__ import annotations
@@ -62,11 +64,32 @@ class End:
         return _line({"end": self.runtime})
 
 
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """A leader's word on itself, or the supervisor's on the latest leader."""
+
+    number: int
+
+    def line(self) -> bytes:
+        """As it is sent."""
+        return _line({"epoch": self.number})
+
+    @classmethod
+    def parse(cls, line: bytes) -> Epoch | None:
+        """None: it is another kind of line."""
+        try:
+            return cls(int(json.loads(line)["epoch"]))
+        except _MALFORMED:
+            return None
+
+
 Wish = Scale | End
 
 
-def parse_wish(line: bytes) -> Wish:
-    """Inverse of either's `line`. Raises WireError."""
+def parse_wish(line: bytes) -> Wish | Epoch:
+    """Inverse of each one's `line`. Raises WireError."""
+    if (epoch := Epoch.parse(line)) is not None:
+        return epoch
     try:
         return End(str(json.loads(line)["end"]))
     except _MALFORMED:

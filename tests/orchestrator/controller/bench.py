@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +17,7 @@ from orchestrator.controller.desired import DesiredState
 from orchestrator.controller.observer import Observer
 from orchestrator.controller.pool_keeper import PoolKeeper
 from orchestrator.controller.reconciler import Reconciler
+from orchestrator.controller.removals import Removals
 from orchestrator.controller.residency import Residency
 from orchestrator.domain.config import Config
 from orchestrator.domain.storage import StorageConfig
@@ -66,6 +68,7 @@ class Bench:
             enqueue=enqueue_model(self.queue),
             clock=now,
         )
+        removals = Removals(residency=self.residency, recorder=self.platform, clock=now)
         self.reconciler = Reconciler(
             desired=self.desired,
             observer=self.observer,
@@ -73,6 +76,7 @@ class Bench:
             view=self.fleet.observed,
             activators=self.activators,
             residency=self.residency,
+            removals=removals,
             keeper=self.keeper,
             pools=self.platform,
             statuses=self.platform,
@@ -83,7 +87,11 @@ class Bench:
             wall=lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=int(now() - start)),
         )
         self.controller = Controller(
-            queue=self.queue, desired=self.desired, keeper=self.keeper, reconciler=self.reconciler
+            queue=self.queue,
+            desired=self.desired,
+            keeper=self.keeper,
+            reconciler=self.reconciler,
+            removals=removals,
         )
         self.fleet.on_change = self.controller.fleet_changed
         self.mesh.on_change = self.controller.models_changed
@@ -128,9 +136,9 @@ class Bench:
         del self.platform.models[name]
         await self.deliver()
 
-    async def deliver(self) -> None:
+    async def deliver(self, *, deleted: Collection[tuple[str, str]] | None = None) -> None:
         """The platform lists, and a second passes."""
-        self.platform.deliver(self.controller)
+        self.platform.deliver(self.controller, deleted=deleted)
         await self.after()
 
     @property

@@ -7,7 +7,7 @@ Nothing here checks how it is called; tests look at what has become of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -53,10 +53,14 @@ class FakePlatform:
     trouble: str = ""
     _started: int = 0
 
-    def deliver(self, sink: DesiredSink) -> None:
+    def deliver(self, sink: DesiredSink, *, deleted: Collection[tuple[str, str]] | None = None) -> None:
         """A complete listing, statuses echoed."""
         sink.replace(
-            models=dict(self.models), runtimes=dict(self.runtimes), storage=self.storage, config=dict(self.config)
+            models=dict(self.models),
+            runtimes=dict(self.runtimes),
+            storage=self.storage,
+            config=dict(self.config),
+            deleted=deleted,
         )
 
     async def write_status(self, name: str, uid: str, status: ModelStatus) -> None:

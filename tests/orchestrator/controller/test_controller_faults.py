@@ -279,3 +279,40 @@ async def test_a_hundred_models_cost_no_more_than_their_share(monkeypatch: pytes
             bench.fleet.report("p1")
             await bench.after()
         assert set(looks) == {"m7"}
+
+
+async def test_a_list_that_lost_most_models_takes_a_fifth_of_them_at_most() -> None:
+    """
+    An API server that came back without half of its objects: nobody said that they were deleted.
+
+    Routes and copies of the rest stay as they are, and are not touched when a better list comes. What is said to be
+    deleted goes at once meanwhile. A list that stays as it is has its way in the end.
+    """
+    names = [f"m{n}" for n in range(10)]
+    async with Bench() as bench:
+        bench.fleet.capacity = 200
+        await bench.apply(*names)
+        listed = dict(bench.platform.models)
+        loads = list(bench.fleet.loads)
+        bench.platform.models = {"m0": listed["m0"]}
+        await bench.deliver(deleted=())
+        await bench.after(10.0)
+        gone = set(names) - bench.fleet.loaded()
+        assert len(gone) == 2
+        assert {n for n in names if bench.mesh.envoy[n].endpoints} == bench.fleet.loaded()
+        kept = sorted(bench.fleet.loaded() - {"m0"})
+        await bench.deliver(deleted=[(kept[0], listed[kept[0]].uid)])
+        await bench.after(10.0)
+        assert set(names) - bench.fleet.loaded() == gone | {kept[0]}
+
+        bench.platform.models = {n: listed[n] for n in bench.fleet.loaded()}
+        await bench.deliver(deleted=())
+        await bench.after(100.0)
+        assert bench.fleet.loaded() == bench.platform.models.keys()
+        assert bench.fleet.loads == loads
+        assert set(bench.ready.values()) == {("True", "Loaded")}
+
+        bench.platform.models = {}
+        await bench.deliver(deleted=())
+        await bench.after(600.0)
+        assert bench.fleet.loaded() == set()

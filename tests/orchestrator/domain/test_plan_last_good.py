@@ -32,8 +32,9 @@ from tests.orchestrator.builders import (
     make_target,
     make_view,
 )
-from tests.orchestrator.domain.test_plan_laws import NOW, Picks, make_world, numbers
+from tests.orchestrator.domain.test_plan_laws import NOW, make_world
 from tests.orchestrator.domain.world import SIZE, World
+from tests.picks import Picks, numbers
 
 BEFORE = make_target("r0")
 GOOD = make_key("r0")

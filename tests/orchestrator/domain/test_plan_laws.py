@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import permutations
-from typing import TypeVar
 
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
@@ -38,8 +37,7 @@ from tests.orchestrator.builders import (
     make_view,
 )
 from tests.orchestrator.domain.world import SIZE, World
-
-T = TypeVar("T")
+from tests.picks import Picks, numbers
 
 NOW = 1000.0
 UIDS = ("p1", "p2", "p3")
@@ -50,25 +48,6 @@ FAILURES = (
     Failure(reason="StorageUnavailable", message="no", source_changed=True),
     Failure(reason=NO_ROOM, message="full", needed=SIZE),
 )
-
-
-class Picks:
-    """
-    A number as a row of choices, the least significant first: one draw where there would be ten.
-
-    Drawing is what takes the time here. Smaller numbers make simpler worlds, so that a failing one still shrinks.
-    """
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def pick(self, *options: T) -> T:
-        self.number, index = divmod(self.number, len(options))
-        return options[index]
-
-
-#: Below 2²⁴ hypothesis draws evenly.
-numbers = st.integers(0, (1 << 24) - 1).map(Picks)
 
 
 def make_copies(uid: str, picks: Picks, keys: tuple[CopyKey, ...]) -> list[Copy]:

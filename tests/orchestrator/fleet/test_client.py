@@ -16,6 +16,7 @@ from orchestrator.domain.trained_model import S3Uri
 from orchestrator.fleet.client import FleetClient
 from orchestrator.fleet.convert import key_to_proto
 from orchestrator.fleet.observed import Changes, ObservedFleet, Report
+from orchestrator.machinery.term import Term
 from protos import fleet_pb2, fleet_pb2_grpc
 from tests.orchestrator.builders import make_credentials, make_key, make_pod
 
@@ -31,6 +32,8 @@ class FakeAdapter(fleet_pb2_grpc.AdapterServicer):
         self.hellos: list[fleet_pb2.Hello] = []
         self.commands: list[fleet_pb2.LoadRequest | fleet_pb2.UnloadRequest] = []
         self.refuse: tuple[grpc.StatusCode, str] | None = None
+        #: The highest epoch that it has seen, as far as it says.
+        self.epoch = 0
         self.hold = asyncio.Event()
         self.hold.set()
         self._says: asyncio.Queue[fleet_pb2.Report] = asyncio.Queue()
@@ -51,7 +54,9 @@ class FakeAdapter(fleet_pb2_grpc.AdapterServicer):
     def say(self, *copies: tuple[CopyKey, fleet_pb2.CopyState.ValueType], full: bool = False, boot: str = "b1") -> None:
         """The next report."""
         made = [fleet_pb2.Copy(key=key_to_proto(k), state=s) for k, s in copies]
-        self._says.put_nowait(fleet_pb2.Report(boot=boot, full=full, copies=made, server=fleet_pb2.SERVER_STATE_READY))
+        self._says.put_nowait(
+            fleet_pb2.Report(boot=boot, full=full, copies=made, server=fleet_pb2.SERVER_STATE_READY, epoch=self.epoch)
+        )
 
     async def Watch(
         self, request: fleet_pb2.Hello, context: grpc.aio.ServicerContext[fleet_pb2.Hello, fleet_pb2.Report]
@@ -80,7 +85,7 @@ class FakeAdapter(fleet_pb2_grpc.AdapterServicer):
         self.commands.append(request)
         await self.hold.wait()
         if self.refuse is not None:
-            await context.abort(*self.refuse)
+            await context.abort(*self.refuse, (("wml-epoch", str(self.epoch)), ("wml-boot", "b1")))
         return fleet_pb2.Accepted()
 
 
@@ -91,7 +96,8 @@ class Bench:
         self.adapter = FakeAdapter(f"unix:{directory}/adapter.sock")
         self.observed = ObservedFleet()
         self.changed: set[str] = set()
-        self.client = FleetClient(self.observed, epoch=EPOCH, on_change=self._on_change)
+        self.term = Term(EPOCH)
+        self.client = FleetClient(self.observed, term=self.term, on_change=self._on_change)
         self.pod: Pod = make_pod("p1", adapter=self.adapter.address)
 
     def _on_change(self, models: frozenset[str], runtimes: frozenset[str]) -> None:
@@ -236,7 +242,8 @@ async def test_a_pod_that_is_listed_again_at_once_can_still_be_commanded(bench: 
             bench.adapter.say(full=True)
             await asyncio.sleep(0.01)
     await bench.load()
-    assert bench.state() is CopyState.DOWNLOADING
+    # Not the copy: a report that was said once too often may be read after the command.
+    assert [c.key for c in bench.adapter.commands] == [key_to_proto(KEY)]
 
 
 async def test_hearing_ends_when_all_have_reported(bench: Bench) -> None:
@@ -281,3 +288,39 @@ async def test_a_report_that_cannot_be_digested_does_not_end_the_watch(
         while not bench.known:
             bench.adapter.say(full=True)
             await asyncio.sleep(0.01)
+
+
+async def test_a_refusal_that_names_a_higher_epoch_ends_the_term(bench: Bench) -> None:
+    """Nothing more is commanded, of whatever adapter: one that has not heard of the other leader would obey."""
+    bench.adapter.refuse, bench.adapter.epoch = (grpc.StatusCode.FAILED_PRECONDITION, "stale epoch"), EPOCH + 1
+    with pytest.raises(FleetError, match="stale epoch"):
+        await bench.load()
+    assert (bench.term.over, bench.term.successor) == (True, EPOCH + 1)
+    bench.adapter.refuse = None
+    with pytest.raises(FleetError, match="another leads"):
+        await bench.load()
+    with pytest.raises(FleetError, match="another leads"):
+        await bench.client.unload("p1", KEY)
+    assert len(bench.adapter.commands) == 1
+
+
+async def test_a_refusal_for_another_reason_does_not(bench: Bench) -> None:
+    """A boot that is over, a server that is not ready: the epoch in it is this leader's own."""
+    bench.adapter.refuse, bench.adapter.epoch = (grpc.StatusCode.FAILED_PRECONDITION, "stale boot"), EPOCH
+    with pytest.raises(FleetError, match="stale boot"):
+        await bench.load()
+    assert not bench.term.over
+
+
+async def test_a_report_that_names_a_higher_epoch_ends_the_term(bench: Bench) -> None:
+    """A frozen leader reads it when it thaws: what its successor's watch did to the fence."""
+    bench.adapter.epoch = EPOCH
+    bench.adapter.say((KEY, fleet_pb2.COPY_STATE_LOADED))
+    await bench.until(lambda: bench.state() is not None)
+    assert not bench.term.over
+    bench.adapter.epoch = EPOCH + 1
+    bench.adapter.say()
+    await bench.until(lambda: bench.term.over)
+    with pytest.raises(FleetError, match="another leads"):
+        await bench.client.unload("p1", KEY)
+    assert bench.adapter.commands == []

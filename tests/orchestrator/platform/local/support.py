@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -81,8 +81,10 @@ class Sink:
         runtimes: Mapping[str, ServingRuntime],
         storage: StorageConfig | None,
         config: Mapping[str, str],
+        deleted: Collection[tuple[str, str]] | None = None,
     ) -> None:
-        """Keep it."""
+        """Keep it. Whatever is missing was deleted."""
+        assert deleted is None
         self.lost |= self.models.keys() - models.keys()
         self.models, self.runtimes, self.storage, self.config = models, runtimes, storage, config
         self.deliveries += 1

@@ -17,7 +17,7 @@ SETTLE_S = 0.25
 
 
 def parsed(file: str, *names: str, broken: str = "", uri: str = "s3://b/m") -> ParsedFile:
-    text = "---\n".join(model_yaml(name, uri=uri) for name in names)
+    text = "---\n".join(model_yaml(name, uri=uri) for name in names) or "# nothing\n"
     if broken:
         text += "---\n" + model_yaml(broken).replace("memory", "mem")
     return parse_file(file, text.encode(), NAMESPACE)

@@ -149,4 +149,22 @@ def test_bounds() -> None:
     """A huge file is not read."""
     assert "larger than" in parse("a" * (MAX_FILE_BYTES + 1)).problems[0].reason
     assert parse("[" * 200_000, "f.json").unsure
-    assert ParsedFile() == parse("", "f.json")
+
+
+@pytest.mark.parametrize("text", ["", " \n\n", "\t"])
+@pytest.mark.parametrize("file", ["f.json", "f.yaml"])
+def test_an_empty_file_deletes_nothing(file: str, text: str) -> None:
+    """A full disk leaves one behind; one that says in a comment that it has nothing means it."""
+    found = parse(text, file)
+    assert found.unsure
+    assert [problem.line for problem in found.problems] == [1]
+    assert ParsedFile() == parse("# none\n", "f.yaml")
+
+
+def test_a_kind_that_does_not_exist_deletes_nothing() -> None:
+    """A slip in an edit, or a file that ends in the middle of the word; a foreign object that has a name is no slip."""
+    slip = model_yaml("m").replace("TrainedModel", "TrainedModl")
+    assert parse(slip).unsure
+    assert "TrainedModl" in parse(slip).problems[0].reason
+    assert parse("apiVersion: v1\nkind: Secr").unsure
+    assert not parse("apiVersion: v1\nkind: Service\nmetadata: {name: s}\n").unsure

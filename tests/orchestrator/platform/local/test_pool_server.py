@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from orchestrator.domain.fleet import Pod
 from orchestrator.platform.local.pod_set import PodSet
 from orchestrator.platform.local.stack import Stack
-from orchestrator.platform.local.wire import MAX_LINE_BYTES, End, Scale, parse_pods
+from orchestrator.platform.local.wire import MAX_LINE_BYTES, End, Epoch, Scale, parse_pods
 from tests.orchestrator.platform.local.support import TEMPLATE, serving, until
 
 
@@ -36,6 +36,12 @@ class Line:
             pods = await self.pods()
             if len(pods) == count and not any(pod.terminating for pod in pods):
                 return pods
+
+    async def epoch_until(self, number: int) -> None:
+        """Read until this epoch is told."""
+        async with asyncio.timeout(10):
+            while Epoch.parse(await self.reader.readline()) != Epoch(number):
+                pass
 
     async def ended(self) -> bool:
         """Wait for the other side to close."""
@@ -121,3 +127,34 @@ async def test_its_end_is_every_connections_end(pods: PodSet, path: Path) -> Non
         assert await line.pods() == ()
         server.cancel()
         assert await line.ended()
+
+
+async def test_of_two_leaders_the_one_of_the_higher_epoch_is_obeyed(pods: PodSet, path: Path) -> None:
+    """The other is told, and what it asks for is refused: wishes written before it froze, timers that it thaws with."""
+    async with serving(pods, path), dialled(path) as old, dialled(path) as new:
+        old.writer.write(Epoch(7).line() + Scale(TEMPLATE, 1).line())
+        await old.epoch_until(7)
+        (pod,) = await old.pods_until(1)
+        new.writer.write(Epoch(8).line() + Scale(TEMPLATE, 1).line())
+        await old.epoch_until(8)
+        await new.epoch_until(8)
+        with capture_logs() as lines:
+            old.writer.write(Scale(TEMPLATE, 2).line() + End("r").line() + Epoch(7).line() + Scale(TEMPLATE, 0).line())
+            await until(lambda: [line["event"] for line in lines].count("stale_leader_refused") == 3)
+        assert pods.pods() == (pod,)
+        new.writer.write(Scale(TEMPLATE, 2).line())
+        assert (await new.pods_until(2))[0] == pod
+
+
+async def test_the_epoch_never_falls(pods: PodSet, path: Path) -> None:
+    """A connection that ends takes nothing of its leader's back; one that names no epoch leads nobody."""
+    async with serving(pods, path):
+        async with dialled(path) as first:
+            first.writer.write(Epoch(8).line())
+            await first.epoch_until(8)
+        async with dialled(path) as late:
+            await late.epoch_until(8)
+            with capture_logs() as lines:
+                late.writer.write(Scale(TEMPLATE, 1).line())
+                await until(lambda: lines)
+            assert pods.pods() == ()

@@ -10,11 +10,12 @@ from structlog.testing import capture_logs
 
 from orchestrator.domain.fleet import Pod
 from orchestrator.domain.serving_runtime import ServingRuntime
+from orchestrator.machinery.term import Term
 from orchestrator.platform.local.launch import PodTemplate
 from orchestrator.platform.local.pod_set import PodSet
 from orchestrator.platform.local.pools import SupervisorPools
 from orchestrator.platform.local.stack import Stack
-from orchestrator.platform.local.wire import MAX_REPLICAS, End, Scale, Wish, parse_wish, pods_line
+from orchestrator.platform.local.wire import MAX_REPLICAS, End, Epoch, Scale, Wish, parse_wish, pods_line
 from tests.orchestrator.platform.local.support import half, running, serving, until
 
 RUNTIME = ServingRuntime(name="r", uid="", generation=1, server_type="mlserver", frameworks=(), auto_select=frozenset())
@@ -41,7 +42,7 @@ def path(stack: Stack) -> Path:
 
 async def test_a_number_that_was_asked_for_too_early_is_sent_later(pods: PodSet, path: Path) -> None:
     """Nobody listens yet; that is said once, however often it is tried."""
-    pools, lists = SupervisorPools(path, half), Lists()
+    pools, lists = SupervisorPools(path, Term(7), half), Lists()
     await pools.scale(RUNTIME, 1)
     with capture_logs() as lines:
         async with running(pools.run(lists)):
@@ -54,11 +55,11 @@ async def test_a_number_that_was_asked_for_too_early_is_sent_later(pods: PodSet,
 async def test_a_controller_that_comes_and_goes(pods: PodSet, path: Path) -> None:
     """Going changes nothing; the next one sees the whole list."""
     async with serving(pods, path):
-        first, seen = SupervisorPools(path, half), Lists()
+        first, seen = SupervisorPools(path, Term(7), half), Lists()
         async with running(first.run(seen)):
             await first.scale(RUNTIME, 1)
             await until(lambda: seen.last and len(seen.last) == 1)
-        second, again = SupervisorPools(path, half), Lists()
+        second, again = SupervisorPools(path, Term(7), half), Lists()
         async with running(second.run(again)):
             await until(lambda: again.all)
         assert again.all[0] == seen.last
@@ -66,7 +67,7 @@ async def test_a_controller_that_comes_and_goes(pods: PodSet, path: Path) -> Non
 
 async def test_a_supervisor_that_comes_and_goes(pods: PodSet, path: Path) -> None:
     """No list, no call; what was asked for meanwhile is sent when it is back, and the pods lived on."""
-    pools, lists = SupervisorPools(path, half), Lists()
+    pools, lists = SupervisorPools(path, Term(7), half), Lists()
     async with running(pools.run(lists)):
         async with serving(pods, path):
             await pools.scale(RUNTIME, 1)
@@ -87,12 +88,13 @@ async def test_a_supervisor_that_is_not_understood_is_dialled_again(path: Path) 
     answers = iter([b"nonsense\n", b"[" * 100_000 + b"\n", pods_line(())])
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert parse_wish(await reader.readline()) == Epoch(7)
         heard.append(Scale.parse(await reader.readline()))
         writer.write(next(answers))
         await reader.read()
         writer.close()
 
-    pools, lists = SupervisorPools(path, half), Lists()
+    pools, lists = SupervisorPools(path, Term(7), half), Lists()
     await pools.scale(RUNTIME, 1)
     with capture_logs() as lines:
         async with await asyncio.start_unix_server(serve, path), running(pools.run(lists)):
@@ -104,15 +106,17 @@ async def test_a_supervisor_that_is_not_understood_is_dialled_again(path: Path) 
 
 async def test_a_number_is_said_once_and_in_bounds(path: Path) -> None:
     """The same wish again is no news; what the supervisor would refuse is never sent."""
-    heard: asyncio.Queue[Wish] = asyncio.Queue()
+    heard: asyncio.Queue[Wish | Epoch] = asyncio.Queue()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():
             heard.put_nowait(parse_wish(line))
         writer.close()
 
-    pools = SupervisorPools(path, half)
+    pools = SupervisorPools(path, Term(7), half)
     async with await asyncio.start_unix_server(serve, path), running(pools.run(Lists())):
+        async with asyncio.timeout(10):
+            assert await heard.get() == Epoch(7)
         for asked, told in ((2, 2), (MAX_REPLICAS + 1, MAX_REPLICAS), (-1, 0)):
             await pools.scale(RUNTIME, asked)
             await pools.scale(RUNTIME, asked)
@@ -123,3 +127,22 @@ async def test_a_number_is_said_once_and_in_bounds(path: Path) -> None:
         async with asyncio.timeout(10):
             assert await heard.get() == End("r")
         assert heard.empty()
+
+
+async def test_a_later_leader_ends_the_term_and_what_was_asked_for_is_not_sent(pods: PodSet, path: Path) -> None:
+    """One that was frozen thaws with old wishes: the supervisor tells it, and its pods are the other's."""
+    async with serving(pods, path):
+        old, seen = SupervisorPools(path, Term(7), half), Lists()
+        new, again = SupervisorPools(path, term := Term(8), half), Lists()
+        async with running(old.run(seen)):
+            await until(lambda: seen.all)
+            async with running(new.run(again)):
+                await new.scale(RUNTIME, 1)
+                await until(lambda: again.last and len(again.last) == 1)
+                await until(lambda: old._term.over)
+                await old.end("r")
+                await new.scale(RUNTIME, 2)
+                await until(lambda: again.last and len(again.last) == 2)
+        assert (old._term.successor, term.over) == (8, False)
+        assert again.last is not None
+        assert len(again.last) == 2

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from orchestrator.platform.local import reader as reader_module
 from orchestrator.platform.local.directory import Directory
@@ -14,6 +16,11 @@ from orchestrator.platform.local.listing import look
 from orchestrator.platform.local.manifests import parse_file
 from orchestrator.platform.local.reader import Reader, Unmounted
 from tests.orchestrator.platform.local.support import NAMESPACE, model_yaml, replace_file, until
+
+SECRET = (
+    "apiVersion: v1\nkind: Secret\nmetadata: {name: storage-config}\n"
+    'stringData:\n  default: |\n    {"type": "s3", "access_key_id": "a", "secret_access_key": "b"}\n'
+)
 
 
 async def test_only_what_changed_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,3 +71,22 @@ def test_a_file_that_cannot_be_read_keeps_what_it_defined(tmp_path: Path) -> Non
     (tmp_path / "target").unlink()
     merged = reader.refresh(1.0).merged
     assert (len(merged.objects), len(merged.problems)) == (1, 1)
+
+
+@pytest.mark.parametrize("text", [model_yaml("a"), SECRET, json.dumps(yaml.safe_load(model_yaml("a")))])
+def test_no_beginning_of_a_file_deletes_what_the_whole_defined(tmp_path: Path, text: str) -> None:
+    """A writer that was interrupted anywhere, at the first byte too; what is no object then is reported with its line."""
+    path = tmp_path / ("a.json" if text.startswith("{") else "a.yaml")
+    path.write_text(text)
+    reader = Reader(tmp_path, Directory(0.0), NAMESPACE)
+    (identity,) = reader.refresh(0.0).merged.objects
+    whole = reader.refresh(0.0).merged.objects[identity].document.value
+    for length in range(len(text)):
+        path.write_text(text[:length])
+        reader.refresh(2.0 * length + 1)
+        merged = reader.refresh(2.0 * length + 2).merged
+        assert identity in merged.objects
+        assert all(problem.line > 0 for problem in merged.problems)
+    path.write_text(text)
+    merged = reader.refresh(2.0 * len(text) + 1).merged
+    assert (merged.objects[identity].document.value, merged.problems) == (whole, frozenset())

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from orchestrator.platform.local.lease import LeaseLost
 from orchestrator.platform.local.record_store import RecordStore
 from orchestrator.platform.local.records import record_file, render_record
 from tests.orchestrator.platform.local.support import model_yaml, record
@@ -81,3 +82,19 @@ def test_a_record_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monk
         store.save(replace(old, file="z.yaml"))
     assert [path.name for path in tmp_path.iterdir()] == [record_file("m")]
     assert store.load() == {"m": old}
+
+
+def test_nothing_is_written_where_another_leads(tmp_path: Path) -> None:
+    """Neither a record nor a deletion; reading is free."""
+    mine = RecordStore(tmp_path)
+    mine.save(record(model_yaml("m")))
+
+    def deposed() -> None:
+        raise LeaseLost(8)
+
+    late = RecordStore(tmp_path, deposed)
+    with pytest.raises(LeaseLost):
+        late.save(record(model_yaml("n")))
+    with pytest.raises(LeaseLost):
+        late.delete("m")
+    assert late.load().keys() == {"m"}

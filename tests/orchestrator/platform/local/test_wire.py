@@ -15,6 +15,7 @@ from orchestrator.platform.local.launch import PodTemplate
 from orchestrator.platform.local.wire import (
     MAX_REPLICAS,
     End,
+    Epoch,
     Scale,
     WireError,
     Wish,
@@ -50,6 +51,15 @@ def test_a_wish_survives_the_wire(template: PodTemplate, replicas: int) -> None:
     assert parse_wish(wish.line()) == Scale.parse(wish.line()) == wish
 
 
+@given(st.integers(0, 1 << 63))
+def test_an_epoch_survives_the_wire(number: int) -> None:
+    """It is asked of every line that the controller reads: no other is taken for one."""
+    line = Epoch(number).line()
+    assert line.index(b"\n") == len(line) - 1
+    assert parse_wish(line) == Epoch.parse(line) == Epoch(number)
+    assert Epoch.parse(Scale(TEMPLATE, 1).line()) is Epoch.parse(pods_line(())) is None
+
+
 @given(TEXT)
 def test_an_end_survives_the_wire(runtime: str) -> None:
     """It needs no template: the runtime may be unknown by now."""
@@ -66,7 +76,7 @@ def test_a_list_of_pods_survives_the_wire(pods: tuple[Pod, ...]) -> None:
     assert parse_pods(line) == pods
 
 
-def wished(line: bytes) -> Wish | None:
+def wished(line: bytes) -> Wish | Epoch | None:
     """The wish that a line is; None if it is refused."""
     try:
         return parse_wish(line)
@@ -82,7 +92,7 @@ def listed(line: bytes) -> tuple[Pod, ...] | None:
         return None
 
 
-def in_bounds(wish: Wish | None) -> bool:
+def in_bounds(wish: Wish | Epoch | None) -> bool:
     """What a supervisor can do."""
     if isinstance(wish, Scale):
         return 0 <= wish.replicas <= MAX_REPLICAS and wish.template.server_type in SERVER_TYPES

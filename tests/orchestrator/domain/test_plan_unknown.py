@@ -1,0 +1,104 @@
+"""Law 9, fact by fact: whatever becomes unknown, no plan takes away what it would not have taken away before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+
+from orchestrator.domain.errors import ModelProblem, Reason
+from orchestrator.domain.fleet import CopyState
+from orchestrator.domain.observation import Memory, Observation
+from orchestrator.domain.plan import Action, MakeRoom, PublishRoute, RemoveRoute, UnloadCopy, destructive, plan
+from tests.orchestrator.domain.test_plan_laws import NOW, observations
+
+Forgets = Callable[[Observation], Observation]
+
+
+def all_pods(seen: Observation) -> Observation:
+    """No adapter answers."""
+    return replace(seen, pods=tuple(replace(p, known=False) for p in seen.pods))
+
+
+def acceptance(seen: Observation) -> Observation:
+    """The Envoys that accepted the route are not there any more."""
+    if seen.route is None:
+        return seen
+    return replace(seen, route=replace(seen.route, acked=False, acked_at=None))
+
+
+def demand(seen: Observation) -> Observation:
+    """The activators are not connected."""
+    return replace(seen, want=None)
+
+
+def memory(seen: Observation) -> Observation:
+    """Another leads, and begins with what it sees."""
+    return replace(seen, memory=Memory())
+
+
+def route(seen: Observation) -> Observation:
+    """Another leads: what was published is with the Envoys that it hears, or with others."""
+    return replace(seen, route=None, stranger=seen.route is not None)
+
+
+def unheard_route(seen: Observation) -> Observation:
+    """Another leads, and no Envoy has dialled yet."""
+    return replace(seen, route=None, stranger=False)
+
+
+def secret(seen: Observation) -> Observation:
+    """Neither the target nor what served before it can be resolved."""
+    return without_target(seen, Reason.STORAGE_CONFIG_MISSING)
+
+
+def runtimes(seen: Observation) -> Observation:
+    """The same, of another cause."""
+    return without_target(seen, Reason.RUNTIME_NOT_RECOGNIZED)
+
+
+def without_target(seen: Observation, reason: Reason) -> Observation:
+    if seen.model is None:
+        return seen
+    return replace(seen, target=ModelProblem(reason, "cannot be read"), last_good=None)
+
+
+def taken(seen: Observation) -> frozenset[Action | str]:
+    """What the plan takes away. A route that leads nowhere, or to nobody's knowledge, is no more gone when it goes."""
+    actions = destructive(plan(seen, NOW).actions)
+    routes = {a for a in actions if isinstance(a, PublishRoute | RemoveRoute)}
+    return frozenset((actions - routes) | ({"route"} if routes else set()))
+
+
+def has_route(seen: Observation) -> bool:
+    return seen.route is not None and bool(seen.route.route.endpoints)
+
+
+@pytest.mark.parametrize("forget", [all_pods, acceptance, demand, memory, route, unheard_route])
+@settings(max_examples=120)
+@given(seen=observations)
+def test_no_fact_that_becomes_unknown_takes_anything_away(seen: Observation, forget: Forgets) -> None:
+    """No unload, no eviction for its sake, and no route that led somewhere."""
+    before, after = taken(seen), taken(forget(seen))
+    assert after - {"route"} <= before - {"route"}
+    if has_route(seen):
+        assert after <= before
+
+
+@pytest.mark.parametrize("forget", [secret, runtimes])
+@settings(max_examples=120)
+@given(seen=observations)
+def test_while_a_spec_cannot_be_resolved_what_serves_serves_on(seen: Observation, forget: Forgets) -> None:
+    """What is on its way for it is given up, since nobody knows what for; a copy that serves goes only for another."""
+    fewer = forget(seen)
+    before, after = taken(seen), taken(fewer)
+    loaded = {(c.pod, c.key) for c in seen.copies if c.state is CopyState.LOADED}
+    assert not any(isinstance(a, MakeRoom) for a in after)
+    for action in after - before:
+        if isinstance(action, UnloadCopy) and (action.pod, action.key) in loaded:
+            assert fewer.serving
+    if has_route(seen):
+        assert "route" in before or "route" not in after
+    assert bool(fewer.serving) >= bool(seen.serving)

@@ -1,0 +1,34 @@
+"""One leader's term."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
+from orchestrator.domain.errors import Deposed
+from orchestrator.machinery.term import Term
+
+
+@pytest.mark.parametrize("epoch", [0, 6, 7])
+def test_an_epoch_that_is_not_higher_is_no_news(epoch: int) -> None:
+    """Its own comes back from every adapter; an old leader's is what fences are for."""
+    term = Term(7)
+    term.hear(epoch, "pod")
+    assert (term.over, term.successor) == (False, 0)
+
+
+async def test_a_higher_epoch_ends_the_term() -> None:
+    """Whoever runs it learns of it, with both numbers; that is said once, and the highest is kept."""
+    term = Term(7)
+    running = asyncio.create_task(term.run())
+    await asyncio.sleep(0)
+    assert not running.done()
+    with capture_logs() as lines:
+        for epoch in (8, 10, 9):
+            term.hear(epoch, "pod")
+    with pytest.raises(Deposed, match="another leads, of epoch 10; this one's was 7"):
+        await running
+    assert (term.over, term.successor) == (True, 10)
+    assert [(line["event"], line["successor"], line["told_by"]) for line in lines] == [("deposed", 8, "pod")]
