@@ -23,6 +23,7 @@ from adapters.domain.progress import Ticket
 from adapters.ledger import Ledger
 from orchestrator.machinery.epoch import next_epoch
 from orchestrator.machinery.term import Term
+from tests.adapters.world import kept
 from tests.picks import Picks, numbers
 
 #: Room for one copy and a half.
@@ -133,7 +134,7 @@ class Adapter:
         """The adapter dies and is back: what it wrote down is the fence, the boot and the copies that serve."""
         old, self.ledger, self.tickets = self.ledger, Ledger(TOTAL, epoch=self.ledger.epoch), set()
         if old.server is ServerState.READY:
-            self.ledger.server_ready(old.boot, old.kept())
+            self.ledger.server_ready(old.boot, kept(old))
 
 
 class Succession:

@@ -20,6 +20,7 @@ from orchestrator.domain.storage import Credentials
 from orchestrator.domain.trained_model import parse_storage_uri
 from orchestrator.fleet.client import FleetClient
 from orchestrator.fleet.observed import ObservedFleet
+from orchestrator.machinery.term import Term
 from orchestrator.platform.local.guarding import Guarding
 from orchestrator.platform.local.installation import find_installation
 from orchestrator.platform.local.launch import PodTemplate
@@ -42,7 +43,7 @@ class RealPod:
         )
         self._news = asyncio.Event()
         self._observed = ObservedFleet()
-        self._fleet = FleetClient(self._observed, epoch=1, on_change=lambda *_: self._news.set())
+        self._fleet = FleetClient(self._observed, term=Term(1), on_change=lambda *_: self._news.set())
 
     @property
     def target(self) -> str:
