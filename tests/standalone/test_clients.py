@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import queue
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -299,11 +298,7 @@ def test_holding_is_bounded_and_a_client_that_goes_frees_its_place(
         calls = [ask.future(message, metadata=(("mm-vmodel-id", name),), timeout=60) for _ in range(1500)]
         wait_until(lambda: sum(c.done() for c in calls) >= 100, "no request was refused")
         refused = [c for c in calls if c.done()]
-        codes = Counter(c.code() for c in refused)
-        # Open: in one of some fifteen runs a refusal reached its client as a reset stream, which reads as CANCELLED.
-        resets = codes.pop(grpc.StatusCode.CANCELLED, 0)
-        assert set(codes) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
-        assert resets * 20 < len(refused), "refusals are lost"
+        assert {c.code() for c in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
         assert len(refused) < len(calls) - 100, "next to nothing is held"
         assert len(client.classes(line["sklearn"], models.images[:1])) == 1
         for call in calls:
