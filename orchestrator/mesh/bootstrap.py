@@ -22,6 +22,7 @@ from orchestrator.mesh import lua
 from orchestrator.mesh.upstream import (
     DEFAULT_MESSAGE_BYTES,
     FRAME_BYTES,
+    MAX_REQUESTS,
     Config,
     address,
     buffer_bytes,
@@ -215,24 +216,35 @@ def _connection_manager(settings: BootstrapSettings) -> Config:
 
 
 def _local_replies(max_message_bytes: int) -> Config:
-    text = f"the message is larger than the limit of {max_message_bytes} bytes: at least %BYTES_RECEIVED% bytes came"
+    """What Envoy would call INTERNAL and UNAVAILABLE is RESOURCE_EXHAUSTED: a bound, not a fault."""
+    too_large: Config = {
+        "status_code_filter": {
+            "comparison": {"op": "EQ", "value": {"default_value": 413, "runtime_key": "mesh.too_large"}}
+        }
+    }
     return {
         "mappers": [
-            {
-                "filter": {
-                    "status_code_filter": {
-                        "comparison": {"op": "EQ", "value": {"default_value": 413, "runtime_key": "mesh.too_large"}}
-                    }
-                },
-                "headers_to_add": [
-                    {
-                        "header": {"key": "grpc-status", "value": "8"},
-                        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-                    }
-                ],
-                "body_format_override": {"text_format_source": {"inline_string": text}},
-            }
+            _exhausted(
+                too_large,
+                f"the message is larger than the limit of {max_message_bytes} bytes: at least %BYTES_RECEIVED% bytes came",
+            ),
+            _exhausted(
+                # A cluster's circuit breaker.
+                {"response_flag_filter": {"flags": ["UO"]}},
+                f"at most {MAX_REQUESTS} requests for one model, and {ACTIVATOR_MAX_REQUESTS} for models that are not"
+                " loaded, are held or on their way: try again later",
+            ),
         ]
+    }
+
+
+def _exhausted(condition: Config, text: str) -> Config:
+    return {
+        "filter": condition,
+        "headers_to_add": [
+            {"header": {"key": "grpc-status", "value": "8"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+        ],
+        "body_format_override": {"text_format_source": {"inline_string": text}},
     }
 
 

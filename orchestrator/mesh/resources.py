@@ -25,6 +25,7 @@ from orchestrator.domain.routes import Route
 from orchestrator.mesh.upstream import (
     DEFAULT_MESSAGE_BYTES,
     HTTP_PROTOCOL_OPTIONS,
+    MAX_REQUESTS,
     assignment,
     cluster,
     endpoints,
@@ -32,9 +33,6 @@ from orchestrator.mesh.upstream import (
 )
 
 TYPE_URL: Final = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
-
-#: What one model may have in flight or held in one Envoy; more is refused there.
-MAX_REQUESTS: Final = 1_000
 
 _PREFIX: Final = "model/"
 #: ParseDict resolves the Any in a cluster by name: its type has to be registered, which the import does.

@@ -18,6 +18,8 @@ HTTP_PROTOCOL_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolO
 
 #: Largest message unless settings say otherwise.
 DEFAULT_MESSAGE_BYTES: Final = 16 << 20
+#: What one model may have in flight or held in one Envoy; more is refused there.
+MAX_REQUESTS: Final = 1_000
 #: gRPC's prefix of a message: a compression flag and the length.
 FRAME_BYTES: Final = 5
 #: HTTP/2 flow control counts with 31 bits.
