@@ -28,6 +28,7 @@ from orchestrator.mesh.upstream import (
     MAX_REQUESTS,
     assignment,
     cluster,
+    cold_metadata,
     endpoints,
     is_literal,
 )
@@ -88,9 +89,10 @@ class ClusterFactory:
         """A cluster without a name."""
         for endpoint in holders:
             _require_literal(endpoint)
+        base = self._base if holders else {**self._base, "metadata": cold_metadata()}
         tiers = (holders, (self._activator,)) if holders else ((self._activator,),)
         localities = [endpoints(tier, priority=priority) for priority, tier in enumerate(tiers)]
-        return ParseDict({**self._base, "load_assignment": assignment("", localities)}, Cluster())
+        return ParseDict({**base, "load_assignment": assignment("", localities)}, Cluster())
 
     def resource(self, route: Route) -> Resource:
         """The route's cluster as it is published."""
