@@ -22,6 +22,12 @@ from protos import inference_pb2
 
 _SERVICE: Final = "/inference.GRPCInferenceService/"
 
+#: Calls that gRPC may keep until this process gets to them. It cancels what is beyond, and then no one has said why;
+#: the mesh, which sends a thousand requests for one model at most, refuses a flood long before.
+_MAX_UNSEEN: Final = 50_000
+#: How long it may keep one: not less than anybody waits, or a process that was frozen would cancel what it finds.
+_MAX_UNSEEN_S: Final = 3_600
+
 Behaviour = Callable[[ServerCall], Awaitable[None]]
 
 
@@ -47,6 +53,10 @@ def server_options(max_message_bytes: int) -> tuple[tuple[str, int], ...]:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
         ("grpc.http2.max_ping_strikes", 0),
+        # By default gRPC cancels at random from a thousand on: a refusal has a status and words.
+        ("grpc.server.max_pending_requests", _MAX_UNSEEN),
+        ("grpc.server.max_pending_requests_hard_limit", _MAX_UNSEEN),
+        ("grpc.server_max_unrequested_time_in_server", _MAX_UNSEEN_S),
         # A taken port is an error, not a shared port.
         ("grpc.so_reuseport", 0),
     )

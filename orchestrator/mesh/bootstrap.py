@@ -2,13 +2,20 @@
 Envoy's bootstrap: everything about the mesh that does not change as models come and go.
 
 One listener with a fixed route table; the clusters of models come over delta
-CDS. A request passes, in this order: the script that labels by metadata, the
-buffer filter (the message limit), the script that labels by the message, the
-router. The buffer filter stands before the script that reads the message
-because it enforces nothing on data that another filter has already collected.
+CDS. A request passes, in this order: a header that says whether its cluster has
+a server, the script that labels by metadata, the buffer filter (the message
+limit), the script that labels by the message, the router. The buffer filter
+stands before the script that reads the message because it enforces nothing on
+data that another filter has already collected.
+
+A message whose model is named in metadata and has no server is not collected:
+the activator does not read it before there is one, and until then it stays with
+its client, under flow control. A window's worth of it is all that is here.
 
 Not promised: the limit covers what clients send in the unary methods. Streams
-and answers are bounded by the servers that take and make them.
+and answers are bounded by the servers that take and make them. What has to be
+collected is bounded by the heap: from some point on the largest requests are
+reset, which their clients read as INTERNAL.
 """
 
 from __future__ import annotations
@@ -20,15 +27,18 @@ from typing import Any, Final
 from orchestrator.domain.unknown_model import UNKNOWN_MODEL
 from orchestrator.mesh import lua
 from orchestrator.mesh.upstream import (
+    COLD,
     DEFAULT_MESSAGE_BYTES,
     FRAME_BYTES,
+    MAX_REQUESTS,
+    MAX_STREAMS,
     Config,
     address,
     buffer_bytes,
     cluster,
     endpoints,
     is_literal,
-    windows,
+    narrow_windows,
 )
 
 SERVICE: Final = "inference.GRPCInferenceService"
@@ -42,6 +52,10 @@ XDS: Final = "xds"
 #: What one activator may be sent at once; Envoy refuses the rest before it drowns.
 ACTIVATOR_MAX_REQUESTS: Final = 2_000
 
+#: Streams that hold a mebibyte or more can be reset for memory.
+_TRACKED_LOG2: Final = 20
+
+_COLD: Final = "envoy.filters.http.header_mutation"
 _FROM_HEADERS: Final = "model_from_headers"
 _FROM_MESSAGE: Final = "model_from_message"
 _BUFFER: Final = "envoy.filters.http.buffer"
@@ -58,7 +72,7 @@ class BootstrapSettings:
     xds: tuple[str, ...]
     activator: str
     max_message_bytes: int = DEFAULT_MESSAGE_BYTES
-    #: Above 95 % of this, new requests are refused (UNAVAILABLE) instead of being killed for memory.
+    #: Near this the largest requests are reset; above 95 % of it, new ones are refused (UNAVAILABLE).
     max_heap_bytes: int = 2 << 30
     max_connections: int = 10_000
     cluster: str = "wml-serving"
@@ -110,11 +124,13 @@ def _clusters(settings: BootstrapSettings) -> list[Config]:
             static=all(is_literal(text) for text in addresses),
             max_message_bytes=settings.max_message_bytes,
             max_requests=max_requests,
-            keepalive=True,
+            keepalive=keepalive,
+            cold=cold,
         )
-        for name, addresses, max_requests in (
-            (XDS, settings.xds, 100),
-            (ACTIVATOR, (settings.activator,), ACTIVATOR_MAX_REQUESTS),
+        for name, addresses, max_requests, keepalive, cold in (
+            (XDS, settings.xds, 100, True, False),
+            # It is beside us: its end closes its socket, and one that is frozen goes on with what it holds.
+            (ACTIVATOR, (settings.activator,), ACTIVATOR_MAX_REQUESTS, False, True),
         )
     ]
 
@@ -127,7 +143,9 @@ def _overload(settings: BootstrapSettings) -> Config:
         return [{"name": heap, "threshold": {"value": threshold}}]
 
     return {
-        "refresh_interval": "0.25s",
+        # A fast client fills a tenth of the heap between two looks at it.
+        "refresh_interval": "0.1s",
+        "buffer_factory_config": {"minimum_account_to_track_power_of_two": _TRACKED_LOG2},
         "resource_monitors": [
             _extension(
                 heap,
@@ -142,6 +160,11 @@ def _overload(settings: BootstrapSettings) -> Config:
         ],
         "actions": [
             {"name": "envoy.overload_actions.shrink_heap", "triggers": above(0.9)},
+            {
+                # Requests are refused only when this was not enough: it takes the largest first, and spares the small.
+                "name": "envoy.overload_actions.reset_high_memory_stream",
+                "triggers": [{"name": heap, "scaled": {"scaling_threshold": 0.6, "saturation_threshold": 0.85}}],
+            },
             {"name": "envoy.overload_actions.stop_accepting_requests", "triggers": above(0.95)},
         ],
     }
@@ -172,7 +195,10 @@ def _connection_manager(settings: BootstrapSettings) -> Config:
     return {
         "stat_prefix": "mesh",
         "codec_type": "HTTP2",
-        "http2_protocol_options": {**windows(settings.max_message_bytes), "max_concurrent_streams": 8_192},
+        "http2_protocol_options": {
+            **narrow_windows(),
+            "max_concurrent_streams": MAX_STREAMS,
+        },
         "generate_request_id": False,
         # A held request is an idle stream; the activator bounds how long it is held.
         "stream_idle_timeout": "0s",
@@ -181,11 +207,31 @@ def _connection_manager(settings: BootstrapSettings) -> Config:
             _extension(
                 "envoy.http.early_header_mutation.header_mutation",
                 "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
-                {"mutations": [{"remove_on_match": {"key_matcher": {"prefix": "x-envoy-"}}}]},
+                {
+                    "mutations": [
+                        {"remove_on_match": {"key_matcher": {"prefix": prefix}}}
+                        for prefix in ("x-envoy-", lua.OUR_HEADERS)
+                    ]
+                },
             )
         ],
         "local_reply_config": _local_replies(settings.max_message_bytes),
         "http_filters": [
+            _extension(
+                _COLD,
+                "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+                {
+                    "mutations": {
+                        "request_mutations": [
+                            {
+                                "append": {
+                                    "header": {"key": lua.COLD_HEADER, "value": f"%CLUSTER_METADATA({COLD}:{COLD})%"}
+                                }
+                            }
+                        ]
+                    }
+                },
+            ),
             _lua(_FROM_HEADERS, lua.FROM_HEADERS),
             _extension(
                 _BUFFER,
@@ -207,6 +253,7 @@ def _connection_manager(settings: BootstrapSettings) -> Config:
                     "domains": ["*"],
                     # More than 1 tells the activator that the route was stale.
                     "include_request_attempt_count": True,
+                    "request_headers_to_remove": [lua.COLD_HEADER, lua.UNREAD_HEADER],
                     "routes": _routes(),
                 }
             ],
@@ -215,24 +262,35 @@ def _connection_manager(settings: BootstrapSettings) -> Config:
 
 
 def _local_replies(max_message_bytes: int) -> Config:
-    text = f"the message is larger than the limit of {max_message_bytes} bytes: at least %BYTES_RECEIVED% bytes came"
+    """What Envoy would call INTERNAL and UNAVAILABLE is RESOURCE_EXHAUSTED: a bound, not a fault."""
+    too_large: Config = {
+        "status_code_filter": {
+            "comparison": {"op": "EQ", "value": {"default_value": 413, "runtime_key": "mesh.too_large"}}
+        }
+    }
     return {
         "mappers": [
-            {
-                "filter": {
-                    "status_code_filter": {
-                        "comparison": {"op": "EQ", "value": {"default_value": 413, "runtime_key": "mesh.too_large"}}
-                    }
-                },
-                "headers_to_add": [
-                    {
-                        "header": {"key": "grpc-status", "value": "8"},
-                        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-                    }
-                ],
-                "body_format_override": {"text_format_source": {"inline_string": text}},
-            }
+            _exhausted(
+                too_large,
+                f"the message is larger than the limit of {max_message_bytes} bytes: at least %BYTES_RECEIVED% bytes came",
+            ),
+            _exhausted(
+                # A cluster's circuit breaker.
+                {"response_flag_filter": {"flags": ["UO"]}},
+                f"at most {MAX_REQUESTS} requests for one model, and {ACTIVATOR_MAX_REQUESTS} for models that are not"
+                " loaded, are held or on their way: try again later",
+            ),
         ]
+    }
+
+
+def _exhausted(condition: Config, text: str) -> Config:
+    return {
+        "filter": condition,
+        "headers_to_add": [
+            {"header": {"key": "grpc-status", "value": "8"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+        ],
+        "body_format_override": {"text_format_source": {"inline_string": text}},
     }
 
 
@@ -249,6 +307,7 @@ def _routes() -> list[Config]:
     }
     return [
         *(_route(method, to_activator, off=(_FROM_HEADERS, _FROM_MESSAGE)) for method in SERVER_METHODS),
+        *(_unread(_route(method, to_activator)) for method in MODEL_METHODS),
         *(_route(method, to_model) for method in MODEL_METHODS),
         _route(STREAM_METHOD, to_model, off=(_BUFFER, _FROM_MESSAGE)),
         {
@@ -276,6 +335,19 @@ def _route(method: str, to: Mapping[str, Any], *, off: tuple[str, ...] = ()) -> 
     }
     if off:
         route["typed_per_filter_config"] = _disabled(off)
+    return route
+
+
+def _unread(route: Config) -> Config:
+    """The route of a request that is not to be collected here."""
+    route["match"]["headers"] = [{"name": lua.UNREAD_HEADER, "present_match": True}]
+    # Disabled in the filter's own way: whether a filter is there at all was decided by the route before this one.
+    route["typed_per_filter_config"] = {
+        _BUFFER: {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.BufferPerRoute",
+            "disabled": True,
+        }
+    }
     return route
 
 

@@ -5,7 +5,8 @@ Three scripts, in the order in which a request meets them:
 
 - `FROM_HEADERS` labels a request by its metadata, and refuses at once what
   could only be labelled by a message that cannot be read: a stream (its first
-  message may wait for an answer) and a compressed one.
+  message may wait for an answer) and a compressed one. A request that needs no
+  label and has no server it marks as not to be collected.
 - `FROM_MESSAGE` runs behind the buffer filter, so that `body()` never waits and
   never sees more than one whole message. It reads field 1 if that comes first.
 - `ROUTE` is the cluster specifier: `model/<id>` if Envoy knows it, else the
@@ -19,6 +20,13 @@ has words for it. The scripts are called for the four model methods alone.
 from __future__ import annotations
 
 from typing import Final
+
+#: Headers of our own; clients' are removed.
+OUR_HEADERS: Final = "x-wml-"
+#: Says that the request's cluster has no server; set by a filter before the scripts.
+COLD_HEADER: Final = OUR_HEADERS + "cold"
+#: Says that the request's message is not to be collected; chooses its route.
+UNREAD_HEADER: Final = OUR_HEADERS + "unread"
 
 NO_MODEL_IN_STREAM: Final = (
     "ModelStreamInfer needs the model's name in metadata mm-vmodel-id: a stream is routed before its first message"
@@ -74,7 +82,11 @@ end
 
 function envoy_on_request(handle)
   local headers = handle:headers()
-  if labelled(headers) then return end
+  if labelled(headers) then
+    -- A changed header has the route chosen anew.
+    if headers:get("@COLD@") == "1" then headers:replace("@UNREAD@", "1") end
+    return
+  end
   local bin = headers:get("mm-vmodel-id-bin")
   if bin ~= nil and bin ~= "" then
     local id = decode(bin)
@@ -89,7 +101,10 @@ function envoy_on_request(handle)
     return refuse(handle, "@COMPRESSED@")
   end
 end
-""".replace("@STREAM@", NO_MODEL_IN_STREAM).replace("@COMPRESSED@", COMPRESSED)
+""".replace("@STREAM@", NO_MODEL_IN_STREAM)
+    .replace("@COMPRESSED@", COMPRESSED)
+    .replace("@COLD@", COLD_HEADER)
+    .replace("@UNREAD@", UNREAD_HEADER)
 )
 
 FROM_MESSAGE: Final = (

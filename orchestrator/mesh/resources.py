@@ -25,16 +25,15 @@ from orchestrator.domain.routes import Route
 from orchestrator.mesh.upstream import (
     DEFAULT_MESSAGE_BYTES,
     HTTP_PROTOCOL_OPTIONS,
+    MAX_REQUESTS,
     assignment,
     cluster,
+    cold_metadata,
     endpoints,
     is_literal,
 )
 
 TYPE_URL: Final = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
-
-#: What one model may have in flight or held in one Envoy; more is refused there.
-MAX_REQUESTS: Final = 1_000
 
 _PREFIX: Final = "model/"
 #: ParseDict resolves the Any in a cluster by name: its type has to be registered, which the import does.
@@ -90,9 +89,10 @@ class ClusterFactory:
         """A cluster without a name."""
         for endpoint in holders:
             _require_literal(endpoint)
+        base = self._base if holders else {**self._base, "metadata": cold_metadata()}
         tiers = (holders, (self._activator,)) if holders else ((self._activator,),)
         localities = [endpoints(tier, priority=priority) for priority, tier in enumerate(tiers)]
-        return ParseDict({**self._base, "load_assignment": assignment("", localities)}, Cluster())
+        return ParseDict({**base, "load_assignment": assignment("", localities)}, Cluster())
 
     def resource(self, route: Route) -> Resource:
         """The route's cluster as it is published."""

@@ -18,6 +18,14 @@ HTTP_PROTOCOL_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolO
 
 #: Largest message unless settings say otherwise.
 DEFAULT_MESSAGE_BYTES: Final = 16 << 20
+#: What one model may have in flight or held in one Envoy; more is refused there.
+MAX_REQUESTS: Final = 1_000
+#: What one connection may carry at once.
+MAX_STREAMS: Final = 4_096
+#: How much of a message Envoy takes in while nobody reads it.
+WINDOW_BYTES: Final = 256 << 10
+#: Name and key of the metadata of a cluster that has no server, only the activator.
+COLD: Final = "cold"
 #: gRPC's prefix of a message: a compression flag and the length.
 FRAME_BYTES: Final = 5
 #: HTTP/2 flow control counts with 31 bits.
@@ -46,6 +54,15 @@ def windows(max_message_bytes: int) -> Config:
     """HTTP/2 windows that let messages of that size through."""
     size = buffer_bytes(max_message_bytes)
     return {"initial_stream_window_size": size, "initial_connection_window_size": 2 * size}
+
+
+def narrow_windows() -> Config:
+    """
+    HTTP/2 windows for messages that wait: of each stream little is here, and none waits for another's.
+
+    A stream's window is its buffer's limit too, in both directions.
+    """
+    return {"initial_stream_window_size": WINDOW_BYTES, "initial_connection_window_size": MAX_STREAMS * WINDOW_BYTES}
 
 
 def address(text: str) -> Config:
@@ -98,23 +115,25 @@ def cluster(
     max_message_bytes: int,
     max_requests: int,
     keepalive: bool,
+    cold: bool = False,
 ) -> Config:
     """
     A cluster of HTTP/2 servers.
 
-    `keepalive` sends HTTP/2 pings, which only servers of our own permit; all
+    `cold` says that none of them is a server: what is sent there waits, and no
+    more of it than a window. `keepalive` sends HTTP/2 pings, which only servers of our own permit; all
     have TCP keepalive, and TCP_USER_TIMEOUT for a peer that is gone with data
     on the way, where keepalive says nothing.
     """
-    http2 = windows(max_message_bytes)
+    http2 = narrow_windows() if cold else windows(max_message_bytes)
     if keepalive:
         http2["connection_keepalive"] = {"interval": "4s", "timeout": "2s"}
-    return {
+    made: Config = {
         "name": name,
         "type": "STATIC" if static else "STRICT_DNS",
         "connect_timeout": "1s",
         "lb_policy": "LEAST_REQUEST",
-        "per_connection_buffer_limit_bytes": buffer_bytes(max_message_bytes),
+        "per_connection_buffer_limit_bytes": WINDOW_BYTES if cold else buffer_bytes(max_message_bytes),
         "circuit_breakers": {
             "thresholds": [
                 {
@@ -150,3 +169,11 @@ def cluster(
         },
         "load_assignment": assignment(name, localities),
     }
+    if cold:
+        made["metadata"] = cold_metadata()
+    return made
+
+
+def cold_metadata() -> Config:
+    """What a cluster without a server says of itself."""
+    return {"filter_metadata": {COLD: {COLD: "1"}}}

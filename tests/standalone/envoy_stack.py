@@ -29,6 +29,8 @@ from orchestrator.platform.local.installation import find_installation
 SERVICE = "/inference.GRPCInferenceService/"
 NODE = "mesh-0"
 UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+#: By default gRPC cancels at random what a busy server has not looked at, from a thousand calls on.
+PATIENT = (("grpc.server.max_pending_requests", 10_000), ("grpc.server.max_pending_requests_hard_limit", 10_000))
 
 
 def envoy_binary() -> Path:
@@ -108,7 +110,7 @@ class FakeServer:
     @asynccontextmanager
     async def serve(self, address: str) -> AsyncIterator[FakeServer]:
         """Serve on the address; port 0 picks one."""
-        server = grpc.aio.server(options=(*SERVER_OPTIONS, *UNLIMITED))
+        server = grpc.aio.server(options=(*SERVER_OPTIONS, *UNLIMITED, *PATIENT))
         server.add_generic_rpc_handlers((_Handler(self),))
         port = server.add_insecure_port(address)
         self.address = address if address.startswith("unix:") else f"127.0.0.1:{port}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -23,6 +24,8 @@ class Liar:
         self.buckets: dict[str, dict[str, bytes]] = {}
         self.stalled: set[str] = set()
         self.dripping: set[str] = set()
+        #: How often an object of the bucket was asked for.
+        self.fetched: Counter[str] = Counter()
         self._released = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.liar = self
@@ -42,6 +45,10 @@ class Liar:
     def release(self) -> None:
         """Let all GETs that stall, and those to come, go on."""
         self._released.set()
+
+    def hold(self) -> None:
+        """From now on GETs stall again."""
+        self._released.clear()
 
     def stall(self, seconds: float | None = None) -> bool:
         """Block until released, or for so long; whether released."""
@@ -94,8 +101,10 @@ class _Handler(BaseHTTPRequestHandler):
         elif key not in objects:
             self._send(404, _error("NoSuchKey") if body else b"")
         else:
-            if body and bucket in liar.stalled:
-                liar.stall()
+            if body:
+                liar.fetched[bucket] += 1
+                if bucket in liar.stalled:
+                    liar.stall()
             drip = body and bucket in liar.dripping
             self._send(200, objects[key] if body else b"", of=objects[key], drip=drip)
 

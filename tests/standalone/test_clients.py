@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import queue
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -205,11 +204,15 @@ def test_messages_of_the_limit_pass_both_ways(shared: Stack, models: Models, nam
 def test_message_over_the_limit_is_refused_with_both_numbers(
     line: dict[str, str], client: Client, models: Models, warm: bool
 ) -> None:
-    """RESOURCE_EXHAUSTED with the limit and what came; the connection goes on."""
+    """
+    RESOURCE_EXHAUSTED with the limit and what came; the connection goes on.
+
+    With metadata a model that is not there is told from its name, and the message is not even taken.
+    """
     model = line["sklearn"] if warm else UNKNOWN
     message = infer_message(model, np.zeros((LIMIT // 256 + 4096, 64), np.float32))
     with pytest.raises(CallError) as refused:
-        client.call("ModelInfer", message, headers={"mm-vmodel-id": model})
+        client.call("ModelInfer", message, headers={"mm-vmodel-id": model} if warm else None)
     assert refused.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
     numbers = [int(word) for word in refused.value.message.split() if word.isdigit()]
     assert LIMIT in numbers
@@ -299,11 +302,7 @@ def test_holding_is_bounded_and_a_client_that_goes_frees_its_place(
         calls = [ask.future(message, metadata=(("mm-vmodel-id", name),), timeout=60) for _ in range(1500)]
         wait_until(lambda: sum(c.done() for c in calls) >= 100, "no request was refused")
         refused = [c for c in calls if c.done()]
-        codes = Counter(c.code() for c in refused)
-        # Open: in one of some fifteen runs a refusal reached its client as a reset stream, which reads as CANCELLED.
-        resets = codes.pop(grpc.StatusCode.CANCELLED, 0)
-        assert set(codes) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
-        assert resets * 20 < len(refused), "refusals are lost"
+        assert {c.code() for c in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
         assert len(refused) < len(calls) - 100, "next to nothing is held"
         assert len(client.classes(line["sklearn"], models.images[:1])) == 1
         for call in calls:

@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.domain.routes import Route
 from orchestrator.mesh.lua import COMPRESSED, NO_MODEL_IN_STREAM
+from orchestrator.mesh.upstream import MAX_REQUESTS
 from tests.orchestrator.waiting import eventually
 from tests.standalone.envoy_stack import (
     NODE,
@@ -181,6 +182,18 @@ async def test_the_message_limit(stack: Stack, server: FakeServer) -> None:
             assert numbers[0] == LIMIT
             assert numbers[1] > LIMIT
     assert len(server.calls) == 2
+
+
+async def test_over_the_bound_envoy_refuses_as_the_activator_does(stack: Stack, server: FakeServer) -> None:
+    """RESOURCE_EXHAUSTED with the bound, whoever refuses; what is within it is answered."""
+    await publish(stack, server.address)
+    server.hold.clear()
+    calls = [asyncio.create_task(stack.call("ModelInfer", b"", mm_vmodel_id="m")) for _ in range(MAX_REQUESTS)]
+    await eventually(lambda: len(server.calls) == MAX_REQUESTS)
+    code, text = await stack.error("ModelInfer", b"", mm_vmodel_id="m")
+    assert (code, f"{MAX_REQUESTS} requests for one model" in text) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
+    server.hold.set()
+    assert {await call for call in calls} == {b"server"}
 
 
 async def test_clients_do_not_steer_the_router(stack: Stack, server: FakeServer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import grpc
@@ -141,3 +142,15 @@ async def test_requests_are_served_while_many_are_held(stacks: Stacks) -> None:
     for call in held:
         call.cancel()
     await until(lambda: "cold" in stack.leader.released)
+
+
+async def test_a_flood_over_the_bound_is_refused_in_words(stacks: Stacks) -> None:
+    """All that come at once are seen: none is cancelled by gRPC because too many are waiting to be seen."""
+    stack = await stacks.make(max_waiting=10, max_waiting_per_model=10)
+    held = [stack.infer("m") for _ in range(10)]
+    await stack.wants("m")
+    codes = Counter(await asyncio.gather(*(stack.infer("m").code() for _ in range(1_300))))
+    assert codes == {grpc.StatusCode.RESOURCE_EXHAUSTED: 1_300}
+    for call in held:
+        call.cancel()
+    await until(lambda: not stack.leader.wanted)
