@@ -259,12 +259,38 @@ async def eventually_cluster_count(stack: Stack, count: int) -> None:
     raise AssertionError(f"not {count} clusters")
 
 
+async def test_an_activator_that_is_started_again_is_waited_for(stack: Stack) -> None:
+    """What was sent while there was none is answered by the next one: with a route, with a dead server, and without."""
+    await publish(stack, model="withdrawn")
+    await publish(stack, free_address(), model="dead")
+    await stack.activator.stop()
+    calls = [
+        asyncio.create_task(stack.call("ModelInfer", model_message(name))) for name in ("withdrawn", "dead", "unknown")
+    ]
+    # Each has met a closed door, most likely more than once.
+    refused = b"cluster.activator.upstream_cx_connect_fail: "
+    await eventually_stat(stack, refused, at_least=3)
+    assert not any(call.done() for call in calls)
+    async with FakeServer("next").serve(stack.activator.address):
+        assert await asyncio.gather(*calls) == [b"next"] * 3
+
+
+async def eventually_stat(stack: Stack, name: bytes, *, at_least: int) -> None:
+    """Wait until one of Envoy's counters has come that far."""
+    for _ in range(500):
+        lines = (await admin_get(stack.admin, "/stats")).splitlines()
+        if any(line.startswith(name) and int(line.removeprefix(name)) >= at_least for line in lines):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{name!r} is not {at_least}")
+
+
 async def test_without_anybody_to_answer_it_is_unavailable(stack: Stack) -> None:
-    """In Envoy's words."""
+    """In the end, and in Envoy's words."""
     await publish(stack, free_address())
     await stack.activator.stop()
-    for method in ("ModelInfer", "ServerLive"):
-        code, text = await stack.error(method, model_message("m"))
+    errors = (stack.error(method, model_message("m")) for method in ("ModelInfer", "ServerLive"))
+    for code, text in await asyncio.gather(*errors):
         assert code == grpc.StatusCode.UNAVAILABLE
         assert "upstream connect error" in text
 
