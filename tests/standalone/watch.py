@@ -32,6 +32,11 @@ class Watch:
         """What is lost around that time is lost by contract."""
         self.windows.append(Window(window.start - MARGIN_S, window.end + MARGIN_S))
 
+    def excuse_away(self, killed: Window) -> None:
+        """Envoy was killed then: what is sent until the first answer since meets a port that nobody listens on."""
+        answered = (o for o in self.witness.outcomes if o.sent > killed.end and o.code is grpc.StatusCode.OK)
+        self.excuse(Window(killed.start, min(o.ended for o in answered)))
+
     def judge(self) -> None:
         """Raises AssertionError for a lost request that is not excused, a wrong answer, or an untrue READY."""
         self.witness.check(excused=self._excused)
