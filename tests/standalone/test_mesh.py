@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from orchestrator.domain.routes import Route
 from orchestrator.mesh.lua import COMPRESSED, NO_MODEL_IN_STREAM
+from orchestrator.platform.local.listener import gave_up_listener
 from tests.orchestrator.waiting import eventually
 from tests.standalone.envoy_stack import (
     NODE,
@@ -20,10 +22,12 @@ from tests.standalone.envoy_stack import (
     Stack,
     admin_get,
     envoy_binary,
+    eventually_ready,
     field_1,
     free_address,
     model_message,
     running,
+    waiting,
 )
 
 LIMIT = 16 << 20
@@ -392,3 +396,22 @@ async def test_a_second_envoy_on_the_port_is_an_error(stack: Stack, tmp_path: Pa
     assert second.returncode != 0
     assert b"cannot bind" in errors
     assert b"in use" in errors
+
+
+async def test_an_envoy_that_gave_its_listener_up_says_so(tmp_path: Path) -> None:
+    """Somebody else listens on its port between its start and its first snapshot; until then it has given up nothing."""
+    admin = tmp_path / "admin.sock"
+    with socket.socket() as rival:
+        rival.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        rival.bind(("127.0.0.1", 0))
+        async with waiting(tmp_path, f"127.0.0.1:{rival.getsockname()[1]}") as (control, _):
+            assert not await gave_up_listener(admin)
+            rival.listen(1)
+            await control.start()
+            await eventually_ready(str(admin))
+            assert await gave_up_listener(admin)
+
+
+async def test_an_envoy_that_serves_has_given_nothing_up(stack: Stack) -> None:
+    """The other side of the same question."""
+    assert not await gave_up_listener(Path(stack.admin))

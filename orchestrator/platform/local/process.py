@@ -71,6 +71,7 @@ class Process:
         self._backoff = Backoff(_BASE_S, _CAP_S, random)
         self._on_change = on_change
         self._stable_s = stable_s
+        self._child: asyncio.subprocess.Process | None = None
         self._stop = asyncio.Event()
         self._grace_s: float | None = None
 
@@ -78,6 +79,11 @@ class Process:
         """Have `run` end: SIGTERM, and SIGKILL after the grace (the process's own if None)."""
         self._grace_s = grace_s
         self._stop.set()
+
+    def kill(self) -> None:
+        """SIGKILL for the child that runs now, if one does: it is started again like any that ended by itself."""
+        if self._child is not None:
+            _signal(self._child, signal.SIGKILL)
 
     async def run(self) -> None:
         """Keep it running; returns after `stop`, when nothing of it is left. Cancelled: kills it at once."""
@@ -108,7 +114,7 @@ class Process:
             return str(problem)
         except OSError as error:
             return f"cannot be started: {error.strerror or type(error).__name__}"
-        self.pid = child.pid
+        self.pid, self._child = child.pid, child
         log.info("process_started", name=self.name, pid=child.pid)
         exited = asyncio.create_task(child.wait())
         stopped = asyncio.create_task(self._stop.wait())
@@ -124,7 +130,7 @@ class Process:
                 _signal(child, signal.SIGKILL)
             code = await exited
         finally:
-            self.pid = None
+            self.pid = self._child = None
             # Also when this task was cancelled.
             _signal(child, signal.SIGKILL)
             stopped.cancel()

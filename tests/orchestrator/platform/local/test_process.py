@@ -69,6 +69,17 @@ async def test_a_killed_child_is_started_again(tmp_path: Path, mark: str) -> Non
         assert "killed by signal 9" in process.trouble
 
 
+async def test_one_that_is_to_be_killed_is_started_again(tmp_path: Path, mark: str) -> None:
+    """Like one that ended by itself; one that does not run now is not killed."""
+    async with running(mark, lambda: spec(tmp_path, DEAF)) as (process, _):
+        process.kill()
+        await until(lambda: process.pid is not None)
+        first = process.pid
+        process.kill()
+        await until(lambda: process.pid not in {None, first})
+        assert "killed by signal 9" in process.trouble
+
+
 async def test_a_crash_loop_slows_down_and_says_why(tmp_path: Path, mark: str) -> None:
     """The delays grow; the trouble is the log's last line."""
     code = "import sys; print('no such thing\\n\\n'); sys.exit(3)"
