@@ -105,3 +105,5 @@ def wait_started_again(stack: Stack, before: tuple[Process, ...], *, within: flo
         return len(now) == len(old) and now.isdisjoint(old)
 
     wait_until(again, f"{role} is not started again", within=within)
+    if role == "controller":
+        stack.wait_up()
