@@ -7,11 +7,17 @@ meets a port that nobody listens on while the only Envoy is started again.
 
 from __future__ import annotations
 
+import asyncio
+import socket
+from functools import partial
+
 import grpc
 import pytest
 
-from tests.standalone.faults import TURNS, WARM, kill, moves, standby, wait_started_again, wait_warm
+from tests.standalone.envoy_stack import admin_get
+from tests.standalone.faults import BACK_S, TURNS, WARM, kill, moves, standby, wait_started_again, wait_warm
 from tests.standalone.models import Models
+from tests.standalone.processes import frozen
 from tests.standalone.stack import Stack
 from tests.standalone.waiting import wait_until
 from tests.standalone.watch import watching
@@ -86,3 +92,36 @@ def test_everything_at_once(battered: Stack, models: Models) -> None:
         wait_warm(watch)
         watch.excuse_away(killed)
     battered.wait_ready(*WARM, *TURNS)
+
+
+def test_envoy_that_lost_its_port_meanwhile_comes_back(battered: Stack, models: Models) -> None:
+    """
+    Somebody listens on its port after it was started again and before it has its routes: it is not left as it is.
+
+    It cannot have the port as long as that lasts, and has it soon afterwards.
+    """
+    before = battered.processes("envoy")
+    with socket.socket() as rival:
+        rival.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with frozen(battered.process("controller")):
+            kill(*before)
+            wait_started_again(battered, before)
+            # It answers when its port is bound; what is bound only can be bound again.
+            wait_until(lambda: b"INITIALIZING" in asyncio.run(admin_get(envoy_admin(battered), "/ready")), "not up")
+            rival.bind(("127.0.0.1", battered.grpc_port))
+            rival.listen(1)
+        wait_until(lambda: '"envoy_without_listener"' in battered.text(), "it is not noticed")
+    with Witness(battered.target, tuple(WARM), models.probes, models.probe_labels, rate=0) as witness:
+        for name, number in WARM.items():
+            wait_until(partial(answers, witness, name, number), f"no way in to {name}", within=BACK_S)
+
+
+def answers(witness: Witness, name: str, number: int) -> bool:
+    """Whether the model answers now, as this prober."""
+    return witness.ask(name)().number == number
+
+
+def envoy_admin(stack: Stack) -> str:
+    """The admin socket of its Envoy; "" while it has none."""
+    sockets = [path for p in stack.processes("envoy") for path in p.footprint() if path.endswith("/envoy.sock")]
+    return sockets[0] if sockets else ""
