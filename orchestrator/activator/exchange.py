@@ -26,6 +26,8 @@ Metadata = Sequence[tuple[str, str | bytes]]
 
 #: The servers' words for "I do not hold this model", whole; the mesh retries by the same.
 _UNKNOWN_MODEL: Final = re.compile("|".join(UNKNOWN_MODEL))
+#: Those of them that name a version: the caller may have asked for one that the model does not have.
+_OF_A_VERSION: Final = re.compile(r" version [^ ]+ (not found|is not at ready state)$")
 _UNKNOWN_MODEL_CODES: Final = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.NOT_FOUND,
@@ -68,6 +70,11 @@ def is_not_there(status: Status) -> bool:
     if status.code in _UNKNOWN_MODEL_CODES and _UNKNOWN_MODEL.fullmatch(status.details):
         return True
     return status.code is grpc.StatusCode.UNAVAILABLE and _REFUSED_STREAM in status.details
+
+
+def may_be_the_callers(status: Status) -> bool:
+    """Whether words for which `is_not_there` is true may be due to what the caller asked for."""
+    return _OF_A_VERSION.search(status.details) is not None
 
 
 async def exchange(

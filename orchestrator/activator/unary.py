@@ -16,7 +16,7 @@ import grpc
 
 from orchestrator.activator.budget import Permit, Pool
 from orchestrator.activator.channels import Channels
-from orchestrator.activator.exchange import NotThere, Response, exchange
+from orchestrator.activator.exchange import NotThere, Response, exchange, may_be_the_callers
 from orchestrator.activator.hold import Hold
 from orchestrator.activator.identity import BadIdentity, agreed, named_in_message
 from orchestrator.activator.request import End, Request, ServerCall
@@ -29,7 +29,7 @@ NOT_READY: Final = inference_pb2.ModelReadyResponse(ready=False).SerializeToStri
 
 #: How long a message may take once it is read: its sender is beside us, and has it whole.
 _READ_S: Final = 10.0
-#: After so many attempts a server that says it does not have the model is believed, and its words are passed on.
+#: After so many attempts a server that says it does not have a version is believed, and its words are passed on.
 _BELIEVED_AFTER: Final = 6
 
 
@@ -90,7 +90,8 @@ class Unary(Request):
             try:
                 return await self._attempt(endpoint)
             except NotThere as error:
-                said = error.said
+                # That it does not have the model at all is never the caller's doing, and not for ever.
+                said = error.said if error.said is not None and may_be_the_callers(error.said.status) else None
         return said if self.stale(serial) >= _BELIEVED_AFTER else None
 
     async def _attempt(self, endpoint: str) -> Response:

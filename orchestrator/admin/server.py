@@ -3,7 +3,8 @@ The admin API: what `wml-serving get` and `describe` read, and health for probes
 
 Read-only and plain HTTP; it shows no credentials because nothing it is given
 holds any. `/healthz` says that the event loop turns, `/readyz` that the first
-lists are in and reconciles run.
+lists are in and reconciles run. Before the first list there is no word on
+models: what has not been read is not taken for absent.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from orchestrator.ports import FleetView
 
 class Models(Protocol):
     """The desired state, as far as the API shows it."""
+
+    #: Whether there has been a first list.
+    @property
+    def synced(self) -> bool: ...
 
     @property
     def models(self) -> Mapping[str, TrainedModel]: ...
@@ -83,10 +88,14 @@ class AdminServer:
         return _json({"problems": self._problems()})
 
     async def _list(self, _request: web.Request) -> web.Response:
+        if not self._models.synced:
+            return _starting()
         items = [self._view(self._models.model(name), name) for name in sorted(self._models.models)]
         return _json({"apiVersion": "v1", "kind": "List", "items": [i for i in items if i is not None]})
 
     async def _get(self, request: web.Request) -> web.Response:
+        if not self._models.synced:
+            return _starting()
         name = request.match_info["name"]
         view = self._view(self._models.model(name), name)
         if view is None:
@@ -99,6 +108,10 @@ class AdminServer:
         copies = self._fleet.copies(name)
         pods: dict[str, PodView] = {c.pod: p for c in copies if (p := self._fleet.pod(c.pod)) is not None}
         return object_view(model) | {"live": live_view(copies, pods)}
+
+
+def _starting() -> web.Response:
+    return web.json_response({"message": "the controller starts, and has not read the directory yet"}, status=503)
 
 
 def _json(value: dict[str, Any]) -> web.Response:

@@ -89,10 +89,11 @@ def standalone(arguments: Namespace) -> int:
 def _processes(settings: StandaloneSettings, stack: Stack, found: Installation) -> list[ProcessSpec]:
     """The mesh and the control plane, in the order of starting; their settings are written beside their sockets."""
     control, reach = f"unix:{stack.socket('control')}", f"unix:{stack.socket('activator')}"
+    admin = stack.socket("envoy")
     envoy = BootstrapSettings(
         node_id=_MESH_NODE,
         listen=f"{_LOOPBACK}:{settings.grpc_port}",
-        admin=f"unix:{stack.socket('envoy')}",
+        admin=f"unix:{admin}",
         xds=(control,),
         activator=reach,
         max_message_bytes=settings.max_message_bytes,
@@ -125,7 +126,7 @@ def _processes(settings: StandaloneSettings, stack: Stack, found: Installation) 
     files["controller"].write_text(leading.dump())
     environment = product_environment(os.environ)
     return [
-        envoy_spec(found, bootstrap=files["envoy"], log=stack.logs / "envoy.log", environment=os.environ),
+        envoy_spec(found, bootstrap=files["envoy"], admin=admin, log=stack.logs / "envoy.log", environment=os.environ),
         product_spec("activator", files["activator"], python=sys.executable, environment=environment, grace_s=6.0),
         product_spec("controller", files["controller"], python=sys.executable, environment=environment),
     ]

@@ -36,6 +36,12 @@ class Backoff:
         self._ceiling_s = min(ceiling * 2, self._cap_s)
         return ceiling * (1 + self._random()) / 2
 
+    def after(self, lasted_s: float, stable_s: float) -> float:
+        """How long to wait before something that has to last is begun again; one that lasted `stable_s` had not failed."""
+        if lasted_s >= stable_s:
+            self.reset()
+        return self.next()
+
     def reset(self) -> None:
         """The attempt succeeded: begin again at `base_s`."""
         self._ceiling_s = self._base_s

@@ -352,10 +352,15 @@ def _unread(route: Config) -> Config:
 
 
 def _retries() -> Config:
-    """Another holder first, then the activator. Never `reset`: a poison request would kill server after server."""
+    """
+    Another holder first, then the activator. Never `reset`: a poison request would kill server after server.
+
+    The third attempt is the activator's, within milliseconds. The later ones are for an activator that is started
+    again: some ten seconds in all, since what has reached nobody is not lost yet.
+    """
     return {
         "retry_on": "connect-failure,refused-stream,retriable-headers",
-        "num_retries": 2,
+        "num_retries": 40,
         "host_selection_retry_max_attempts": 3,
         "retriable_headers": [
             {"name": "grpc-message", "string_match": {"safe_regex": {"regex": text}}} for text in UNKNOWN_MODEL
@@ -372,7 +377,7 @@ def _retries() -> Config:
             "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
             {"update_frequency": 2},
         ),
-        "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.02s"},
+        "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.5s"},
     }
 
 

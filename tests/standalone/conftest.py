@@ -20,12 +20,14 @@ from typing import Any
 import pytest
 
 from tests.standalone.client import Client
+from tests.standalone.faults import TURNS, breakable
 from tests.standalone.liar import Liar
 from tests.standalone.manifests import trained_model
 from tests.standalone.models import Models, trained
 from tests.standalone.patience import Ending, patience
 from tests.standalone.stack import Stack
 from tests.standalone.store import Store
+from tests.standalone.witness import Witness
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -123,6 +125,20 @@ def name(request: pytest.FixtureRequest, shared: Stack) -> Iterator[str]:
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")
     yield name
     shared.delete(name)
+
+
+@pytest.fixture(scope="session")
+def battered(tmp_path_factory: pytest.TempPathFactory, store: Store, models: Models) -> Iterator[Stack]:
+    """The stack of those who kill and freeze, see faults.py; each leaves it whole."""
+    with breakable(tmp_path_factory.mktemp("battered"), store, models) as stack:
+        yield stack
+
+
+@pytest.fixture
+def turns(battered: Stack, models: Models) -> Iterator[Witness]:
+    """Asks its models that take turns, when told to."""
+    with Witness(battered.target, TURNS, models.probes, models.probe_labels, rate=0) as witness:
+        yield witness
 
 
 @pytest.fixture

@@ -218,43 +218,61 @@ async def admin_get(path: str, target: str) -> bytes:
 @asynccontextmanager
 async def running(directory: Path, *, standbys: int = 0) -> AsyncIterator[Stack]:
     """A stack with sockets and logs in the directory; the ports of the standby orchestrators are closed."""
-    binary = envoy_binary()
     activator = FakeServer("activator")
-    async with activator.serve(f"unix:{directory}/activator.sock"):
-        control = ControlPlane(f"unix:{directory}/xds.sock", activator.address)
+    listen = free_address()
+    async with (
+        activator.serve(f"unix:{directory}/activator.sock"),
+        waiting(directory, listen, activator=activator.address, standbys=standbys) as (control, envoy),
+    ):
         await control.start()
-        listen = free_address()
-        admin = f"{directory}/admin.sock"
-        made = BootstrapSettings(
-            node_id=NODE,
-            listen=listen,
-            admin=f"unix:{admin}",
-            xds=(*(free_address() for _ in range(standbys)), control.address),
-            activator=activator.address,
+        async with grpc.aio.insecure_channel(listen, options=UNLIMITED) as channel:
+            admin = f"{directory}/admin.sock"
+            await eventually_ready(admin)
+            yield Stack(control, activator, channel, envoy, admin)
+
+
+@asynccontextmanager
+async def waiting(
+    directory: Path, listen: str, *, activator: str = "unix:/nowhere", standbys: int = 0
+) -> AsyncIterator[tuple[ControlPlane, asyncio.subprocess.Process]]:
+    """An Envoy that waits for a control plane, which is not started; its admin socket is admin.sock."""
+    control = ControlPlane(f"unix:{directory}/xds.sock", activator)
+    admin = f"{directory}/admin.sock"
+    made = BootstrapSettings(
+        node_id=NODE,
+        listen=listen,
+        admin=f"unix:{admin}",
+        xds=(*(free_address() for _ in range(standbys)), control.address),
+        activator=activator,
+    )
+    config = directory / "envoy.json"
+    config.write_text(json.dumps(bootstrap(made)))
+    with (directory / "envoy.log").open("wb") as log:
+        flags = ("--concurrency", "1", "--use-dynamic-base-id", "--disable-hot-restart", "-l", "info")
+        envoy = await asyncio.create_subprocess_exec(
+            envoy_binary(), "-c", config, *flags, stdout=log, stderr=log, cwd=directory
         )
-        config = directory / "envoy.json"
-        config.write_text(json.dumps(bootstrap(made)))
-        with (directory / "envoy.log").open("wb") as log:
-            flags = ("--concurrency", "1", "--use-dynamic-base-id", "--disable-hot-restart", "-l", "info")
-            envoy = await asyncio.create_subprocess_exec(
-                binary, "-c", config, *flags, stdout=log, stderr=log, cwd=directory
-            )
-        try:
-            async with grpc.aio.insecure_channel(listen, options=UNLIMITED) as channel:
-                await eventually_ready(admin)
-                yield Stack(control, activator, channel, envoy, admin)
-        finally:
-            if envoy.returncode is None:
-                envoy.kill()
-            await envoy.wait()
-            await control.stop()
+    try:
+        # The port is bound by then.
+        await eventually_state(admin, b"INITIALIZING")
+        yield control, envoy
+    finally:
+        if envoy.returncode is None:
+            envoy.kill()
+        await envoy.wait()
+        await control.stop()
 
 
 async def eventually_ready(admin: str) -> None:
     """Wait for Envoy's first snapshot."""
+    await eventually_state(admin, b"LIVE")
+
+
+async def eventually_state(admin: str, state: bytes) -> None:
+    """Wait until Envoy says so."""
     deadline = time.monotonic() + 10
     for pause in itertools.repeat(0.02):
-        if b"LIVE" in await admin_get(admin, "/ready"):
+        if state in await admin_get(admin, "/ready"):
             return
-        assert time.monotonic() < deadline, "Envoy did not become ready"
+        assert time.monotonic() < deadline, f"Envoy did not become {state!r}"
         await asyncio.sleep(pause)

@@ -9,8 +9,9 @@ after a SIGKILL of the supervisor its children have another parent.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -40,9 +41,9 @@ class Process:
     command: str
     process: psutil.Process
 
-    def send(self, signal: int) -> None:
+    def send(self, number: int) -> None:
         """Send a signal; it is an error if the process is gone."""
-        self.process.send_signal(signal)
+        self.process.send_signal(number)
 
     @property
     def alive(self) -> bool:
@@ -74,6 +75,19 @@ class Process:
             paths = {path.removesuffix(" (deleted)").strip() for path in paths | sockets}
             return frozenset(path for path in paths if path.startswith("/"))
         return frozenset()
+
+
+@contextmanager
+def frozen(*processes: Process) -> Iterator[None]:
+    """SIGSTOP, and SIGCONT at the end."""
+    assert processes
+    for each in processes:
+        each.send(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for each in processes:
+            each.send(signal.SIGCONT)
 
 
 def descendants(pid: int) -> tuple[Process, ...]:

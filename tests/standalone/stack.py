@@ -109,7 +109,7 @@ class Stack(DesiredState):
     def start(self) -> Self:
         """Start it and return when it takes requests."""
         self.launch()
-        wait_until(self._up, lambda: f"the stack did not start\n{self.tail()}", within=_START_S)
+        self.wait_up()
         return self
 
     def __enter__(self) -> Self:
@@ -207,6 +207,10 @@ class Stack(DesiredState):
         return Client(self.target)
 
     # Waiting.
+
+    def wait_up(self) -> None:
+        """Wait until it takes requests, and the admin API answers."""
+        wait_until(self._up, lambda: f"the stack did not start\n{self.tail()}", within=_START_S)
 
     def wait_condition(self, name: str, reason: str, *, status: str = "False", within: float = 30.0) -> Condition:
         """Wait until Ready has this reason and status."""

@@ -13,9 +13,9 @@ import pytest
 
 from tests.standalone.manifests import Document, trained_model
 from tests.standalone.models import Models
+from tests.standalone.processes import frozen
 from tests.standalone.stack import Stack
 from tests.standalone.store import Store
-from tests.standalone.test_truth import frozen
 from tests.standalone.traffic import Traffic
 from tests.standalone.waiting import holds_for, wait_until
 

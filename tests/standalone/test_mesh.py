@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from orchestrator.domain.routes import Route
 from orchestrator.mesh.lua import COMPRESSED, NO_MODEL_IN_STREAM
 from orchestrator.mesh.upstream import MAX_REQUESTS
+from orchestrator.platform.local.listener import gave_up_listener
 from tests.orchestrator.waiting import eventually
 from tests.standalone.envoy_stack import (
     NODE,
@@ -21,10 +23,12 @@ from tests.standalone.envoy_stack import (
     Stack,
     admin_get,
     envoy_binary,
+    eventually_ready,
     field_1,
     free_address,
     model_message,
     running,
+    waiting,
 )
 
 LIMIT = 16 << 20
@@ -272,12 +276,38 @@ async def eventually_cluster_count(stack: Stack, count: int) -> None:
     raise AssertionError(f"not {count} clusters")
 
 
+async def test_an_activator_that_is_started_again_is_waited_for(stack: Stack) -> None:
+    """What was sent while there was none is answered by the next one: with a route, with a dead server, and without."""
+    await publish(stack, model="withdrawn")
+    await publish(stack, free_address(), model="dead")
+    await stack.activator.stop()
+    calls = [
+        asyncio.create_task(stack.call("ModelInfer", model_message(name))) for name in ("withdrawn", "dead", "unknown")
+    ]
+    # Each has met a closed door, most likely more than once.
+    refused = b"cluster.activator.upstream_cx_connect_fail: "
+    await eventually_stat(stack, refused, at_least=3)
+    assert not any(call.done() for call in calls)
+    async with FakeServer("next").serve(stack.activator.address):
+        assert await asyncio.gather(*calls) == [b"next"] * 3
+
+
+async def eventually_stat(stack: Stack, name: bytes, *, at_least: int) -> None:
+    """Wait until one of Envoy's counters has come that far."""
+    for _ in range(500):
+        lines = (await admin_get(stack.admin, "/stats")).splitlines()
+        if any(line.startswith(name) and int(line.removeprefix(name)) >= at_least for line in lines):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{name!r} is not {at_least}")
+
+
 async def test_without_anybody_to_answer_it_is_unavailable(stack: Stack) -> None:
-    """In Envoy's words."""
+    """In the end, and in Envoy's words."""
     await publish(stack, free_address())
     await stack.activator.stop()
-    for method in ("ModelInfer", "ServerLive"):
-        code, text = await stack.error(method, model_message("m"))
+    errors = (stack.error(method, model_message("m")) for method in ("ModelInfer", "ServerLive"))
+    for code, text in await asyncio.gather(*errors):
         assert code == grpc.StatusCode.UNAVAILABLE
         assert "upstream connect error" in text
 
@@ -379,3 +409,22 @@ async def test_a_second_envoy_on_the_port_is_an_error(stack: Stack, tmp_path: Pa
     assert second.returncode != 0
     assert b"cannot bind" in errors
     assert b"in use" in errors
+
+
+async def test_an_envoy_that_gave_its_listener_up_says_so(tmp_path: Path) -> None:
+    """Somebody else listens on its port between its start and its first snapshot; until then it has given up nothing."""
+    admin = tmp_path / "admin.sock"
+    with socket.socket() as rival:
+        rival.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        rival.bind(("127.0.0.1", 0))
+        async with waiting(tmp_path, f"127.0.0.1:{rival.getsockname()[1]}") as (control, _):
+            assert not await gave_up_listener(admin)
+            rival.listen(1)
+            await control.start()
+            await eventually_ready(str(admin))
+            assert await gave_up_listener(admin)
+
+
+async def test_an_envoy_that_serves_has_given_nothing_up(stack: Stack) -> None:
+    """The other side of the same question."""
+    assert not await gave_up_listener(Path(stack.admin))

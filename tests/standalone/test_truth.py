@@ -6,29 +6,14 @@ Processes are frozen, not killed: a frozen one holds its sockets, so whoever wai
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from tests.standalone.manifests import trained_model
 from tests.standalone.models import Models
-from tests.standalone.processes import Process
+from tests.standalone.processes import frozen
 from tests.standalone.stack import Stack
 from tests.standalone.traffic import Traffic
 from tests.standalone.waiting import holds_for, wait_until
-
-
-@contextmanager
-def frozen(*processes: Process) -> Iterator[None]:
-    """SIGSTOP, and SIGCONT at the end."""
-    assert processes
-    for each in processes:
-        each.send(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for each in processes:
-            each.send(signal.SIGCONT)
 
 
 def test_ready_waits_for_the_mesh_and_warm_traffic_for_no_one(make_stack: Callable[..., Stack], models: Models) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Final, Never
 
@@ -16,6 +17,7 @@ import structlog
 
 from orchestrator.machinery.backoff import Backoff
 from orchestrator.platform.local import guard
+from orchestrator.platform.local.process import STABLE_S
 from orchestrator.platform.local.stack import Stack
 
 log = structlog.get_logger(__name__)
@@ -29,8 +31,9 @@ _DISMISSAL_S: Final = 1.0
 class Guarding:
     """A stack's guard. Law: from `start` on, the supervisor's death closes the only writing end of the guard's pipe."""
 
-    def __init__(self, stack: Stack, random: Callable[[], float]) -> None:
+    def __init__(self, stack: Stack, random: Callable[[], float], *, stable_s: float = STABLE_S) -> None:
         self._stack = stack
+        self._stable_s = stable_s
         self._backoff = Backoff(_BASE_S, _CAP_S, random)
         self._child: asyncio.subprocess.Process | None = None
         self._pipe = -1
@@ -67,12 +70,15 @@ class Guarding:
 
     async def run(self) -> Never:
         """Start another whenever one dies, until cancelled."""
+        begun = time.monotonic()
         while True:
-            if self._child is not None:
-                code = await self._child.wait()
-                log.warning("guard_exited", code=code)
-                self._forget()
-            await asyncio.sleep(self._backoff.next())
+            code = await self._child.wait() if self._child is not None else None
+            self._forget()
+            delay_s = self._backoff.after(time.monotonic() - begun, self._stable_s)
+            if code is not None:
+                log.warning("guard_exited", code=code, restart_in_ms=round(delay_s * 1000))
+            await asyncio.sleep(delay_s)
+            begun = time.monotonic()
             try:
                 await self.start()
             except OSError as error:

@@ -43,6 +43,8 @@ class ProcessSpec:
     log: Path | None = None
     #: Between SIGTERM and SIGKILL.
     grace_s: float = 2.0
+    #: An Envoy's admin socket: it is asked whether it has its listener.
+    admin: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,8 +200,10 @@ def adapter_spec(
     return ProcessSpec(name="adapter", argv=argv, env=environment, cwd=place.work)
 
 
-def envoy_spec(found: Installation, *, bootstrap: Path, log: Path, environment: Mapping[str, str]) -> ProcessSpec:
-    """The mesh, as one Envoy; `bootstrap` is a file that holds its whole configuration."""
+def envoy_spec(
+    found: Installation, *, bootstrap: Path, admin: Path, log: Path, environment: Mapping[str, str]
+) -> ProcessSpec:
+    """The mesh, as one Envoy; `bootstrap` is a file that holds its whole configuration, `admin` the socket it names."""
     argv = (
         str(found.envoy),
         *("--config-path", str(bootstrap)),
@@ -209,7 +213,7 @@ def envoy_spec(found: Installation, *, bootstrap: Path, log: Path, environment: 
         *("--use-dynamic-base-id", "--disable-hot-restart"),
     )
     own = {name: environment[name] for name in _INHERITED if name in environment}
-    return ProcessSpec(name="envoy", argv=argv, env=own, cwd=bootstrap.parent, log=log, grace_s=1.0)
+    return ProcessSpec(name="envoy", argv=argv, env=own, cwd=bootstrap.parent, log=log, grace_s=1.0, admin=admin)
 
 
 def product_spec(

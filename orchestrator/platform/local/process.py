@@ -36,6 +36,8 @@ _CAP_S: Final = 20.0
 #: One that ran this long is not in a crash loop.
 STABLE_S: Final = 10.0
 _SWEEP_S: Final = 2.0
+#: Whatever does not end on SIGKILL within this hangs in the kernel.
+_REAP_S: Final = 2.0
 _STDERR: Final = 2
 _TAIL_BYTES: Final = 4096
 _TAIL_CHARACTERS: Final = 300
@@ -69,6 +71,7 @@ class Process:
         self._backoff = Backoff(_BASE_S, _CAP_S, random)
         self._on_change = on_change
         self._stable_s = stable_s
+        self._child: asyncio.subprocess.Process | None = None
         self._stop = asyncio.Event()
         self._grace_s: float | None = None
 
@@ -77,17 +80,20 @@ class Process:
         self._grace_s = grace_s
         self._stop.set()
 
+    def kill(self) -> None:
+        """SIGKILL for the child that runs now, if one does: it is started again like any that ended by itself."""
+        if self._child is not None:
+            _signal(self._child, signal.SIGKILL)
+
     async def run(self) -> None:
-        """Keep it running; returns after `stop`, when nothing of it is left. Cancelled: kills at once."""
+        """Keep it running; returns after `stop`, when nothing of it is left. Cancelled: kills it at once."""
         while not self._stop.is_set():
             started = time.monotonic()
             ended = await self._once(started)
             if self._stop.is_set():
                 break
             ran_s = time.monotonic() - started
-            if ran_s >= self._stable_s:
-                self._backoff.reset()
-            delay_s = self._backoff.next()
+            delay_s = self._backoff.after(ran_s, self._stable_s)
             log.warning(
                 "process_exited",
                 name=self.name,
@@ -108,7 +114,7 @@ class Process:
             return str(problem)
         except OSError as error:
             return f"cannot be started: {error.strerror or type(error).__name__}"
-        self.pid = child.pid
+        self.pid, self._child = child.pid, child
         log.info("process_started", name=self.name, pid=child.pid)
         exited = asyncio.create_task(child.wait())
         stopped = asyncio.create_task(self._stop.wait())
@@ -124,10 +130,12 @@ class Process:
                 _signal(child, signal.SIGKILL)
             code = await exited
         finally:
-            self.pid = None
-            # Also when this task was cancelled. The kernel takes it from here: nothing to wait for.
+            self.pid = self._child = None
+            # Also when this task was cancelled.
             _signal(child, signal.SIGKILL)
             stopped.cancel()
+            # A child that nobody waited for stays as a zombie, and its transport outlives the loop.
+            await asyncio.wait({exited}, timeout=_REAP_S)
             exited.cancel()
         await asyncio.to_thread(sweep, f"{UNIT}={self._marks[UNIT]}", _SWEEP_S)
         how = f"exited with code {code}" if code >= 0 else f"was killed by signal {-code}"

@@ -22,6 +22,7 @@ import structlog
 from orchestrator.platform.local.guard import sweep
 from orchestrator.platform.local.guarding import Guarding
 from orchestrator.platform.local.launch import ProcessSpec
+from orchestrator.platform.local.listener import ListenerWatch
 from orchestrator.platform.local.log_files import trim
 from orchestrator.platform.local.pod_set import PodSet
 from orchestrator.platform.local.pool_server import PoolServer
@@ -53,6 +54,11 @@ class Supervisor:
         self._processes = tuple(
             Process(spec.name, _always(spec), marks=stack.environment, random=random) for spec in processes
         )
+        self._listeners = tuple(
+            ListenerWatch(spec.admin, process.kill)
+            for spec, process in zip(processes, self._processes, strict=True)
+            if spec.admin is not None
+        )
 
     async def run(self) -> None:
         """
@@ -69,6 +75,7 @@ class Supervisor:
                     group.create_task(self._guarding.run(), name="guard"),
                     group.create_task(self._trim_logs(), name="logs"),
                     group.create_task(PoolServer(self._pods, self._stack.socket(POOLS_SOCKET)).run(), name="pools"),
+                    *(group.create_task(watch.run(), name="listener") for watch in self._listeners),
                 ]
                 pods = group.create_task(self._pods.run(), name="pods")
                 running = [group.create_task(process.run(), name=process.name) for process in self._processes]

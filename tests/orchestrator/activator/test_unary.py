@@ -183,13 +183,40 @@ async def test_an_unchanged_answer_is_tried_again(stack: Stack) -> None:
     assert await call == message("m")
 
 
-async def test_a_server_that_insists_is_believed(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After some attempts the server's own words end the request, not its deadline."""
+@pytest.mark.parametrize(
+    "text",
+    ["Model m with version 7 not found", "Request for unknown model: 'm' version 7 is not at ready state"],
+)
+async def test_a_server_that_insists_on_a_version_is_believed(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """Its caller may have named it: after some attempts the server's own words end the request, not its deadline."""
     monkeypatch.setattr("orchestrator.activator.unary._BELIEVED_AFTER", 3)
-    stack.runtime.behave = failing(grpc.StatusCode.INVALID_ARGUMENT, "Model m not found")
+    stack.runtime.behave = failing(grpc.StatusCode.NOT_FOUND, text)
     stack.serve("m")
-    assert await ended(stack.infer("m", message("m"))) == (grpc.StatusCode.INVALID_ARGUMENT, "Model m not found")
+    assert await ended(stack.infer("m", message("m"))) == (grpc.StatusCode.NOT_FOUND, text)
     assert stack.runtime.calls == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Model m not found", "Model m with version  not found", "Request for unknown model: 'm' is not found"],
+)
+async def test_a_server_without_the_model_is_never_believed(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """
+    The leader says that it is there, so it exists: that the server lost it is not for its caller to hear.
+
+    So it is when a server dies while nobody watches it: its adapter died just before.
+    """
+    monkeypatch.setattr("orchestrator.activator.unary._BELIEVED_AFTER", 1)
+    stack.runtime.behave = failing(grpc.StatusCode.NOT_FOUND, text)
+    stack.serve("m")
+    call = stack.infer("m", message("m"))
+    await until(lambda: stack.runtime.calls == 4)
+    stack.runtime.behave = FakeRuntime().behave
+    assert await call == message("m")
 
 
 async def test_a_retry_of_the_mesh_makes_the_want_stale(stack: Stack) -> None:

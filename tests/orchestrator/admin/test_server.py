@@ -92,6 +92,14 @@ async def test_a_model_that_is_not_there_is_not_found(stack: Stack, name: str) -
     assert body["message"].startswith('trainedmodels "')
 
 
+@pytest.mark.parametrize("path", ["/v1/trainedmodels", "/v1/trainedmodels/digits"])
+async def test_what_has_not_been_listed_is_not_absent(stack: Stack, path: str) -> None:
+    """A controller that was started just now does not know what there is, and says so."""
+    stack.desired.synced = False
+    status, body = await stack.get(path)
+    assert (status, "starts" in body["message"]) == (503, True)
+
+
 async def test_health_is_the_loop_and_readiness_is_work(stack: Stack) -> None:
     """Two questions, two answers."""
     assert await stack.get("/healthz") == (200, "ok\n")

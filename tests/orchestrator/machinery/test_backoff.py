@@ -39,6 +39,14 @@ def test_the_same_random_numbers_give_the_same_delays() -> None:
     assert [backoff.next() for _ in range(7)] == [0.025, 0.05, 0.1, 0.2, 0.4, 0.5, 0.5]
 
 
+def test_what_lasted_had_not_failed() -> None:
+    """Delays grow while things end at once, and begin again after one that was stable."""
+    backoff = Backoff(0.2, 20.0, lambda: 0.5)
+    assert [backoff.after(lasted_s, 10.0) for lasted_s in (0.0, 0.1, 9.9, 10.0, 0.0)] == pytest.approx(
+        [0.15, 0.3, 0.6, 0.15, 0.3]
+    )
+
+
 @pytest.mark.parametrize(("base", "cap"), [(0.0, 1.0), (-1.0, 1.0), (2.0, 1.0)])
 def test_a_range_that_is_none_is_refused(base: float, cap: float) -> None:
     """A back-off without a pause would be a busy loop."""

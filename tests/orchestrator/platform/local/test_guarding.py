@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -121,6 +122,22 @@ async def test_one_that_died_is_replaced(guarding: Guarding, stack: Stack, child
     assert [(line["event"], line["code"]) for line in lines] == [("guard_exited", -signal.SIGKILL)] * 2
     assert child.poll() is None
     assert stack.private.is_dir()
+
+
+async def test_the_delay_grows_with_each_death_and_begins_anew_after_a_good_while(stack: Stack) -> None:
+    """One that dies at once must not keep the machine busy; one that died after days is replaced at once."""
+    guarding = Guarding(stack, half, stable_s=1.5)
+    await guarding.start()
+    with capture_logs() as lines:
+        async with running(guarding.run()):
+            for _ in range(3):
+                await killed_and_replaced()
+            await the_guard()
+            seen = time.monotonic()
+            await until(lambda: time.monotonic() - seen > 1.5)
+            await killed_and_replaced()
+    await guarding.dismiss()
+    assert [line["restart_in_ms"] for line in lines] == [38, 75, 150, 38]
 
 
 async def test_one_that_cannot_be_started_is_tried_again(

@@ -89,7 +89,13 @@ def test_our_own(place: PodPlace, found: Installation, tmp_path: Path) -> None:
     specs = [
         adapter_spec(template("triton"), place, python="py", recheck_s=1.0, environment=env),
         product_spec("controller", tmp_path / "c.json", python="py", environment=env),
-        envoy_spec(found, bootstrap=tmp_path / "b.json", log=tmp_path / "envoy.log", environment=SHELL),
+        envoy_spec(
+            found,
+            bootstrap=tmp_path / "b.json",
+            admin=tmp_path / "a.sock",
+            log=tmp_path / "envoy.log",
+            environment=SHELL,
+        ),
     ]
     adapter, controller, envoy = specs
     assert ("py", "-P", "-m", "orchestrator", "controller", "--settings", str(tmp_path / "c.json")) == controller.argv

@@ -69,6 +69,17 @@ async def test_a_killed_child_is_started_again(tmp_path: Path, mark: str) -> Non
         assert "killed by signal 9" in process.trouble
 
 
+async def test_one_that_is_to_be_killed_is_started_again(tmp_path: Path, mark: str) -> None:
+    """Like one that ended by itself; one that does not run now is not killed."""
+    async with running(mark, lambda: spec(tmp_path, DEAF)) as (process, _):
+        process.kill()
+        await until(lambda: process.pid is not None)
+        first = process.pid
+        process.kill()
+        await until(lambda: process.pid not in {None, first})
+        assert "killed by signal 9" in process.trouble
+
+
 async def test_a_crash_loop_slows_down_and_says_why(tmp_path: Path, mark: str) -> None:
     """The delays grow; the trouble is the log's last line."""
     code = "import sys; print('no such thing\\n\\n'); sys.exit(3)"
@@ -78,6 +89,16 @@ async def test_a_crash_loop_slows_down_and_says_why(tmp_path: Path, mark: str) -
             assert process.trouble == "exited with code 3; its last words: no such thing"
     delays = [line["restart_in_ms"] for line in lines if line["event"] == "process_exited"]
     assert delays == [150, 300, 600]
+
+
+async def test_the_delay_begins_anew_after_one_that_ran_well(tmp_path: Path, mark: str) -> None:
+    """A crash after a good while is not a crash loop's."""
+    runs = iter(["raise SystemExit(1)", "raise SystemExit(1)", "import time; time.sleep(2); raise SystemExit(1)"])
+    with capture_logs() as lines:
+        async with running(mark, lambda: spec(tmp_path, next(runs, "input()")), stable_s=1.5):
+            await until(lambda: len([line for line in lines if line["event"] == "process_exited"]) == 3)
+    delays = [line["restart_in_ms"] for line in lines if line["event"] == "process_exited"]
+    assert delays == [150, 300, 150]
 
 
 async def test_one_that_stays_up_has_no_trouble(tmp_path: Path, mark: str) -> None:
@@ -117,14 +138,16 @@ async def test_a_deaf_or_frozen_child_is_killed_after_the_grace(tmp_path: Path, 
 
 
 async def test_a_cancelled_one_leaves_no_child(tmp_path: Path, mark: str) -> None:
-    """Cancelling kills at once."""
+    """Cancelling kills at once, and waits until the kernel has let go of it: not even a zombie is left."""
     process = Process("child", lambda: spec(tmp_path, DEAF), marks={"WML_TEST": mark}, random=half)
     task = asyncio.create_task(process.run())
     await until(lambda: carriers(f"WML_TEST={mark}"))
+    pid = process.pid
+    assert pid is not None
     task.cancel()
     await asyncio.wait({task})
     assert task.cancelled()
-    await until(lambda: not carriers(f"WML_TEST={mark}"))
+    assert not Path(f"/proc/{pid}").exists()
 
 
 async def test_a_child_inherits_nothing(tmp_path: Path, mark: str) -> None:

@@ -1,0 +1,127 @@
+"""
+SIGKILL of each process in turn, under traffic: what clients get in those seconds, and what comes back.
+
+Lost is what the contract names: what a killed process had in its hands, and what
+meets a port that nobody listens on while the only Envoy is started again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from functools import partial
+
+import grpc
+import pytest
+
+from tests.standalone.envoy_stack import admin_get
+from tests.standalone.faults import BACK_S, TURNS, WARM, kill, moves, standby, wait_started_again, wait_warm
+from tests.standalone.models import Models
+from tests.standalone.processes import frozen
+from tests.standalone.stack import Stack
+from tests.standalone.waiting import wait_until
+from tests.standalone.watch import watching
+from tests.standalone.witness import Witness
+
+
+@pytest.mark.parametrize("role", ["controller", "adapter", "activator"])
+def test_what_is_beside_the_way_is_not_missed(battered: Stack, models: Models, turns: Witness, role: str) -> None:
+    """
+    No request to a warm model fails, none is unloaded or loaded again, and READY stays True.
+
+    A cold request that is sent while it is away is answered in the end.
+    """
+    cold, before = standby(battered), battered.processes(role)
+    moved = moves(battered)
+    with watching(battered, models, *WARM) as watch:
+        wait_warm(watch)
+        kill(*before)
+        answer = turns.ask(cold)
+        wait_started_again(battered, before)
+        assert answer().code is grpc.StatusCode.OK, answer()
+        battered.wait_ready(*WARM, *TURNS)
+        wait_warm(watch)
+    assert moves(battered) == moved
+    assert not any(watch.readiness.said_false(name) for name in (*WARM, *TURNS))
+    assert {name: watch.witness.phases(name) for name in WARM} == {name: [n] for name, n in WARM.items()}
+
+
+@pytest.mark.parametrize(("role", "name"), [("mlserver", "warm-sklearn"), ("triton", "warm-onnx")])
+def test_models_of_a_server_come_back_with_it(battered: Stack, models: Models, role: str, name: str) -> None:
+    """What comes after the kill waits and is answered; READY is False until then, and the other server's models go on."""
+    before = battered.processes(role)
+    with watching(battered, models, *WARM) as watch:
+        wait_warm(watch)
+        watch.excuse(kill(*before))
+        wait_until(lambda: battered.condition(name).status == "False", "READY is True without a server")
+        assert battered.condition(name).reason == "RuntimeUnavailable"
+        wait_started_again(battered, before)
+        battered.wait_ready(*WARM, *TURNS)
+        wait_warm(watch)
+    assert not any(watch.readiness.said_false(other) for other in WARM.keys() - {name})
+
+
+def test_envoy_comes_back_with_its_routes(battered: Stack, models: Models, turns: Witness) -> None:
+    """New requests fail as UNAVAILABLE until it is back, no later ones do, and nothing is loaded anew."""
+    before, cold = battered.processes("envoy"), standby(battered)
+    moved = moves(battered)
+    with watching(battered, models, *WARM) as watch:
+        wait_warm(watch)
+        killed = kill(*before)
+        wait_started_again(battered, before)
+        wait_warm(watch)
+        watch.excuse_away(killed)
+        answer = turns.ask(cold)
+        assert answer().code is grpc.StatusCode.OK, answer()
+    # Two seconds are promised on a machine that has nothing else to do.
+    assert watch.windows[-1].end - killed.start < 10
+    assert moves(battered) == moved
+    assert not any(watch.readiness.said_false(name) for name in (*WARM, *TURNS))
+
+
+def test_everything_at_once(battered: Stack, models: Models) -> None:
+    """All but the supervisor are killed: all come back, and from Envoy's return on no request is lost."""
+    before = [
+        battered.processes(role) for role in ("controller", "activator", "envoy", "adapter", "triton", "mlserver")
+    ]
+    with watching(battered, models, *WARM) as watch:
+        wait_warm(watch)
+        killed = kill(*(process for processes in before for process in processes))
+        for processes in before:
+            wait_started_again(battered, processes)
+        wait_warm(watch)
+        watch.excuse_away(killed)
+    battered.wait_ready(*WARM, *TURNS)
+
+
+def test_envoy_that_lost_its_port_meanwhile_comes_back(battered: Stack, models: Models) -> None:
+    """
+    Somebody listens on its port after it was started again and before it has its routes: it is not left as it is.
+
+    It cannot have the port as long as that lasts, and has it soon afterwards.
+    """
+    before = battered.processes("envoy")
+    with socket.socket() as rival:
+        rival.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with frozen(battered.process("controller")):
+            kill(*before)
+            wait_started_again(battered, before)
+            # It answers when its port is bound; what is bound only can be bound again.
+            wait_until(lambda: b"INITIALIZING" in asyncio.run(admin_get(envoy_admin(battered), "/ready")), "not up")
+            rival.bind(("127.0.0.1", battered.grpc_port))
+            rival.listen(1)
+        wait_until(lambda: '"envoy_without_listener"' in battered.text(), "it is not noticed")
+    with Witness(battered.target, tuple(WARM), models.probes, models.probe_labels, rate=0) as witness:
+        for name, number in WARM.items():
+            wait_until(partial(answers, witness, name, number), f"no way in to {name}", within=BACK_S)
+
+
+def answers(witness: Witness, name: str, number: int) -> bool:
+    """Whether the model answers now, as this prober."""
+    return witness.ask(name)().number == number
+
+
+def envoy_admin(stack: Stack) -> str:
+    """The admin socket of its Envoy; "" while it has none."""
+    sockets = [path for p in stack.processes("envoy") for path in p.footprint() if path.endswith("/envoy.sock")]
+    return sockets[0] if sockets else ""

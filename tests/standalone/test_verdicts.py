@@ -1,0 +1,66 @@
+"""The judgement on overlapping requests, by itself: a test that cannot fail proves nothing."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from tests.standalone.verdicts import Outcome, Sample, Window, lies, phases
+
+
+def answer(sent: float, ended: float, number: int) -> Outcome:
+    return Outcome("m", sent, ended, grpc.StatusCode.OK, number, "")
+
+
+def loss(sent: float, ended: float) -> Outcome:
+    return Outcome("m", sent, ended, grpc.StatusCode.UNAVAILABLE, None, "")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        ([], []),
+        ([answer(0, 1, 1), answer(1, 2, 1)], [1]),
+        ([answer(0, 1, 1), answer(2, 3, 2), answer(4, 5, 2)], [1, 2]),
+        # The old one answers what was sent before the new one had answered: nobody went back.
+        ([answer(0, 1, 1), answer(2, 5, 2), answer(3, 6, 1), answer(6, 7, 2)], [1, 2]),
+        # It was sent afterwards.
+        ([answer(0, 1, 1), answer(2, 5, 2), answer(5.1, 6, 1)], [1, 2, 1]),
+        # A request that was held for long may be answered by whoever was there in its time.
+        ([answer(0, 1, 1), answer(2, 3, 2), answer(0, 9, 1)], [1, 2]),
+        ([answer(0, 1, 1), answer(2, 3, 2), answer(4, 5, 1), answer(0, 9, 2)], [1, 2, 1]),
+        ([answer(0, 1, 1), loss(1, 2), answer(2, 3, 2)], [1, 2]),
+    ],
+)
+def test_phases(outcomes: list[Outcome], expected: list[int]) -> None:
+    """A version that answers what was sent after another had answered is a new phase."""
+    assert phases(outcomes) == expected
+    assert phases(outcomes[::-1]) == expected
+
+
+@pytest.mark.parametrize(
+    ("ready", "lie"),
+    [
+        ([True, True, True], True),
+        ([False, True, True], False),
+        ([True, False, True], False),
+        ([True, True, False], False),
+    ],
+)
+def test_lies(ready: list[bool], lie: bool) -> None:
+    """READY was True before the request, at each look while it was under way, and after it, and it failed."""
+    samples = [Sample(at, at + 0.01, {"m": said}) for at, said in zip((0, 1, 2), ready, strict=True)]
+    failed = loss(0.5, 1.5)
+    assert lies([failed, answer(0.5, 1.5, 1)], samples) == ([failed] if lie else [])
+    assert not lies([failed], samples[1:]), "nobody had looked before"
+    assert not lies([failed], samples[:2]), "nobody has looked since"
+
+
+def test_window() -> None:
+    """What was under way in it is excused, and nothing else."""
+    window = Window(1.0, 2.0)
+    assert window.excuses(loss(0.0, 1.0))
+    assert window.excuses(loss(2.0, 3.0))
+    assert window.excuses(loss(0.0, 3.0))
+    assert not window.excuses(loss(0.0, 0.9))
+    assert not window.excuses(loss(2.1, 3.0))
