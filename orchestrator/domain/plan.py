@@ -168,9 +168,11 @@ def _unloads(seen: Observation, now: float, due: list[float]) -> list[Action]:
         if copy.state is CopyState.UNLOADING or (copy.pod, copy.key) in serving or pod is None or not pod.known:
             continue
         if copy.state is not CopyState.LOADED:
-            if not any(_wants(one, copy) for one in (seen, before) if one is not None):
+            if any(_wants(one, copy) for one in (seen, before) if one is not None):
+                continue
+            if not _may_have_replaced(seen, copy):
                 actions.append(UnloadCopy(copy.pod, copy.key))
-            continue
+                continue
         wait = _until_withdrawn(seen, pod.pod.endpoint, now)
         if wait <= 0:
             actions.append(UnloadCopy(copy.pod, copy.key))
@@ -184,6 +186,13 @@ def _wants(seen: Observation, copy: Copy) -> bool:
     if copy.key != seen.target_key:
         return False
     return copy.state is not CopyState.FAILED or (not seen.serves_target and seen.memory.pod in ("", copy.pod))
+
+
+def _may_have_replaced(seen: Observation, copy: Copy) -> bool:
+    """Whether it is on its way into the place of one that serves: it may be there, and not have been reported."""
+    return copy.state is not CopyState.FAILED and any(
+        other.pod == copy.pod and other.state is CopyState.LOADED for other in seen.copies
+    )
 
 
 def _until_withdrawn(seen: Observation, endpoint: str, now: float) -> float:

@@ -174,6 +174,18 @@ def test_what_never_served_leaves_at_once(state: CopyState) -> None:
         assert actions(seen) == [unload("r0")]
 
 
+def test_what_may_have_replaced_what_serves_leaves_in_its_order() -> None:
+    """Its report may be on its way: the pod's requests may be its own already. Until then only the route is withdrawn."""
+    copies = (make_copy(key=make_key("r0")), make_copy(CopyState.LOADING))
+    gone = make_observation(model=None, copies=copies, route=make_route(endpoint()))
+    assert actions(gone) == [WITHDRAW]
+    withdrawn = replace(gone, route=make_route(since=NOW))
+    assert plan(withdrawn, NOW + WITHDRAW_GRACE_S).actions == (unload("r0"), unload())
+    # Where the one before serves on, the attempt is called off at once.
+    seen = make_observation(target=make_target("r0"), copies=copies, route=make_route(endpoint()))
+    assert actions(seen) == [unload()]
+
+
 def test_a_failure_that_a_copy_elsewhere_made_up_for_is_cleared_away() -> None:
     """Else it would be taken for the model's failure once that copy is evicted."""
     copies = (make_copy(pod="p1"), make_failed(pod="p2"))
