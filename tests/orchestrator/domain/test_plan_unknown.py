@@ -77,7 +77,7 @@ def has_route(seen: Observation) -> bool:
 
 
 @pytest.mark.parametrize("forget", [all_pods, acceptance, demand, memory, route, unheard_route])
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(seen=observations)
 def test_no_fact_that_becomes_unknown_takes_anything_away(seen: Observation, forget: Forgets) -> None:
     """No unload, no eviction for its sake, and no route that led somewhere."""
@@ -88,7 +88,7 @@ def test_no_fact_that_becomes_unknown_takes_anything_away(seen: Observation, for
 
 
 @pytest.mark.parametrize("forget", [secret, runtimes])
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(seen=observations)
 def test_while_a_spec_cannot_be_resolved_what_serves_serves_on(seen: Observation, forget: Forgets) -> None:
     """What is on its way for it is given up, since nobody knows what for; a copy that serves goes only for another."""

@@ -160,7 +160,9 @@ class World:
     def unload(self, pod: str, key: CopyKey) -> None:
         """No Envoy sends there any more, as far as can be waited for."""
         runtime = self.runtimes[pod]
-        if runtime.copies.get(key) is CopyState.LOADED:
+        # One that is on its way as far as the leader has heard may have loaded since: then a retry finds the activator.
+        believed = {c.key for c in self.fleet.copies(NAME) if c.pod == pod and c.state is CopyState.LOADED}
+        if key in believed and runtime.copies.get(key) is CopyState.LOADED:
             endpoint = runtime.pod.endpoint
             view = self.router.view(NAME)
             in_place = view is not None and endpoint in view.route.endpoints
