@@ -77,10 +77,13 @@ class Download:
 
         Raises LoadFailure when it is too slow, SourceChanged, OSError of the disk, and what the libraries raise.
         """
+        number = sum(-(-file.stored.size // self._limits.part_bytes) for file in self._files)
+        if not number:
+            return
         try:
             async with asyncio.TaskGroup() as group:
                 watch = group.create_task(self._watch(patience_s))
-                workers = [group.create_task(self._work()) for _ in range(self._limits.parts)]
+                workers = [group.create_task(self._work()) for _ in range(min(number, self._limits.parts))]
                 await asyncio.wait(workers)
                 watch.cancel()
         except ExceptionGroup as errors:
