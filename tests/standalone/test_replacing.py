@@ -7,26 +7,20 @@ Version n of the model is prober n: each answer says which version gave it.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
-import threading
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from orchestrator.domain.fleet import CopyState
-from tests.standalone.client import CallError, Client
+from tests.standalone.client import Client
 from tests.standalone.models import Models
 from tests.standalone.real_pod import RealPod, real_pod
 from tests.standalone.store import Store
-from tests.standalone.waiting import wait_until
+from tests.standalone.witness import Witness
 
-#: Requests a second.
-RATE = 50.0
 #: More than any load takes, less than any clock is off.
 AN_HOUR_NS = 3600 * 10**9
 
@@ -59,61 +53,22 @@ async def pod(server: Server, tmp_path: Path, store: Store) -> AsyncIterator[Rea
         yield pod
 
 
-class Asked:
-    """What model `m` said to one request after the other."""
-
-    def __init__(self) -> None:
-        #: The version that answered, or what went wrong.
-        self.said: list[int | str] = []
-
-    def phases(self) -> list[int | str]:
-        """What was said, each for as long as it was."""
-        return [what for what, _ in itertools.groupby(self.said)]
-
-    async def hears(self, number: int, times: int = 25) -> None:
-        """Return when this version has answered so many times from now on."""
-        known = len(self.said)
-        await asyncio.to_thread(
-            wait_until,
-            lambda: self.said[known:].count(number) >= times,
-            lambda: f"{number} is not heard: {self.said[-3:]}",
-        )
+@pytest.fixture
+def asked(pod: RealPod, models: Models) -> Witness:
+    """Asks the server all the while that its context lasts."""
+    return Witness(pod.target, ["m"], models.probes, models.probe_labels)
 
 
-@contextmanager
-def asking(pod: RealPod, models: Models) -> Iterator[Asked]:
-    """Ask all the while."""
-    asked, stop = Asked(), threading.Event()
-
-    def run() -> None:
-        with Client(pod.target) as client:
-            for turn in itertools.count():
-                due = time.monotonic() + 1 / RATE
-                index = turn % len(models.probes)
-                try:
-                    answer = int(client.classes("m", models.probes[index : index + 1], timeout=10.0)[0])
-                except CallError as error:
-                    asked.said.append(str(error))
-                else:
-                    right = answer % 100 == models.probe_labels[index]
-                    asked.said.append(answer // 100 if right else f"{answer} for {models.probe_labels[index]}")
-                if stop.wait(max(0.0, due - time.monotonic())):
-                    return
-
-    thread = threading.Thread(target=run, name="asking")
-    thread.start()
-    try:
-        yield asked
-    finally:
-        stop.set()
-        thread.join()
+async def heard(asked: Witness, number: int) -> None:
+    """This version answers from now on."""
+    await asyncio.to_thread(asked.heard, "m", number)
 
 
-async def test_there_and_back(pod: RealPod, server: Server, models: Models) -> None:
+async def test_there_and_back(pod: RealPod, server: Server, models: Models, asked: Witness) -> None:
     """1 → 2 → 1 → 3, each answered from the moment it is loaded, and nothing else; whatever the files' times and the clock say."""
     await pod.load("m", "r0", server.uri(models, 1), server.framework)
-    with asking(pod, models) as asked:
-        await asked.hears(1)
+    with asked:
+        await heard(asked, 1)
         for turn, number in enumerate((2, 1, 3)):
             if turn == 1:
                 # As if the clock had been an hour ahead at this load, and were set back now.
@@ -123,25 +78,31 @@ async def test_there_and_back(pod: RealPod, server: Server, models: Models) -> N
             copy = await pod.load("m", f"r{turn + 1}", server.uri(models, number), server.framework)
             assert copy.state is CopyState.LOADED, copy
             assert [c.key.revision for c in pod.copies("m")] == [f"r{turn + 1}"]
-            await asked.hears(number)
-    assert asked.phases() == [1, 2, 1, 3]
+            await heard(asked, number)
+    asked.check()
+    assert asked.phases("m") == [1, 2, 1, 3]
 
 
-async def test_changed_bytes_under_the_same_name(pod: RealPod, server: Server, models: Models, store: Store) -> None:
+async def test_changed_bytes_under_the_same_name(
+    pod: RealPod, server: Server, models: Models, store: Store, asked: Witness
+) -> None:
     """What the annotation `reload` asks for: another revision of the same URI."""
     uri = f"s3://models/replaced/{server.server_type}.{server.suffix}"
     store.put(uri, models.file(f"probe-4.{server.suffix}"))
     await pod.load("m", "r0", uri, server.framework)
-    with asking(pod, models) as asked:
-        await asked.hears(4)
+    with asked:
+        await heard(asked, 4)
         store.put(uri, models.file(f"probe-5.{server.suffix}"))
         copy = await pod.load("m", "r1", uri, server.framework)
         assert copy.state is CopyState.LOADED, copy
-        await asked.hears(5)
-    assert asked.phases() == [4, 5]
+        await heard(asked, 5)
+    asked.check()
+    assert asked.phases("m") == [4, 5]
 
 
-async def test_what_fails_leaves_what_serves(pod: RealPod, server: Server, models: Models, store: Store) -> None:
+async def test_what_fails_leaves_what_serves(
+    pod: RealPod, server: Server, models: Models, store: Store, asked: Witness
+) -> None:
     """
     A corrupt file, one that is cut short, a layout that cannot be, a source that is not there: the old one answers on.
 
@@ -160,18 +121,19 @@ async def test_what_fails_leaves_what_serves(pod: RealPod, server: Server, model
         f"{base}/missing": "ModelNotFound",
     }
     before = await pod.load("m", "good", server.uri(models, 1), server.framework)
-    with asking(pod, models) as asked:
-        await asked.hears(1)
+    with asked:
+        await heard(asked, 1)
         for turn, (uri, reason) in enumerate(failing.items()):
             copy = await pod.load("m", f"bad-{turn}", uri, server.framework)
             assert copy.failure is not None, (uri, copy)
             assert copy.failure.reason == reason
             assert before in pod.copies("m")
-            await asked.hears(1)
+            await heard(asked, 1)
         copy = await pod.load("m", "better", server.uri(models, 3), server.framework)
         assert copy.state is CopyState.LOADED, copy
-        await asked.hears(3)
-    assert asked.phases() == [1, 3]
+        await heard(asked, 3)
+    asked.check()
+    assert asked.phases("m") == [1, 3]
 
 
 def _shift(tree: Path, by_ns: int) -> None:
