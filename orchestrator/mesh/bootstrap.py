@@ -26,6 +26,7 @@ from typing import Any, Final
 
 from orchestrator.domain.unknown_model import UNKNOWN_MODEL
 from orchestrator.mesh import lua
+from orchestrator.mesh.replies import local_replies
 from orchestrator.mesh.upstream import (
     COLD,
     DEFAULT_MESSAGE_BYTES,
@@ -215,7 +216,11 @@ def _connection_manager(settings: BootstrapSettings) -> Config:
                 },
             )
         ],
-        "local_reply_config": _local_replies(settings.max_message_bytes),
+        "local_reply_config": local_replies(
+            max_message_bytes=settings.max_message_bytes,
+            per_model=MAX_REQUESTS,
+            per_activator=ACTIVATOR_MAX_REQUESTS,
+        ),
         "http_filters": [
             _extension(
                 _COLD,
@@ -258,39 +263,6 @@ def _connection_manager(settings: BootstrapSettings) -> Config:
                 }
             ],
         },
-    }
-
-
-def _local_replies(max_message_bytes: int) -> Config:
-    """What Envoy would call INTERNAL and UNAVAILABLE is RESOURCE_EXHAUSTED: a bound, not a fault."""
-    too_large: Config = {
-        "status_code_filter": {
-            "comparison": {"op": "EQ", "value": {"default_value": 413, "runtime_key": "mesh.too_large"}}
-        }
-    }
-    return {
-        "mappers": [
-            _exhausted(
-                too_large,
-                f"the message is larger than the limit of {max_message_bytes} bytes: at least %BYTES_RECEIVED% bytes came",
-            ),
-            _exhausted(
-                # A cluster's circuit breaker.
-                {"response_flag_filter": {"flags": ["UO"]}},
-                f"at most {MAX_REQUESTS} requests for one model, and {ACTIVATOR_MAX_REQUESTS} for models that are not"
-                " loaded, are held or on their way: try again later",
-            ),
-        ]
-    }
-
-
-def _exhausted(condition: Config, text: str) -> Config:
-    return {
-        "filter": condition,
-        "headers_to_add": [
-            {"header": {"key": "grpc-status", "value": "8"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-        ],
-        "body_format_override": {"text_format_source": {"inline_string": text}},
     }
 
 

@@ -276,20 +276,33 @@ async def eventually_cluster_count(stack: Stack, count: int) -> None:
     raise AssertionError(f"not {count} clusters")
 
 
-async def test_an_activator_that_is_started_again_is_waited_for(stack: Stack) -> None:
+@pytest.mark.parametrize(
+    ("size", "metadata"), [(0, ()), (LIMIT, ()), (0, ("mm_vmodel_id",))], ids=["message", "large", "metadata"]
+)
+async def test_an_activator_that_is_started_again_is_waited_for(
+    stack: Stack, size: int, metadata: tuple[str, ...]
+) -> None:
     """What was sent while there was none is answered by the next one: with a route, with a dead server, and without."""
     await publish(stack, model="withdrawn")
     await publish(stack, free_address(), model="dead")
     await stack.activator.stop()
     calls = [
-        asyncio.create_task(stack.call("ModelInfer", model_message(name))) for name in ("withdrawn", "dead", "unknown")
+        asyncio.create_task(stack.call("ModelInfer", model_message(name, size), **dict.fromkeys(metadata, name)))
+        for name in ("withdrawn", "dead", "unknown")
     ]
-    # Each has met a closed door, most likely more than once.
-    refused = b"cluster.activator.upstream_cx_connect_fail: "
-    await eventually_stat(stack, refused, at_least=3)
+    # One at least has met a closed door more than once.
+    await eventually_stat(stack, b"cluster.activator.upstream_cx_connect_fail: ", at_least=3)
     assert not any(call.done() for call in calls)
     async with FakeServer("next").serve(stack.activator.address):
         assert await asyncio.gather(*calls) == [b"next"] * 3
+
+
+async def test_a_large_message_is_not_kept_for_an_activator_that_is_away(stack: Stack) -> None:
+    """One that is not collected here, since its metadata names the model: UNAVAILABLE at once, in words."""
+    await stack.activator.stop()
+    code, text = await stack.error("ModelInfer", model_message("m", LIMIT), mm_vmodel_id="m")
+    assert code is grpc.StatusCode.UNAVAILABLE
+    assert "try again" in text
 
 
 async def eventually_stat(stack: Stack, name: bytes, *, at_least: int) -> None:
