@@ -19,11 +19,15 @@ def adapter_pids(stack: Stack, runtime: str) -> frozenset[int]:
 
 
 def server(stack: Stack, framework: str) -> Client:
-    """A client of the server that has the models of this framework, as the adapter beside it knows it."""
-    runtime = runtime_of(framework)
+    """A client of the server that has the models of this framework."""
+    return Client(address(stack, runtime_of(framework)))
+
+
+def address(stack: Stack, runtime: str) -> str:
+    """Where the server of this runtime's only pod takes requests, as the adapter beside it knows it."""
     adapters = [p for p in stack.processes("adapter") if p.option("--runtime") == runtime]
     assert len(adapters) == 1, [p.command for p in stack.processes()]
-    return Client(adapters[0].option("--server"))
+    return adapters[0].option("--server")
 
 
 def indexed(stack: Stack, framework: str) -> frozenset[str]:

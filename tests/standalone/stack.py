@@ -14,6 +14,7 @@ import socket
 import subprocess
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -52,7 +53,9 @@ class Stack(DesiredState):
         pool_grace: float = 60.0,
         grpc_port: int = 0,
         admin_port: int = 0,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
+        """`environment` is added to this process's."""
         super().__init__(root / "models")
         self.state = state or root / "state"
         #: What it prints; and where its processes are told to put temporary files.
@@ -61,6 +64,7 @@ class Stack(DesiredState):
         self.grpc_port = grpc_port or free_port()
         self.admin_port = admin_port or free_port()
         self._cwd = cwd or root
+        self._environment = environment or {}
         self._options = ["--recheck", f"{recheck:g}", "--pool-grace", f"{pool_grace:g}"]
         self._process: subprocess.Popen[bytes] | None = None
         self.temporary.mkdir(exist_ok=True)
@@ -92,7 +96,7 @@ class Stack(DesiredState):
 
     def launch(self) -> None:
         """Start it and return at once."""
-        environment = {**os.environ, "TMPDIR": str(self.temporary)}
+        environment = {**os.environ, **self._environment, "TMPDIR": str(self.temporary)}
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
                 self.arguments(), stdout=output, stderr=subprocess.STDOUT, cwd=self._cwd, env=environment
