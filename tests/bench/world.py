@@ -27,7 +27,8 @@ _RUNTIMES: Final = Path(__file__).resolve().parents[2] / ".runtimes"
 _BEGIN: Final = time.monotonic()
 #: The ServingRuntime of the instant server's pods: room for as many models as are asked for.
 INSTANT: Final = "instant"
-_INSTANT_OBJECT: Final = f"s3://{BUCKET}/instant/model.joblib"
+INSTANT_OBJECT: Final = f"s3://{BUCKET}/instant/model.joblib"
+INSTANT_CONTENT: Final = b"the instant server looks at no content"
 
 
 def say(text: str) -> None:
@@ -67,7 +68,7 @@ FULL: Final = Effort(
     files=30,
     starts=3,
     registered=1_000,
-    sizes=(0, 1_000, 5_000),
+    sizes=(1, 1_000, 5_000),
     active=200,
 )
 QUICK: Final = Effort(
@@ -80,7 +81,7 @@ QUICK: Final = Effort(
     files=3,
     starts=1,
     registered=20,
-    sizes=(0, 20),
+    sizes=(1, 20),
     active=10,
 )
 
@@ -98,7 +99,7 @@ class World:
         """The store serves meanwhile."""
         self.store.start()
         try:
-            self.store.put(_INSTANT_OBJECT, b"not a model")
+            self.store.put(INSTANT_OBJECT, INSTANT_CONTENT)
             yield
         finally:
             self.store.stop()
@@ -148,7 +149,7 @@ class World:
 
 def instant_model(name: str) -> Document:
     """A model that the instant server serves."""
-    return trained_model(name, _INSTANT_OBJECT, "sklearn", runtime=INSTANT)
+    return trained_model(name, INSTANT_OBJECT, "sklearn", runtime=INSTANT)
 
 
 @contextmanager

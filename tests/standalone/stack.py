@@ -219,16 +219,16 @@ class Stack(DesiredState):
         assert found is not None
         return found
 
+    def not_ready(self, *names: str) -> list[str]:
+        """Those of them that are not READY now."""
+        models = self.listed()
+        return [n for n in names if _condition(models.get(n), "Ready").status != "True"]
+
     def wait_ready(self, *names: str, within: float = 60.0) -> None:
         """Wait until all of them are READY."""
-
-        def waiting() -> list[str]:
-            models = self.listed()
-            return [n for n in names if _condition(models.get(n), "Ready").status != "True"]
-
         wait_until(
-            lambda: not waiting(),
-            lambda: f"not READY: {[(n, self.condition(n)) for n in waiting()]}\n{self.tail()}",
+            lambda: not self.not_ready(*names),
+            lambda: f"not READY: {[(n, self.condition(n)) for n in self.not_ready(*names)]}\n{self.tail()}",
             within=within,
         )
 

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sort"
@@ -34,13 +36,30 @@ func (r *repository) load(name string) error {
 	if err := json.Unmarshal(text, &found); err != nil {
 		return err
 	}
-	model, err := os.ReadFile(found.Parameters.URI)
+	token, err := digest(found.Parameters.URI)
 	if err != nil {
 		return err
 	}
-	digest := sha256.Sum256(model)
-	r.loaded.Store(name, hex.EncodeToString(digest[:6]))
+	r.loaded.Store(name, token)
 	return nil
+}
+
+// digest is one of the content of a file, or of all files below a directory.
+func digest(path string) (string, error) {
+	sum := sha256.New()
+	err := filepath.WalkDir(path, func(each string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		file, err := os.Open(each)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		_, err = io.Copy(sum, file)
+		return err
+	})
+	return hex.EncodeToString(sum.Sum(nil)[:6]), err
 }
 
 // unload says whether there was such a model.
