@@ -59,11 +59,17 @@ environments: .venv/.installed .runtimes/triton/.assembled $(ENVIRONMENTS:%=%/.s
 	$(call build,.runtimes/bench,bench)
 	@touch $@
 
-# Its modules and what it built stay in the checkout, and can be removed like all else there.
-.runtimes/bench/.built: .runtimes/bench/.stamp $(wildcard tests/bench/go/go.* tests/bench/go/*/*.go)
-	@cd tests/bench/go && GOTOOLCHAIN=local GOPATH=$(CURDIR)/.cache/go GOCACHE=$(CURDIR)/.cache/go/build \
-		GOFLAGS='-mod=readonly -modcacherw -trimpath -buildvcs=false' CGO_ENABLED=0 \
-		$(CURDIR)/.runtimes/bench/bin/go build -o $(CURDIR)/.runtimes/bench/bin/ ./instant ./load
+# Modules and caches stay in the checkout, and can be removed like all else there.
+GO := GOTOOLCHAIN=local GOPATH=$(CURDIR)/.cache/go GOCACHE=$(CURDIR)/.cache/go/build CGO_ENABLED=0 \
+	GOFLAGS='-mod=readonly -modcacherw -trimpath -buildvcs=false' $(CURDIR)/.runtimes/bench/bin/go
+
+# From the Go module proxy, or where GOPROXY says; checked against go.sum.
+.runtimes/bench/.modules: .runtimes/bench/.stamp $(wildcard tests/bench/go/go.*)
+	@cd tests/bench/go && $(GO) mod download
+	@touch $@
+
+.runtimes/bench/.built: .runtimes/bench/.modules $(wildcard tests/bench/go/*/*.go)
+	@cd tests/bench/go && $(GO) build -o $(CURDIR)/.runtimes/bench/bin/ ./instant ./load
 	@touch $@
 
 demo: setup

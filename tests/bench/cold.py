@@ -21,6 +21,7 @@ from tests.bench.ranges import Series
 from tests.bench.world import INSTANT_CONTENT, INSTANT_OBJECT, World, say, started
 from tests.standalone.manifests import Document, serving_runtime, trained_model
 from tests.standalone.models import BUCKET, SAMPLES
+from tests.standalone.servers import repository
 from tests.standalone.stack import Stack
 from tests.standalone.waiting import wait_until
 
@@ -128,7 +129,8 @@ def _make_cold(stack: Stack, names: Sequence[str]) -> None:
     stack.apply(_model(_FILLER, f"s3://{BUCKET}/{_FILLER}"))
     stack.wait_ready(_FILLER, within=_WITHIN_S)
     stack.delete(_FILLER)
-    stack.wait_gone(_FILLER)
+    left = repository(stack, _RUNTIME) / _FILLER
+    wait_until(lambda: not left.exists(), f"{_FILLER} is not unloaded", within=_WITHIN_S)
 
     def warm() -> list[str]:
         models = stack.listed()

@@ -4,7 +4,10 @@ The model servers of a stack, asked directly, past the mesh.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.standalone.client import Client
+from tests.standalone.processes import Process
 from tests.standalone.stack import Stack
 
 
@@ -25,9 +28,19 @@ def server(stack: Stack, framework: str) -> Client:
 
 def address(stack: Stack, runtime: str) -> str:
     """Where the server of this runtime's only pod takes requests, as the adapter beside it knows it."""
+    return adapter(stack, runtime).option("--server")
+
+
+def repository(stack: Stack, runtime: str) -> Path:
+    """The directory of the models that the server of this runtime's only pod has."""
+    return Path(adapter(stack, runtime).option("--model-dir"))
+
+
+def adapter(stack: Stack, runtime: str) -> Process:
+    """The adapter of this runtime's only pod."""
     adapters = [p for p in stack.processes("adapter") if p.option("--runtime") == runtime]
     assert len(adapters) == 1, [p.command for p in stack.processes()]
-    return adapters[0].option("--server")
+    return adapters[0]
 
 
 def indexed(stack: Stack, framework: str) -> frozenset[str]:
