@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
         results = Results.load((output / "benchmarks.json").read_text(encoding="utf-8"))
     else:
         try:
-            results = _measure(chosen, argv, quick=arguments.quick)
+            results = _measure(chosen, quick=arguments.quick, command=_command(arguments))
         except (BenchError, AssertionError) as error:
             say(f"failed: {error}")
             return 1
@@ -71,18 +71,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _measure(chosen: Sequence[str], argv: Sequence[str], *, quick: bool) -> Results:
+def _command(arguments: argparse.Namespace) -> str:
+    """How anybody would ask for the same."""
+    words = " ".join([*(["--quick"] if arguments.quick else []), *arguments.parts])
+    return f"make bench ARGS={shlex.quote(words)}" if words else "make bench"
+
+
+def _measure(chosen: Sequence[str], *, quick: bool, command: str) -> Results:
     machine, begun, clock = Machine.this(), datetime.now(UTC), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="wml-bench-") as directory:
         world = World(Path(directory), QUICK if quick else FULL)
         with world.opened():
             measured = {name: _PARTS[name](world) for name in _PARTS if name in chosen}
-    words = shlex.join(argv)
     return Results(
         machine=machine,
         begun=begun.strftime("%Y-%m-%d %H:%M UTC"),
         minutes=(time.monotonic() - clock) / 60,
-        command=f"make bench ARGS={shlex.quote(words)}" if words else "make bench",
+        command=command,
         **measured,
     )
 

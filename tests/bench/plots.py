@@ -36,7 +36,7 @@ def warm(results: dict[str, Any]) -> Any:
         panel.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     panels[0][0].set_ylabel("requests/s, 16 callers")
     handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=3, frameon=False, fontsize=9)
+    figure.legend(handles, labels, loc="lower center", ncols=3, frameon=False, fontsize=9, markerscale=3)
     figure.tight_layout(rect=(0, 0.09, 1, 1))
     return figure
 
@@ -56,7 +56,7 @@ def cold(results: dict[str, Any]) -> Any:
     panels[0][0].set_ylim(0, 1.5 * max(sorted(row["total"])[int(0.95 * len(row["total"]))] for row in rows))
     panels[0][0].set_ylabel("first request, ms")
     handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=3, frameon=False, fontsize=9)
+    figure.legend(handles, labels, loc="lower center", ncols=3, frameon=False, fontsize=9, markerscale=3)
     figure.tight_layout(rect=(0, 0.09, 1, 1))
     return figure
 
