@@ -10,7 +10,7 @@ from tests.bench.cold import Cold, Crowd, FirstRequests
 from tests.bench.ready import Ready
 from tests.bench.results import Machine, Results
 from tests.bench.scale import Connections, Registration, Scale, Weight
-from tests.bench.warm import CALLERS, DIRECT, PATHS, Warm
+from tests.bench.warm import CROWDED, DIRECT, EACH, ONE, PATHS, Shape, Warm
 
 MACHINE: Final = Machine(
     processor="some processor", cores=2, memory_gib=24.0, kernel="6.1", python="3.11.7", load_average=0.25
@@ -21,7 +21,8 @@ FIRST_REQUESTS: Final = 60
 
 def everything(server: str = "mlserver") -> Results:
     """All parts, of the instant server and another; each target is reached."""
-    warm = tuple(_warm(name, callers, path) for name in ("instant", server) for callers in CALLERS for path in PATHS)
+    shapes = (ONE, EACH, CROWDED)
+    warm = tuple(_warm(name, shape, path) for name in ("instant", server) for shape in shapes for path in PATHS)
     cold = Cold(
         server=server,
         total=tuple(20.0 + n / 100 for n in range(FIRST_REQUESTS)),
@@ -49,12 +50,13 @@ def everything(server: str = "mlserver") -> Results:
     )
 
 
-def _warm(server: str, callers: int, path: str) -> Warm:
+def _warm(server: str, shape: Shape, path: str) -> Warm:
     direct = path == DIRECT
-    rate = 1_000.0 * callers * (1.0 if direct else 0.7)
+    rate = 1_000.0 * shape.callers * (1.0 if direct else 0.7)
     return Warm(
         server=server,
-        callers=callers,
+        callers=shape.callers,
+        connections=shape.connections,
         path=path,
         rate=(rate, rate + 50, rate - 50),
         p50_ms=(0.1 if direct else 0.25,),

@@ -81,9 +81,10 @@ def repeated(
     warm_up_s: float,
     seconds: float,
     watch: Sequence[int] = (),
+    connections: int = 0,
 ) -> Measured:
-    """Ask these models in turn for `seconds`. Raises BenchError."""
-    timing = ("-warm-up", f"{warm_up_s:g}s", "-duration", f"{seconds:g}s")
+    """Ask these models in turn for `seconds`; each caller has a connection, or they share some. Raises BenchError."""
+    timing = ("-warm-up", f"{warm_up_s:g}s", "-duration", f"{seconds:g}s", "-connections", str(connections))
     arguments = [*_common(target, message, callers, metadata, watch), *timing]
     return _run(arguments, models, warm_up_s + seconds)
 

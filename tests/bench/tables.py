@@ -67,7 +67,7 @@ def _warm(rows: Sequence[Warm]) -> str:
     cells = [
         (
             row.server,
-            str(row.callers),
+            f"{row.callers} on {row.connections}",
             row.path,
             spread(row.rate),
             spread(row.p50_ms),
@@ -76,7 +76,7 @@ def _warm(rows: Sequence[Warm]) -> str:
         )
         for row in ordered
     ]
-    head = ("server", "callers", "path", "requests/s", "p50, ms", "p99, ms", "Envoy, CPU µs a request")
+    head = ("server", "callers on connections", "path", "requests/s", "p50, ms", "p99, ms", "Envoy, CPU µs a request")
     return _section("Loaded models", head, cells)
 
 

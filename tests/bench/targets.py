@@ -16,7 +16,7 @@ from typing import Final
 from tests.bench.cold import Cold
 from tests.bench.ranges import middle, number, quantile
 from tests.bench.results import Results
-from tests.bench.warm import DIRECT, NAMED, Warm
+from tests.bench.warm import CROWDED, DIRECT, EACH, NAMED, ONE, Warm
 
 #: First requests that count for the median; and those at both ends, for how it grows.
 _FIRST: Final = 50
@@ -59,16 +59,16 @@ def targets(results: Results) -> tuple[Target, ...]:
 
 
 def _warm(rows: Iterable[Warm]) -> Iterator[Target]:
-    seen = {(row.callers, row.path): row for row in rows if row.server == "instant"}
+    seen = {((row.callers, row.connections), row.path): row for row in rows if row.server == "instant"}
     if not seen:
         return
-    added = middle(seen[1, NAMED].p50_ms) - middle(seen[1, DIRECT].p50_ms)
-    share = 100 * middle(seen[16, NAMED].rate) / middle(seen[16, DIRECT].rate)
+    added = middle(seen[ONE, NAMED].p50_ms) - middle(seen[ONE, DIRECT].p50_ms)
+    share = 100 * middle(seen[EACH, NAMED].rate) / middle(seen[EACH, DIRECT].rate)
     yield _most("what the mesh adds to the median, 1 caller, instant server", added, 0.2, "ms", "0.40 ms")
     yield _least("of the direct requests/s, 16 callers, instant server", share, 60, "%", "21 %")
     yield _least(
-        "requests per second of Envoy's processor time",
-        1e6 / middle(seen[16, NAMED].envoy_us),
+        "requests per second of Envoy's processor time, 64 callers on 4 connections",
+        1e6 / middle(seen[CROWDED, NAMED].envoy_us),
         20_000,
         "",
         "4,300 – 7,100",

@@ -1,8 +1,8 @@
 // load asks models of the v2 protocol as fast as they answer, and prints what
 // it measured as JSON.
 //
-// A closed loop: each caller has a connection of its own and asks again when
-// it has the answer. Every answer is checked: its status, and the model that
+// A closed loop: each caller has a connection of its own, or shares one with
+// others, and asks again when it has the answer. Every answer is checked: its status, and the model that
 // it says it is from. With -once each model is asked one time, by whichever
 // caller is free, and each request's time is printed.
 package main
@@ -33,6 +33,7 @@ var (
 	target   = flag.String("target", "", "host:port")
 	message  = flag.String("message", "", "file with a ModelInferRequest, but for the model's name")
 	callers  = flag.Int("callers", 1, "how many ask at once")
+	shared   = flag.Int("connections", 0, "that the callers share; 0: one for each")
 	named    = flag.Bool("metadata", false, "name the model in metadata mm-vmodel-id, too")
 	warmUp   = flag.Duration("warm-up", 500*time.Millisecond, "asked before it counts")
 	duration = flag.Duration("duration", 2*time.Second, "asked while it counts")
@@ -216,9 +217,12 @@ func run() error {
 		}
 		pids = append(pids, pid)
 	}
+	// The connection of each caller.
 	connections := make([]*grpc.ClientConn, *callers)
 	for number := range connections {
-		if connections[number], err = connect(); err != nil {
+		if *shared > 0 && number >= *shared {
+			connections[number] = connections[number%*shared]
+		} else if connections[number], err = connect(); err != nil {
 			return err
 		}
 	}
