@@ -40,10 +40,10 @@ _PARTS: Final[dict[str, Callable[[World], Any]]] = {
 
 def main(argv: Sequence[str]) -> int:
     """Measure, and write down; the exit code."""
-    parser = _parser()
-    arguments = parser.parse_args(argv)
+    parsing = parser()
+    arguments = parsing.parse_args(argv)
     if unknown := set(arguments.parts) - _PARTS.keys():
-        parser.error(f"no part is called {', '.join(sorted(unknown))}; there are {', '.join(_PARTS)}")
+        parsing.error(f"no part is called {', '.join(sorted(unknown))}; there are {', '.join(_PARTS)}")
     signal.signal(signal.SIGTERM, _end)
     chosen = arguments.parts or list(_PARTS)
     whole = not arguments.quick and set(chosen) == _PARTS.keys()
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
         results = Results.load((output / "benchmarks.json").read_text(encoding="utf-8"))
     else:
         try:
-            results = _measure(chosen, quick=arguments.quick, command=_command(arguments))
+            results = _measure(chosen, quick=arguments.quick, command=command(arguments))
         except (BenchError, AssertionError) as error:
             say(f"failed: {error}")
             return 1
@@ -62,16 +62,17 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="make bench ARGS=", description="Measures the product on this machine.")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"one of {', '.join(_PARTS)}; all if none is named")
-    parser.add_argument("--quick", action="store_true", help="measure next to nothing: shows that the harness works")
-    parser.add_argument("--render", action="store_true", help="measure nothing: tables and plots of the last results")
-    parser.add_argument("--output", type=Path, help="directory of benchmarks.md, benchmarks.json and plots")
-    return parser
+def parser() -> argparse.ArgumentParser:
+    """What it can be told."""
+    made = argparse.ArgumentParser(prog="make bench ARGS=", description="Measures the product on this machine.")
+    made.add_argument("parts", nargs="*", metavar="PART", help=f"one of {', '.join(_PARTS)}; all if none is named")
+    made.add_argument("--quick", action="store_true", help="measure next to nothing: shows that the harness works")
+    made.add_argument("--render", action="store_true", help="measure nothing: tables and plots of the last results")
+    made.add_argument("--output", type=Path, help="directory of benchmarks.md, benchmarks.json and plots")
+    return made
 
 
-def _command(arguments: argparse.Namespace) -> str:
+def command(arguments: argparse.Namespace) -> str:
     """How anybody would ask for the same."""
     words = " ".join([*(["--quick"] if arguments.quick else []), *arguments.parts])
     return f"make bench ARGS={shlex.quote(words)}" if words else "make bench"

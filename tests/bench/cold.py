@@ -94,7 +94,7 @@ def _measure(world: World, server: str) -> tuple[Cold, Crowd]:
         _make_cold(stack, names)
         say(f"cold: {server}, asks each of them")
         asked = once(stack.target, names, world.message, callers=1, within_s=_WITHIN_S)
-        cold = _split(server, names, asked, stack.listed())
+        cold = split(server, names, asked, stack.listed())
         crowd = []
         for number in range(effort.rounds):
             _make_cold(stack, names)
@@ -143,7 +143,8 @@ def _stands_by(model: Document) -> bool:
     return any(each["type"] == "Ready" and each["status"] == "True" for each in model["status"]["conditions"])
 
 
-def _split(server: str, names: Sequence[str], asked: Measured, models: Mapping[str, Document]) -> Cold:
+def split(server: str, names: Sequence[str], asked: Measured, models: Mapping[str, Document]) -> Cold:
+    """What was asked, beside what the admin API says of the copies that were made for it."""
     copies = {name: models[name]["live"]["copies"][0] for name in names}
     return Cold(
         server=server,
