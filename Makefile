@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := setup
 .DELETE_ON_ERROR:
-.PHONY: setup environments demo test lint format unit contract standalone protos locks clean distclean
+.PHONY: setup environments demo bench test lint format unit contract standalone protos locks clean distclean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Nothing is written outside of the checkout but pip's own cache.
@@ -55,9 +55,30 @@ environments: .venv/.installed .runtimes/triton/.assembled $(ENVIRONMENTS:%=%/.s
 	$(call build,.runtimes/locks,locks)
 	@touch $@
 
+.runtimes/bench/.stamp: requirements/bench.txt
+	$(call build,.runtimes/bench,bench)
+	@touch $@
+
+# Modules and caches stay in the checkout, and can be removed like all else there.
+GO := GOTOOLCHAIN=local GOPATH=$(CURDIR)/.cache/go GOCACHE=$(CURDIR)/.cache/go/build CGO_ENABLED=0 \
+	GOFLAGS='-mod=readonly -modcacherw -trimpath -buildvcs=false' $(CURDIR)/.runtimes/bench/bin/go
+
+# From the Go module proxy, or where GOPROXY says; checked against go.sum.
+.runtimes/bench/.modules: .runtimes/bench/.stamp $(wildcard tests/bench/go/go.*)
+	@cd tests/bench/go && $(GO) mod download
+	@touch $@
+
+.runtimes/bench/.built: .runtimes/bench/.modules $(wildcard tests/bench/go/*/*.go)
+	@cd tests/bench/go && $(GO) build -o $(CURDIR)/.runtimes/bench/bin/ ./instant ./load
+	@touch $@
+
 demo: setup
 	@.runtimes/triton/bin/python scripts/check_host >/dev/null
 	@.venv/bin/python -m samples.demo
+
+# ARGS: --quick, or the parts to measure; see tests/bench/__main__.py.
+bench: setup .runtimes/bench/.built
+	@.venv/bin/python -m tests.bench $(ARGS)
 
 # All of it, then what could not run here, by name. Every part runs, whatever failed before.
 test: setup

@@ -4,7 +4,10 @@ The model servers of a stack, asked directly, past the mesh.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.standalone.client import Client
+from tests.standalone.processes import Process
 from tests.standalone.stack import Stack
 
 
@@ -19,11 +22,25 @@ def adapter_pids(stack: Stack, runtime: str) -> frozenset[int]:
 
 
 def server(stack: Stack, framework: str) -> Client:
-    """A client of the server that has the models of this framework, as the adapter beside it knows it."""
-    runtime = runtime_of(framework)
+    """A client of the server that has the models of this framework."""
+    return Client(address(stack, runtime_of(framework)))
+
+
+def address(stack: Stack, runtime: str) -> str:
+    """Where the server of this runtime's only pod takes requests, as the adapter beside it knows it."""
+    return adapter(stack, runtime).option("--server")
+
+
+def repository(stack: Stack, runtime: str) -> Path:
+    """The directory of the models that the server of this runtime's only pod has."""
+    return Path(adapter(stack, runtime).option("--model-dir"))
+
+
+def adapter(stack: Stack, runtime: str) -> Process:
+    """The adapter of this runtime's only pod."""
     adapters = [p for p in stack.processes("adapter") if p.option("--runtime") == runtime]
     assert len(adapters) == 1, [p.command for p in stack.processes()]
-    return Client(adapters[0].option("--server"))
+    return adapters[0]
 
 
 def indexed(stack: Stack, framework: str) -> frozenset[str]:

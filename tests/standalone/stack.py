@@ -14,6 +14,7 @@ import socket
 import subprocess
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -54,7 +55,9 @@ class Stack(DesiredState):
         grpc_port: int = 0,
         admin_port: int = 0,
         disk_bytes: int = 0,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
+        """`environment` is added to this process's."""
         super().__init__(root / "models")
         self.state = state or root / "state"
         #: What it prints; and where its processes are told to put temporary files.
@@ -63,6 +66,7 @@ class Stack(DesiredState):
         self.grpc_port = grpc_port or free_port()
         self.admin_port = admin_port or free_port()
         self._cwd = cwd or root
+        self._environment = environment or {}
         self._options = ["--recheck", f"{recheck:g}", "--pool-grace", f"{pool_grace:g}"]
         #: The size of a disk of its own for STATE.
         self._disk_bytes = disk_bytes
@@ -96,11 +100,11 @@ class Stack(DesiredState):
 
     def launch(self) -> None:
         """Start it and return at once."""
-        environment = {**os.environ, "TMPDIR": str(self.temporary)}
         command = self.arguments()
         if self._disk_bytes:
             self.state.mkdir(parents=True, exist_ok=True)
             command = on_small_disk(self.state, self._disk_bytes, command)
+        environment = {**os.environ, **self._environment, "TMPDIR": str(self.temporary)}
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
                 command, stdout=output, stderr=subprocess.STDOUT, cwd=self._cwd, env=environment
@@ -227,16 +231,16 @@ class Stack(DesiredState):
         assert found is not None
         return found
 
+    def not_ready(self, *names: str) -> list[str]:
+        """Those of them that are not READY now."""
+        models = self.listed()
+        return [n for n in names if _condition(models.get(n), "Ready").status != "True"]
+
     def wait_ready(self, *names: str, within: float = 60.0) -> None:
         """Wait until all of them are READY."""
-
-        def waiting() -> list[str]:
-            models = self.listed()
-            return [n for n in names if _condition(models.get(n), "Ready").status != "True"]
-
         wait_until(
-            lambda: not waiting(),
-            lambda: f"not READY: {[(n, self.condition(n)) for n in waiting()]}\n{self.tail()}",
+            lambda: not self.not_ready(*names),
+            lambda: f"not READY: {[(n, self.condition(n)) for n in self.not_ready(*names)]}\n{self.tail()}",
             within=within,
         )
 

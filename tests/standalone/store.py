@@ -81,6 +81,10 @@ class Store:
         draft.replace(target)
         return uri
 
+    def content(self, uri: str) -> bytes:
+        """What is in one object."""
+        return self._path(uri).read_bytes()
+
     def delete(self, uri: str) -> None:
         """Delete one object."""
         self._path(uri).unlink()

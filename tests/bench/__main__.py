@@ -1,0 +1,111 @@
+"""
+What the product costs and how fast it is, measured on this machine: `make bench`.
+
+Side by side, in one run, bounded in time. Needs what `make bench` builds. All
+parts at full length go to `docs/`, so that what stands there is one run;
+anything less goes to `.cache/bench/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from tests.bench import cold, ready, scale, warm
+from tests.bench.loader import BINARIES, BenchError
+from tests.bench.results import Machine, Results
+from tests.bench.tables import BEGIN, END, inserted
+from tests.bench.world import FULL, QUICK, World, say
+
+_ROOT: Final = Path(__file__).resolve().parents[2]
+_DOCS: Final = _ROOT / "docs"
+_SCRATCH: Final = _ROOT / ".cache" / "bench"
+#: In the order of measuring; the names are fields of Results.
+_PARTS: Final[dict[str, Callable[[World], Any]]] = {
+    "warm": lambda world: tuple(warm.measure(world)),
+    "first": cold.measure,
+    "ready": lambda world: tuple(ready.measure(world)),
+    "scale": scale.measure,
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure, and write down; the exit code."""
+    parsing = parser()
+    arguments = parsing.parse_args(argv)
+    if unknown := set(arguments.parts) - _PARTS.keys():
+        parsing.error(f"no part is called {', '.join(sorted(unknown))}; there are {', '.join(_PARTS)}")
+    signal.signal(signal.SIGTERM, _end)
+    chosen = arguments.parts or list(_PARTS)
+    whole = not arguments.quick and set(chosen) == _PARTS.keys()
+    output: Path = arguments.output or (_DOCS if whole or arguments.render else _SCRATCH)
+    output.mkdir(parents=True, exist_ok=True)
+    if arguments.render:
+        results = Results.load((output / "benchmarks.json").read_text(encoding="utf-8"))
+    else:
+        try:
+            results = _measure(chosen, quick=arguments.quick, command=command(arguments))
+        except (BenchError, AssertionError) as error:
+            say(f"failed: {error}")
+            return 1
+    _write(results, output)
+    say(f"written: {output / 'benchmarks.md'}")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """What it can be told."""
+    made = argparse.ArgumentParser(prog="make bench ARGS=", description="Measures the product on this machine.")
+    made.add_argument("parts", nargs="*", metavar="PART", help=f"one of {', '.join(_PARTS)}; all if none is named")
+    made.add_argument("--quick", action="store_true", help="measure next to nothing: shows that the harness works")
+    made.add_argument("--render", action="store_true", help="measure nothing: tables and plots of the last results")
+    made.add_argument("--output", type=Path, help="directory of benchmarks.md, benchmarks.json and plots")
+    return made
+
+
+def command(arguments: argparse.Namespace) -> str:
+    """How anybody would ask for the same."""
+    words = " ".join([*(["--quick"] if arguments.quick else []), *arguments.parts])
+    return f"make bench ARGS={shlex.quote(words)}" if words else "make bench"
+
+
+def _measure(chosen: Sequence[str], *, quick: bool, command: str) -> Results:
+    machine, begun, clock = Machine.this(), datetime.now(UTC), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="wml-bench-") as directory:
+        world = World(Path(directory), QUICK if quick else FULL)
+        with world.opened():
+            measured = {name: _PARTS[name](world) for name in _PARTS if name in chosen}
+    return Results(
+        machine=machine,
+        begun=begun.strftime("%Y-%m-%d %H:%M UTC"),
+        minutes=(time.monotonic() - clock) / 60,
+        command=command,
+        **measured,
+    )
+
+
+def _write(results: Results, output: Path) -> None:
+    data, document = output / "benchmarks.json", output / "benchmarks.md"
+    data.write_text(results.dump(), encoding="utf-8")
+    text = document.read_text(encoding="utf-8") if document.exists() else f"{BEGIN}\n{END}\n"
+    document.write_text(inserted(text, results), encoding="utf-8")
+    plots = [str(BINARIES / "python"), str(Path(__file__).with_name("plots.py")), str(data), str(output)]
+    subprocess.run(plots, check=True)
+
+
+def _end(_number: int, _frame: object) -> NoReturn:
+    """Leave by the way that takes everything down."""
+    sys.exit(143)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

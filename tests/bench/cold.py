@@ -1,0 +1,154 @@
+"""
+The first request to a model that is not in memory: by one caller, and by many at once.
+
+Models become cold the way they do in use: there is room for just so many, and
+one that is as large as all of them together comes and goes. What is asked for
+afterwards finds room and is loaded while its request waits.
+
+A request's time is split by what the adapter reports: the download, and the
+server's load. The rest is the product's own, and has the store's answer to
+what the object is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tests.bench.loader import Measured, once
+from tests.bench.ranges import Series
+from tests.bench.world import INSTANT_CONTENT, INSTANT_OBJECT, World, say, started
+from tests.standalone.manifests import Document, serving_runtime, trained_model
+from tests.standalone.models import BUCKET, SAMPLES
+from tests.standalone.servers import repository
+from tests.standalone.stack import Stack
+from tests.standalone.waiting import wait_until
+
+CALLERS: Final = 16
+_RUNTIME: Final = "narrow"
+_FILLER: Final = "filler"
+#: The adapter's: what a small model reserves, and what a byte on disk does.
+_LEAST: Final = 1_000_000
+_FACTOR: Final = 1.25
+_WITHIN_S: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cold:
+    """Milliseconds of first requests, one after the other, in their order."""
+
+    server: str
+    total: Series
+    download: Series
+    load: Series
+
+    @property
+    def ours(self) -> Series:
+        """What is neither download nor load."""
+        return tuple(
+            total - download - load for total, download, load in zip(self.total, self.download, self.load, strict=True)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crowd:
+    """Milliseconds of first requests to so many models by so many callers at once; a number a round."""
+
+    server: str
+    callers: int
+    models: int
+    p50: Series
+    p90: Series
+    longest: Series
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstRequests:
+    """What was seen."""
+
+    cold: tuple[Cold, ...]
+    crowd: tuple[Crowd, ...]
+
+
+def measure(world: World) -> FirstRequests:
+    """Raises BenchError."""
+    servers = ["instant", *(["mlserver"] if world.effort.real else [])]
+    rows = [_measure(world, server) for server in servers]
+    return FirstRequests(cold=tuple(cold for cold, _ in rows), crowd=tuple(crowd for _, crowd in rows))
+
+
+def _measure(world: World, server: str) -> tuple[Cold, Crowd]:
+    effort = world.effort
+    if server == "instant":
+        stack, uri, size = world.instant(), INSTANT_OBJECT, len(INSTANT_CONTENT)
+    else:
+        file = world.models.file(SAMPLES["sklearn"])
+        stack, uri, size = world.real(), world.models.sample("sklearn"), file.stat().st_size
+    capacity = effort.cold * max(_LEAST, int(_FACTOR * size))
+    stack.apply(serving_runtime(_RUNTIME, "mlserver", ["sklearn"], memory=str(capacity)))
+    _store_filler(world, uri, capacity)
+    names = [f"cold-{number}" for number in range(effort.cold)]
+    say(f"cold: {server}, loads {len(names)} models")
+    with started(stack, *(_model(name, uri) for name in names)):
+        _make_cold(stack, names)
+        say(f"cold: {server}, asks each of them")
+        asked = once(stack.target, names, world.message, callers=1, within_s=_WITHIN_S)
+        cold = split(server, names, asked, stack.listed())
+        crowd = []
+        for number in range(effort.rounds):
+            _make_cold(stack, names)
+            say(f"cold: {server}, {CALLERS} callers, round {number + 1}")
+            crowd.append(once(stack.target, names[: effort.crowd], world.message, callers=CALLERS))
+    return cold, Crowd(
+        server=server,
+        callers=CALLERS,
+        models=effort.crowd,
+        p50=tuple(each.p50 for each in crowd),
+        p90=tuple(each.p90 for each in crowd),
+        longest=tuple(each.longest for each in crowd),
+    )
+
+
+def _model(name: str, uri: str) -> Document:
+    return trained_model(name, uri, "sklearn", runtime=_RUNTIME)
+
+
+def _store_filler(world: World, uri: str, capacity: int) -> None:
+    """The same model, and beside it a file of nothing for which all others have to go."""
+    directory = world.store.bucket(BUCKET) / _FILLER
+    directory.mkdir(exist_ok=True)
+    (directory / "model.joblib").write_bytes(world.store.content(uri))
+    padding = int(capacity / _FACTOR) - (directory / "model.joblib").stat().st_size - 1
+    with (directory / "padding").open("wb") as file:
+        file.truncate(padding)
+
+
+def _make_cold(stack: Stack, names: Sequence[str]) -> None:
+    """Return when none of these models is in memory, and each would be loaded on demand."""
+    stack.apply(_model(_FILLER, f"s3://{BUCKET}/{_FILLER}"))
+    stack.wait_ready(_FILLER, within=_WITHIN_S)
+    stack.delete(_FILLER)
+    left = repository(stack, _RUNTIME) / _FILLER
+    wait_until(lambda: not left.exists(), f"{_FILLER} is not unloaded", within=_WITHIN_S)
+
+    def warm() -> list[str]:
+        models = stack.listed()
+        return [name for name in names if models[name]["live"]["copies"] or not _stands_by(models[name])]
+
+    wait_until(lambda: not warm(), lambda: f"still warm: {warm()[:5]}", within=_WITHIN_S)
+
+
+def _stands_by(model: Document) -> bool:
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in model["status"]["conditions"])
+
+
+def split(server: str, names: Sequence[str], asked: Measured, models: Mapping[str, Document]) -> Cold:
+    """What was asked, beside what the admin API says of the copies that were made for it."""
+    copies = {name: models[name]["live"]["copies"][0] for name in names}
+    return Cold(
+        server=server,
+        total=tuple(asked.each[name] for name in names),
+        download=tuple(1e3 * copies[name]["downloadSeconds"] for name in names),
+        load=tuple(1e3 * copies[name]["loadSeconds"] for name in names),
+    )

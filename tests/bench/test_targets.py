@@ -1,0 +1,45 @@
+"""A target is reached when its number is on the right side of its bound, and is not there when nothing was measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.bench.examples import NOTHING, everything
+from tests.bench.targets import Target, growth, targets
+
+
+def test_every_target_is_looked_at() -> None:
+    """A whole run says something of each; the example reaches all of them."""
+    found = targets(everything())
+    assert len(found) == 10
+    assert all(each.reached for each in found), [each.what for each in found if not each.reached]
+
+
+def test_nothing_measured_reaches_nothing() -> None:
+    """And misses nothing."""
+    assert targets(NOTHING) == ()
+
+
+def test_targets_are_of_the_server_that_they_name() -> None:
+    """First requests to another server count for no target of MLServer's."""
+    assert not [each for each in targets(everything("triton")) if "MLServer" in each.what]
+
+
+@pytest.mark.parametrize(
+    ("least", "value", "reached"), [(True, 61.0, True), (True, 59.0, False), (False, 59.0, True), (False, 61.0, False)]
+)
+def test_a_bound_is_the_least_or_the_most(least: bool, value: float, reached: bool) -> None:
+    """Either way."""
+    target = Target(what="x", value=value, bound=60.0, least=least, unit="%", modelmesh="")
+    assert target.reached is reached
+    assert target.wanted == ("≥ 60.0 %" if least else "≤ 60.0 %")
+
+
+def test_growth_compares_the_ends() -> None:
+    """Twice as long at the end is 2, whatever lies between."""
+    first = everything().first
+    assert first is not None
+    cold = replace(first.cold[0], total=(*(10.0,) * 10, *(99.0,) * 40, *(20.0,) * 10))
+    assert growth(cold) == 2.0
