@@ -85,6 +85,7 @@ class Loader:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._supervisor.run())
                 group.create_task(self._failures.run())
+                group.create_task(self._memory.run())
                 group.create_task(self._mend())
         finally:
             await self._cancel_all()

@@ -47,9 +47,12 @@ class Remembered:
 class Memory:
     """Writes what the ledger says to one file; callers at the same time share a write."""
 
-    def __init__(self, path: Path, changes: Callable[[int], Changes]) -> None:
+    def __init__(self, path: Path, changes: Callable[[int], Changes], *, retry_s: float = 5.0) -> None:
         """`changes` are the ledger's, since a version."""
         self._path = path
+        self._retry_s = retry_s
+        #: Set while the file lacks what was to be saved.
+        self._unsaved = asyncio.Event()
         self._changes = changes
         self._writing = asyncio.Lock()
         #: Up to where the ledger has been read.
@@ -60,6 +63,13 @@ class Memory:
         self._lines = 0
         #: Epoch and boot in the last line.
         self._fence = (0, "")
+
+    async def run(self) -> None:
+        """Save again what could not be saved, for ever: there may never be another change to be saved with."""
+        while True:
+            await self._unsaved.wait()
+            await asyncio.sleep(self._retry_s)
+            await self.save()
 
     async def save(self) -> None:
         """Return when the state at the time of the call, or a later one, is in the file."""
@@ -81,7 +91,9 @@ class Memory:
             except OSError as error:
                 # Serving goes on; a restart of the adapter would load again what it does not find here.
                 log.warning("ledger_not_saved", problem=error.strerror)
+                self._unsaved.set()
                 return
+            self._unsaved.clear()
             self._lines, self._fence = lines + 1, fence
 
     def _take(self, changes: Changes) -> set[str]:

@@ -60,6 +60,21 @@ async def test_what_was_saved_is_read(tmp_path: Path) -> None:
     )
 
 
+async def test_what_could_not_be_saved_is_saved_when_it_can_be(tmp_path: Path) -> None:
+    """A disk that was full: without a further change, a restart would otherwise load everything again."""
+    ledger = ready()
+    serve(ledger, "m")
+    path = tmp_path / "missing" / "ledger.jsonl"
+    memory = Memory(path, ledger.changes, retry_s=0.01)
+    running = asyncio.create_task(memory.run())
+    await memory.save()
+    assert read(path) == Remembered()
+    path.parent.mkdir()
+    await until(lambda: read(path) == remembered(ledger))
+    running.cancel()
+    await asyncio.wait([running])
+
+
 @pytest.mark.parametrize(
     "content",
     [
