@@ -101,7 +101,7 @@ STEPS: Final = st.one_of(
         st.integers(0, LARGEST - 10),
         st.none() | st.floats(0.1, 60),
         st.booleans(),
-        st.sampled_from((0.0, 0.01, 20.0)),
+        st.sampled_from((0.0, 0.01, 20.0, 40.0)),
     ),
     st.builds(Leave, st.integers(0, 20)),
     st.builds(Say, st.sampled_from(MODELS), st.sampled_from(ANSWERS)),
