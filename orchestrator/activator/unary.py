@@ -1,8 +1,8 @@
 """
 Requests of one message: ModelInfer, ModelMetadata and ModelReady.
 
-The message is read when the model is there, not before: until then it stays in
-the mesh. Without an id in the metadata it has to be read first to know which
+The message is read when the model is there, not before: until then it stays with
+its client. Without an id in the metadata it has to be read first to know which
 model to ask for; such messages have a small share of the budget, and over it
 are refused rather than kept waiting behind one another.
 """
@@ -27,8 +27,9 @@ READY: Final = inference_pb2.ModelReadyResponse(ready=True).SerializeToString()
 #: False is the default, which protobuf would leave out: the same message, but not an empty one to a reader of dumps.
 NOT_READY: Final = inference_pb2.ModelReadyResponse(ready=False).SerializeToString()
 
-#: How long a message may take once it is read: its sender is beside us, and has it whole.
-_READ_S: Final = 10.0
+#: How long a message may take once it is read. Most of it is still with its client then, however far that is; while it
+#: comes it has a place that others wait for.
+_READ_S: Final = 30.0
 #: After so many attempts a server that says it does not have a version is believed, and its words are passed on.
 _BELIEVED_AFTER: Final = 6
 

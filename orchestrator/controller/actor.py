@@ -13,6 +13,7 @@ from typing import Final, assert_never
 
 import structlog
 
+from orchestrator.controller.claims import Claims
 from orchestrator.controller.observer import Observer
 from orchestrator.controller.residency import Residency
 from orchestrator.domain import memory as memories
@@ -50,6 +51,7 @@ class Actor:
         self._residency = residency
         self._enqueue = enqueue
         self._clock = clock
+        self._claims = Claims()
 
     async def act(self, name: str, action: Action) -> None:
         """Raises FleetError when an adapter did not accept its command."""
@@ -86,6 +88,7 @@ class Actor:
         )
         if not action.verify:
             name = action.key.model
+            self._claims.end(name)
             self._observer.remember(name, memories.commanded(self._observer.memory(name), target, action.pod))
         log.info(
             "load_verified" if action.verify else "load_commanded",
@@ -106,13 +109,14 @@ class Actor:
             # Its own former revision serves until the new one does.
             self._residency.residents((c for k, c in copies.items() if k.model != name), now, self._pinned),
             need=need,
-            free=view.free + leaving,
+            free=max(0, view.free + leaving - self._claims.others(name, pod, now)),
             now=now,
             min_residency_s=MIN_RESIDENCY_S,
         )
         if victims is None:
             self._enqueue(name, MIN_RESIDENCY_S)
             return
+        self._claims.make(name, pod, need, now)
         for key in victims:
             self._observer.remember(key.model, memories.evicting(self._observer.memory(key.model), key))
             self._enqueue(key.model, 0.0)

@@ -414,3 +414,15 @@ class TestSizes:
         infer: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = stack.channel.unary_unary(SERVICE + "ModelInfer")
         call = infer(message("m", bytes(8 << 20)), metadata=(("mm-vmodel-id", "m"),), compression=grpc.Compression.Gzip)
         assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    async def test_a_message_that_does_not_come_is_not_waited_for(
+        self, stack: Stack, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is with its client until it is read; while it comes it has a place that others wait for."""
+        monkeypatch.setattr("orchestrator.activator.unary._READ_S", 0.3)
+        stack.serve("m")
+        infer: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = stack.channel.stream_stream(SERVICE + "ModelInfer")
+        silent = infer(metadata=(("mm-vmodel-id", "m"),))
+        code, details = await ended(silent)
+        assert (code, "did not arrive within 0.3 s" in details) == (grpc.StatusCode.DEADLINE_EXCEEDED, True)
+        assert await stack.infer("m", message("m")) == message("m")

@@ -104,6 +104,19 @@ async def test_room_is_made_by_the_least_recently_used() -> None:
     assert hands.marked == [("a", 0.0)]
 
 
+async def test_room_that_is_made_for_one_is_not_anothers() -> None:
+    """Who lacks room at the same time has another copy leave; once loaded, a model claims nothing any more."""
+    hands = Hands()
+    for model, since in (("a", 1.0), ("b", 2.0), ("c", 3.0)):
+        hands.hold(model, since=since)
+    await hands.actor.act("digits", MakeRoom("p1", 10))
+    await hands.actor.act("letters", MakeRoom("p1", 10))
+    assert hands.leaving("a", "b", "c") == ["a", "b"]
+    await hands.actor.act("letters", LoadCopy("p1", make_key(model="letters"), make_target(), 10, True))
+    await hands.actor.act("digits", MakeRoom("p1", 20))
+    assert hands.leaving("a", "b", "c") == ["a", "b"]
+
+
 async def test_who_is_waited_for_or_cannot_come_back_stays() -> None:
     """A copy that its model does not ask for now is the last good one: nothing could load it again."""
     hands = Hands()
