@@ -28,7 +28,7 @@ from adapters.domain.ports import ModelServer
 from adapters.domain.progress import Ticket
 from adapters.domain.texts import clean, scrub
 from adapters.ledger import Ledger
-from adapters.loader.memory import Memory
+from adapters.loader.memory import Memory, render_copy
 from adapters.loader.places import Places
 from adapters.loader.settings import LoaderSettings
 from adapters.loader.turns import Locks, Turns
@@ -131,7 +131,9 @@ class Installer:
         begun = time.monotonic()
         try:
             if old is not None:
-                await in_thread(self._places.put_aside, old)
+                successor = self._ledger.copy(ticket.key)
+                assert successor is not None
+                await in_thread(self._places.put_aside, old, render_copy(successor))
             await in_thread(self._places.place, staged, model, old)
             self._ledger.exposed(ticket, self._blame(order))
             await self._load(model, order.timeout_s or self._settings.load_s)
@@ -143,10 +145,10 @@ class Installer:
         if not self._ledger.loaded(ticket, time.monotonic() - begun, old):
             await self._undo(ticket, old)
             return None
-        # From here a restarted adapter adopts the new copy; until here, the old one.
+        # From here a restarted adapter adopts the new copy; until here it has to find out which of the two serves.
         await self._memory.save()
         if old is not None:
-            await in_thread(remove, self._places.aside(old))
+            await in_thread(self._places.drop_aside, old)
         log.info(
             "copy_loaded",
             trained_model=model,
@@ -164,7 +166,7 @@ class Installer:
         else:
             await self._clear(ticket.key.model)
             if old is not None:
-                await in_thread(remove, self._places.aside(old))
+                await in_thread(self._places.drop_aside, old)
         self._ledger.release(ticket)
 
     async def _restore(self, old: CopyKey) -> None:

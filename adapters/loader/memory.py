@@ -142,18 +142,7 @@ def _line(fence: tuple[int, str], changed: Iterable[Copy], gone: Iterable[str]) 
         "epoch": fence[0],
         "boot": fence[1],
         "gone": list(gone),
-        "copies": [
-            {
-                "model": copy.key.model,
-                "uid": copy.key.uid,
-                "revision": copy.key.revision,
-                "reserved": copy.reserved,
-                "measured": copy.measured,
-                "download_s": copy.download_s,
-                "load_s": copy.load_s,
-            }
-            for copy in changed
-        ],
+        "copies": [_content(copy) for copy in changed],
     }
     return json.dumps(content).encode() + b"\n"
 
@@ -173,6 +162,31 @@ def _append(path: Path, fence: tuple[int, str], changed: Iterable[Copy], gone: I
             view = view[os.write(descriptor, view) :]
     finally:
         os.close(descriptor)
+
+
+def render_copy(copy: Copy) -> str:
+    """A copy by itself, as if it were loaded."""
+    return json.dumps(_content(copy))
+
+
+def parse_copy(text: str) -> Copy:
+    """Inverse of `render_copy`. Raises ValueError for what that did not write, or did not write whole."""
+    try:
+        return _copy(json.loads(text))
+    except (KeyError, TypeError) as error:
+        raise ValueError("not a copy") from error
+
+
+def _content(copy: Copy) -> dict[str, Any]:
+    return {
+        "model": copy.key.model,
+        "uid": copy.key.uid,
+        "revision": copy.key.revision,
+        "reserved": copy.reserved,
+        "measured": copy.measured,
+        "download_s": copy.download_s,
+        "load_s": copy.load_s,
+    }
 
 
 def _copy(content: dict[str, Any]) -> Copy:

@@ -3,7 +3,7 @@ The adapter's directories, and what may be in them.
 
     model_dir/<model>      what the server may load: one directory a model
     scratch/staging/<n>    downloads and layouts under way
-    scratch/aside/<copy>   the files of a copy while its successor is tried
+    scratch/aside/<copy>   the files of a copy while its successor is tried, and a note beside them of what that is
     scratch/ledger.jsonl   what serves, for a restarted adapter
     scratch/lock           held as long as the adapter lives
 
@@ -94,9 +94,14 @@ class Places:
                 continue
             return path
 
-    def put_aside(self, key: CopyKey) -> None:
-        """Take the files of a copy that serves out of the repository."""
+    def successor(self, key: CopyKey) -> Path:
+        """The note of what is tried in a copy's place: it counts only while the copy's files are aside."""
+        return self.aside(key).with_suffix(".successor")
+
+    def put_aside(self, key: CopyKey, successor: str) -> None:
+        """Take the files of a copy that serves out of the repository, noting what is to take their place."""
         remove(self.aside(key))
+        self.successor(key).write_text(successor)
         os.rename(self.model(key.model), self.aside(key))
 
     def put_back(self, key: CopyKey) -> None:
@@ -105,6 +110,12 @@ class Places:
         remove(self.model(key.model))
         os.rename(self.aside(key), self.model(key.model))
         stamp(self.model(key.model), time.time_ns(), latest)
+        remove(self.successor(key))
+
+    def drop_aside(self, key: CopyKey) -> None:
+        """The successor serves, or neither does: the copy's files are not needed any more."""
+        remove(self.aside(key))
+        remove(self.successor(key))
 
     def place(self, staged: Path, name: str, replaced: CopyKey | None) -> None:
         """Put a complete model into the repository; its files are newer than those that it replaces."""

@@ -17,15 +17,16 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final, Protocol
 
 import structlog
 
-from adapters.domain.copies import Copy, ServerState
+from adapters.domain.copies import Copy, CopyKey, ServerState
 from adapters.domain.errors import ServerError
 from adapters.domain.ports import ModelServer
 from adapters.ledger import Ledger
-from adapters.loader.memory import Memory, Remembered
+from adapters.loader.memory import Memory, Remembered, parse_copy
 from adapters.loader.places import Places
 from adapters.loader.settings import LoaderSettings
 from adapters.storage.disk import in_thread
@@ -137,9 +138,10 @@ class Supervisor:
         adopted: list[Copy] = []
         room = self._settings.capacity_bytes
         for copy in self._remembered.copies:
-            if copy.reserved <= room and await self._serves(copy, present):
-                adopted.append(copy)
-                room -= copy.reserved
+            served = await self._served(copy, present)
+            if served is not None and served.reserved <= room:
+                adopted.append(served)
+                room -= served.reserved
         names = frozenset(copy.key.model for copy in adopted)
         for stray in sorted(present - names):
             log.info("stray_unloaded", trained_model=stray)
@@ -147,14 +149,35 @@ class Supervisor:
         await in_thread(self._places.sweep, names)
         return tuple(adopted)
 
-    async def _serves(self, copy: Copy, present: frozenset[str]) -> bool:
+    async def _served(self, copy: Copy, present: frozenset[str]) -> Copy | None:
+        """What the server has in the place of a copy that is remembered: it, its successor, or nothing."""
         if self._places.aside(copy.key).exists():
             # The adapter died while a successor was tried: nobody knows which of the two serves.
-            await in_thread(self._places.put_back, copy.key)
-            try:
-                await self._server.load(copy.key.model, self._settings.load_s)
-            except ServerError as error:
-                log.warning("copy_not_restored", trained_model=copy.key.model, problem=str(error))
-                return False
-            return True
-        return copy.key.model in present and self._places.model(copy.key.model).exists()
+            return await self._decided(copy)
+        there = copy.key.model in present and self._places.model(copy.key.model).exists()
+        return copy if there else None
+
+    async def _decided(self, copy: Copy) -> Copy | None:
+        """The successor if the server takes it, for it may have begun to answer: then the former must not come back."""
+        successor = await in_thread(self._noted, copy.key)
+        if successor is not None and await self._loads(copy.key.model):
+            copies = tuple(successor if each is copy else each for each in self._remembered.copies)
+            self._remembered = replace(self._remembered, copies=copies)
+            await in_thread(self._places.drop_aside, copy.key)
+            return successor
+        await in_thread(self._places.put_back, copy.key)
+        return copy if await self._loads(copy.key.model) else None
+
+    def _noted(self, key: CopyKey) -> Copy | None:
+        try:
+            return parse_copy(self._places.successor(key).read_text())
+        except (OSError, ValueError):
+            return None
+
+    async def _loads(self, model: str) -> bool:
+        try:
+            await self._server.load(model, self._settings.load_s)
+        except ServerError as error:
+            log.warning("copy_not_restored", trained_model=model, problem=str(error))
+            return False
+        return True

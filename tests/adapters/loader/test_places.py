@@ -56,8 +56,9 @@ def test_aside_and_back(tmp_path: Path) -> None:
     staged = made.stage()
     (staged / "file").write_text("old")
     made.place(staged, "m", None)
-    made.put_aside(key("m"))
+    made.put_aside(key("m"), "the note")
     assert not made.model("m").exists()
+    assert made.successor(key("m")).read_text() == "the note"
     staged = made.stage()
     (staged / "file").write_text("new")
     made.place(staged, "m", key("m"))
@@ -66,6 +67,10 @@ def test_aside_and_back(tmp_path: Path) -> None:
     assert (made.model("m") / "file").read_text() == "old"
     assert (made.model("m") / "file").stat().st_mtime_ns > newer
     assert not made.aside(key("m")).exists()
+    assert not made.successor(key("m")).exists()
+    made.put_aside(key("m"), "the note")
+    made.drop_aside(key("m"))
+    assert list((made.scratch / "aside").iterdir()) == []
     made.close()
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from adapters.domain.copies import CopyState
+from adapters.loader.memory import render_copy
 from tests.adapters.world import FakeServer, FakeStore, World, kept, key, running
 
 LOADED = CopyState.LOADED
@@ -103,14 +105,45 @@ async def test_what_nobody_remembers_is_unloaded_and_removed(
         assert list((tmp_path / "scratch/staging").iterdir()) == []
 
 
-async def test_a_switch_that_a_crash_interrupted_is_undone(
-    tmp_path: Path, server: FakeServer, store: FakeStore
+@pytest.mark.parametrize("loads", [True, False])
+async def test_a_switch_that_a_crash_interrupted_goes_forward_if_the_server_takes_it(
+    tmp_path: Path, server: FakeServer, store: FakeStore, loads: bool
 ) -> None:
-    """Nobody knows which revision serves: the one that the ledger has as loaded is put back and loaded."""
+    """
+    The server may have finished the load by itself, and answers from the successor: the former must not come back.
+
+    If it does not take the successor, the former is put back and loaded.
+    """
     boot = await first_life(tmp_path, server, store, "x")
     async with running(World(tmp_path, server, store)) as world:
         await world.until_ready()
-        world.places.put_aside(key("x"))
+        before = world.ledger.copy(key("x"))
+        assert before is not None
+        successor = replace(before, key=key("x", "2"), reserved=7)
+        world.places.put_aside(key("x"), render_copy(successor))
+        shutil.copytree(world.places.aside(key("x")), world.places.model("x"))
+        content = b"the successor" if loads else b"a bad successor"
+        (world.places.model("x") / "1" / "model.onnx").write_bytes(content)
+    async with running(World(tmp_path, server, store)) as world:
+        await world.until_ready()
+        assert world.ledger.boot == boot
+        assert kept(world.ledger) == ((replace(successor, state=LOADED),) if loads else (before,))
+        assert server.loaded == {"x": content if loads else b"model A"}
+        assert list((tmp_path / "scratch/aside").iterdir()) == []
+    async with running(World(tmp_path, server, store)) as world:
+        await world.until_ready()
+        assert [copy.key.revision for copy in kept(world.ledger)] == ["2" if loads else "1"]
+
+
+@pytest.mark.parametrize("note", ["", "{", "{}", "[]", '{"model": "x"}'])
+async def test_a_switch_of_which_nothing_is_noted_is_undone(
+    tmp_path: Path, server: FakeServer, store: FakeStore, note: str
+) -> None:
+    """Nobody knows what the successor is: the one that the ledger has as loaded is put back and loaded."""
+    boot = await first_life(tmp_path, server, store, "x")
+    async with running(World(tmp_path, server, store)) as world:
+        await world.until_ready()
+        world.places.put_aside(key("x"), note)
         shutil.copytree(world.places.aside(key("x")), world.places.model("x"))
         (world.places.model("x") / "1" / "model.onnx").write_bytes(b"the successor")
         server.loaded["x"] = b"the successor"
