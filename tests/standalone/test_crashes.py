@@ -107,7 +107,7 @@ def test_envoy_that_lost_its_port_meanwhile_comes_back(battered: Stack, models: 
             kill(*before)
             wait_started_again(battered, before)
             # It answers when its port is bound; what is bound only can be bound again.
-            wait_until(lambda: b"INITIALIZING" in asyncio.run(admin_get(envoy_admin(battered), "/ready")), "not up")
+            wait_until(lambda: b"INITIALIZING" in envoy_state(battered), "Envoy does not come up")
             rival.bind(("127.0.0.1", battered.grpc_port))
             rival.listen(1)
         wait_until(lambda: '"envoy_without_listener"' in battered.text(), "it is not noticed")
@@ -121,7 +121,8 @@ def answers(witness: Witness, name: str, number: int) -> bool:
     return witness.ask(name)().number == number
 
 
-def envoy_admin(stack: Stack) -> str:
-    """The admin socket of its Envoy; "" while it has none."""
-    sockets = [path for p in stack.processes("envoy") for path in p.footprint() if path.endswith("/envoy.sock")]
-    return sockets[0] if sockets else ""
+def envoy_state(stack: Stack) -> bytes:
+    """What its Envoy says of itself; nothing while it has no admin socket."""
+    paths = {path for p in stack.processes("envoy") for path in p.footprint()}
+    admin = next((path for path in paths if path.endswith("/envoy.sock")), "")
+    return asyncio.run(admin_get(admin, "/ready")) if admin else b""
