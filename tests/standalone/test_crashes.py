@@ -16,6 +16,7 @@ import pytest
 
 from tests.standalone.envoy_stack import admin_get
 from tests.standalone.faults import BACK_S, TURNS, WARM, kill, moves, standby, wait_started_again, wait_warm
+from tests.standalone.manifests import trained_model
 from tests.standalone.models import Models
 from tests.standalone.processes import frozen
 from tests.standalone.stack import Stack
@@ -59,6 +60,57 @@ def test_models_of_a_server_come_back_with_it(battered: Stack, models: Models, r
         battered.wait_ready(*WARM, *TURNS)
         wait_warm(watch)
     assert not any(watch.readiness.said_false(other) for other in WARM.keys() - {name})
+
+
+@pytest.mark.parametrize("role", ["controller", "adapter"])
+def test_change_is_made_whoever_dies_over_it(battered: Stack, models: Models, role: str) -> None:
+    """
+    Killed while both warm models are being changed: no request is lost, and the changed ones are what serves in the end.
+
+    The answer changes once, if it is the controller that dies. An adapter that dies does not know how far its server
+    came, and has it begin again with the version before.
+    """
+    before, downloaded = battered.processes(role), moves(battered)["copy_downloaded"]
+    with watching(battered, models, *WARM) as watch:
+        wait_warm(watch)
+        change(battered, models, by=10)
+        wait_until(lambda: moves(battered)["copy_downloaded"] > downloaded, "no change is begun", poll=0.01)
+        kill(*before)
+        wait_started_again(battered, before)
+        wait_until(lambda: up_to_date(battered, models, by=10), "the change is not made", within=BACK_S)
+        for name, number in WARM.items():
+            watch.witness.heard(name, number + 10)
+        change(battered, models, by=0)
+        wait_warm(watch)
+        wait_until(lambda: up_to_date(battered, models, by=0), "it is not changed back", within=BACK_S)
+    assert not any(watch.readiness.said_false(name) for name in WARM)
+    for name, number in WARM.items():
+        seen = watch.witness.phases(name)
+        once = [number, number + 10, number]
+        assert seen == once or (role == "adapter" and seen == [number, number + 10, *once]), f"{name}: {seen}"
+
+
+def change(stack: Stack, models: Models, *, by: int) -> None:
+    """Make each warm model the prober that is so many further."""
+    stack.apply(
+        *(trained_model(name, warm_uri(models, name, by), name.removeprefix("warm-")) for name in WARM),
+    )
+
+
+def up_to_date(stack: Stack, models: Models, *, by: int) -> bool:
+    """Whether the status says that the change is made."""
+    listed = stack.listed()
+    return all(
+        listed[name]["status"]["activeStorageUri"] == warm_uri(models, name, by)
+        and stack.condition(name, "UpToDate").status == "True"
+        for name in WARM
+    )
+
+
+def warm_uri(models: Models, name: str, by: int) -> str:
+    """Where the prober is that the warm model is then."""
+    suffix = {"warm-sklearn": "joblib", "warm-onnx": "onnx"}[name]
+    return models.uri(f"probe-{WARM[name] + by}.{suffix}")
 
 
 def test_envoy_comes_back_with_its_routes(battered: Stack, models: Models, turns: Witness) -> None:
@@ -107,7 +159,7 @@ def test_envoy_that_lost_its_port_meanwhile_comes_back(battered: Stack, models: 
             kill(*before)
             wait_started_again(battered, before)
             # It answers when its port is bound; what is bound only can be bound again.
-            wait_until(lambda: b"INITIALIZING" in asyncio.run(admin_get(envoy_admin(battered), "/ready")), "not up")
+            wait_until(lambda: b"INITIALIZING" in envoy_state(battered), "Envoy does not come up")
             rival.bind(("127.0.0.1", battered.grpc_port))
             rival.listen(1)
         wait_until(lambda: '"envoy_without_listener"' in battered.text(), "it is not noticed")
@@ -121,7 +173,8 @@ def answers(witness: Witness, name: str, number: int) -> bool:
     return witness.ask(name)().number == number
 
 
-def envoy_admin(stack: Stack) -> str:
-    """The admin socket of its Envoy; "" while it has none."""
-    sockets = [path for p in stack.processes("envoy") for path in p.footprint() if path.endswith("/envoy.sock")]
-    return sockets[0] if sockets else ""
+def envoy_state(stack: Stack) -> bytes:
+    """What its Envoy says of itself; nothing while it has no admin socket."""
+    paths = {path for p in stack.processes("envoy") for path in p.footprint()}
+    admin = next((path for path in paths if path.endswith("/envoy.sock")), "")
+    return asyncio.run(admin_get(admin, "/ready")) if admin else b""
