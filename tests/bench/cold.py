@@ -12,7 +12,8 @@ what the object is in it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -80,26 +81,18 @@ def measure(world: World) -> FirstRequests:
 
 def _measure(world: World, server: str) -> tuple[Cold, Crowd]:
     effort = world.effort
-    if server == "instant":
-        stack, uri, size = world.instant(), INSTANT_OBJECT, len(INSTANT_CONTENT)
-    else:
-        file = world.models.file(SAMPLES["sklearn"])
-        stack, uri, size = world.real(), world.models.sample("sklearn"), file.stat().st_size
-    capacity = effort.cold * max(_LEAST, int(_FACTOR * size))
-    stack.apply(serving_runtime(_RUNTIME, "mlserver", ["sklearn"], memory=str(capacity)))
-    _store_filler(world, uri, capacity)
-    names = [f"cold-{number}" for number in range(effort.cold)]
-    say(f"cold: {server}, loads {len(names)} models")
-    with started(stack, *(_model(name, uri) for name in names)):
+    with _room_for(world, server, effort.cold) as (stack, names):
         _make_cold(stack, names)
         say(f"cold: {server}, asks each of them")
         asked = once(stack.target, names, world.message, callers=1, within_s=_WITHIN_S)
         cold = split(server, names, asked, stack.listed())
-        crowd = []
+    # A stack of its own: the less there is room for, the sooner all of it is cold again.
+    crowd = []
+    with _room_for(world, server, effort.crowd) as (stack, names):
         for number in range(effort.rounds):
             _make_cold(stack, names)
             say(f"cold: {server}, {CALLERS} callers, round {number + 1}")
-            crowd.append(once(stack.target, names[: effort.crowd], world.message, callers=CALLERS))
+            crowd.append(once(stack.target, names, world.message, callers=CALLERS))
     return cold, Crowd(
         server=server,
         callers=CALLERS,
@@ -108,6 +101,23 @@ def _measure(world: World, server: str) -> tuple[Cold, Crowd]:
         p90=tuple(each.p90 for each in crowd),
         longest=tuple(each.longest for each in crowd),
     )
+
+
+@contextmanager
+def _room_for(world: World, server: str, count: int) -> Iterator[tuple[Stack, list[str]]]:
+    """A stack with so many models loaded, and no room for another; and their names."""
+    if server == "instant":
+        stack, uri, size = world.instant(), INSTANT_OBJECT, len(INSTANT_CONTENT)
+    else:
+        file = world.models.file(SAMPLES["sklearn"])
+        stack, uri, size = world.real(), world.models.sample("sklearn"), file.stat().st_size
+    capacity = count * max(_LEAST, int(_FACTOR * size))
+    stack.apply(serving_runtime(_RUNTIME, "mlserver", ["sklearn"], memory=str(capacity)))
+    _store_filler(world, uri, capacity)
+    names = [f"cold-{number}" for number in range(count)]
+    say(f"cold: {server}, loads {count} models")
+    with started(stack, *(_model(name, uri) for name in names)):
+        yield stack, names
 
 
 def _model(name: str, uri: str) -> Document:
