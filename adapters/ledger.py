@@ -18,32 +18,17 @@ backlog, it only skips states. It does not promise that every state is seen.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from itertools import takewhile
+from dataclasses import replace
 from typing import Final
 
 from adapters.domain.copies import Copy, CopyKey, CopyState, Failure, Reason, ServerState
 from adapters.domain.errors import ServerNotReady, StaleBoot, StaleEpoch
 from adapters.domain.progress import Admission, Changes, Departure, Ticket
+from adapters.domain.table import Entry, Table
 
 _MAX_GONE: Final = 4096
 _MAX_FAILED: Final = 1000
-
-
-@dataclass(slots=True)
-class _Entry:
-    copy: Copy
-    #: The attempt that may change it; raised when an attempt is revoked.
-    number: int
-    #: Position of the last Load command for it: of two revisions in one place the later command wins.
-    order: int
-    version: int
-    #: While the server loads it: what is to be said if it dies of that.
-    blame: Failure | None = None
-    #: The server has died while it loaded it, and it has not loaded since.
-    suspect: bool = False
 
 
 class Ledger:
@@ -64,21 +49,9 @@ class Ledger:
         self.boot = ""
         self.server = ServerState.STARTING
         self.draining = False
-        #: Grows with every change.
-        self.version = 1
         self._on_change = on_change
-        self._max_gone = max_gone
         self._max_failed = max_failed
-        #: The latest change last: what a reader has not seen is at the end.
-        self._entries: OrderedDict[CopyKey, _Entry] = OrderedDict()
-        #: The sum of their reservations.
-        self._reserved = 0
-        #: Model → the copy that the server has under that name.
-        self._holders: dict[str, CopyKey] = {}
-        #: Keys proven absent → version at which that was, the latest last. Disjoint from _entries.
-        self._gone: OrderedDict[CopyKey, int] = OrderedDict()
-        #: The highest version that was dropped from _gone: older readers need a full report.
-        self._forgotten = 0
+        self._copies = Table(max_gone)
         self._numbers = 0
 
     # The fence.
@@ -103,31 +76,29 @@ class Ledger:
 
     def server_ready(self, boot: str, adopted: Iterable[Copy] = ()) -> None:
         """The server answers, in the boot named; it serves `adopted` from before this adapter's own restart."""
-        for key, entry in list(self._entries.items()):
+        for entry in self._copies:
             if entry.suspect:
                 # What took the last boot down is told to those who know of this one only.
-                self._touch(key)
+                self._copies.touch(entry.copy.key)
             else:
-                self._drop(key)
+                self._drop(entry.copy.key)
         self.boot = boot
         self.server = ServerState.READY
         for copy in adopted:
             number = self._next_number()
-            self._gone.pop(copy.key, None)
-            self._put(copy, _Entry(copy, number, number, 0))
-            self._serve(copy.key, serves=True)
+            self._put(Entry(copy, number, number))
+            self._copies.hold(copy.key)
         self._bump()
 
     def server_lost(self) -> None:
         """The server's connection dropped: every copy is gone, but for the word on those that it was loading."""
         self.server = ServerState.LOST
-        for key, entry in list(self._entries.items()):
+        for entry in self._copies:
             if entry.blame is not None and entry.copy.state is CopyState.LOADING:
-                failed = Copy(key=key, state=CopyState.FAILED, failure=entry.blame)
-                self._drop(key)
-                self._put(failed, _Entry(failed, self._next_number(), entry.order, 0, suspect=True))
+                failed = Copy(key=entry.copy.key, state=CopyState.FAILED, failure=entry.blame)
+                self._put(Entry(failed, self._next_number(), entry.order, suspect=True))
             else:
-                self._drop(key)
+                self._drop(entry.copy.key)
         self._bump()
 
     def drain(self) -> None:
@@ -140,10 +111,9 @@ class Ledger:
     def load(self, key: CopyKey) -> tuple[Admission, Ticket]:
         """A Load command that passed the fence; the ticket is that of the attempt, new or under way."""
         order = self._next_number()
-        entry = self._entries.get(key)
+        entry = self._copies.get(key)
         if entry is None:
-            copy = Copy(key=key, state=CopyState.DOWNLOADING)
-            self._put(copy, _Entry(copy, order, order, 0))
+            self._put(Entry(Copy(key=key, state=CopyState.DOWNLOADING), order, order))
             return Admission.START, Ticket(key, order)
         entry.order = order
         ticket = Ticket(key, entry.number)
@@ -169,23 +139,23 @@ class Ledger:
 
     def renew(self, key: CopyKey) -> Ticket | None:
         """The server cannot answer for a copy that it holds: an attempt to have it load the same files again."""
-        entry = self._entries.get(key)
+        entry = self._copies.get(key)
         if entry is None or entry.copy.state is not CopyState.LOADED:
             return None
         entry.number = self._next_number()
-        self._set(key, replace(entry.copy, state=CopyState.LOADING))
+        self._set(replace(entry.copy, state=CopyState.LOADING))
         return Ticket(key, entry.number)
 
     def unload(self, key: CopyKey) -> Departure:
         """An Unload command that passed the fence. Revokes the attempt that is under way."""
-        entry = self._entries.get(key)
+        entry = self._copies.get(key)
         if entry is None or (entry.copy.state is CopyState.FAILED and not entry.copy.reserved):
             self._drop(key)
             return Departure.ABSENT
         if entry.copy.state is CopyState.UNLOADING:
             return Departure.JOINED
         entry.number = self._next_number()
-        self._set(key, replace(entry.copy, state=CopyState.UNLOADING, failure=None))
+        self._set(replace(entry.copy, state=CopyState.UNLOADING, failure=None))
         return Departure.BEGIN
 
     # Progress of an attempt. Each returns whether the ticket was still valid.
@@ -210,7 +180,7 @@ class Ledger:
                 needed=needed,
                 available=free,
             )
-        self._set(ticket.key, replace(entry.copy, reserved=needed))
+        self._set(replace(entry.copy, reserved=needed))
         return None
 
     def downloaded(self, ticket: Ticket, measured: int, seconds: float) -> bool:
@@ -219,7 +189,7 @@ class Ledger:
         if entry is None:
             return False
         copy = replace(entry.copy, state=CopyState.LOADING, measured=measured, download_s=seconds)
-        self._set(ticket.key, copy)
+        self._set(copy)
         return True
 
     def exposed(self, ticket: Ticket, blame: Failure) -> None:
@@ -235,9 +205,9 @@ class Ledger:
             return False
         if replaced is not None:
             self._drop(replaced)
-        self._serve(ticket.key, serves=True)
+        self._copies.hold(ticket.key)
         entry.suspect, entry.blame = False, None
-        self._set(ticket.key, replace(entry.copy, state=CopyState.LOADED, load_s=seconds))
+        self._set(replace(entry.copy, state=CopyState.LOADED, load_s=seconds))
         return True
 
     def fail(self, ticket: Ticket, failure: Failure, *, keep_reservation: bool = False) -> bool:
@@ -245,10 +215,10 @@ class Ledger:
         entry = self._current(ticket)
         if entry is None:
             return False
-        self._serve(ticket.key, serves=False)
+        self._copies.let_go(ticket.key)
         entry.blame = None
         reserved = entry.copy.reserved if keep_reservation else 0
-        self._set(ticket.key, replace(entry.copy, state=CopyState.FAILED, failure=failure, reserved=reserved))
+        self._set(replace(entry.copy, state=CopyState.FAILED, failure=failure, reserved=reserved))
         self._forget_failures()
         return True
 
@@ -257,7 +227,7 @@ class Ledger:
         entry = self._current(ticket)
         if entry is None or entry.copy.state is not CopyState.FAILED:
             return False
-        self._set(ticket.key, replace(entry.copy, reserved=0))
+        self._set(replace(entry.copy, reserved=0))
         return True
 
     def overtaken(self, ticket: Ticket) -> bool:
@@ -275,22 +245,27 @@ class Ledger:
 
     def broken(self, key: CopyKey, failure: Failure) -> None:
         """A copy that served cannot be brought back after a failed replacement."""
-        entry = self._entries.get(key)
+        entry = self._copies.get(key)
         if entry is not None and self.serves(key):
             self.fail(Ticket(key, entry.number), failure)
 
     def source_changed(self, key: CopyKey) -> None:
         """The source of a failed copy looks different now."""
-        entry = self._entries.get(key)
+        entry = self._copies.get(key)
         if entry is not None and entry.copy.failure is not None:
-            self._set(key, replace(entry.copy, failure=replace(entry.copy.failure, source_changed=True)))
+            self._set(replace(entry.copy, failure=replace(entry.copy.failure, source_changed=True)))
 
     # Questions.
 
     @property
+    def version(self) -> int:
+        """Grows with every change."""
+        return self._copies.version
+
+    @property
     def reserved(self) -> int:
         """Bytes held, of all copies."""
-        return self._reserved
+        return self._copies.reserved
 
     def valid(self, ticket: Ticket) -> bool:
         """Whether the attempt may go on."""
@@ -298,105 +273,80 @@ class Ledger:
 
     def copy(self, key: CopyKey) -> Copy | None:
         """The copy, if there is one."""
-        entry = self._entries.get(key)
+        entry = self._copies.get(key)
         return entry.copy if entry else None
 
     def serves(self, key: CopyKey) -> bool:
         """Whether the server holds this copy."""
-        return self._holders.get(key.model) == key
+        return self._copies.holder(key.model) == key
 
     def suspect(self, key: CopyKey) -> bool:
         """Whether the server died when it last loaded this."""
-        entry = self._entries.get(key)
+        entry = self._copies.get(key)
         return entry is not None and entry.suspect
 
     def holder(self, model: str) -> CopyKey | None:
         """The copy that the server has under this name."""
-        return self._holders.get(model)
+        return self._copies.holder(model)
 
     def later(self, ticket: Ticket, other: CopyKey) -> bool:
         """Whether the last Load for the ticket's key came after the last one for `other`, if that is still wanted."""
-        mine, theirs = self._entries.get(ticket.key), self._entries.get(other)
+        mine, theirs = self._copies.get(ticket.key), self._copies.get(other)
         if theirs is None or theirs.copy.state is CopyState.UNLOADING:
             return True
         return mine is not None and mine.order > theirs.order
 
     def changes(self, since: int) -> Changes:
         """Everything that changed after version `since`; 0 for all there is."""
-        full = since <= self._forgotten
-        entries = reversed(self._entries.items())
-        fresh = sorted(key for key, _ in takewhile(lambda item: full or item[1].version > since, entries))
-        left = takewhile(lambda item: item[1] > since, reversed(self._gone.items()))
+        fresh = self._copies.fresh(since)
         return Changes(
             version=self.version,
-            full=full,
+            full=fresh.full,
             boot=self.boot,
             epoch=self.epoch,
             server=self.server,
             draining=self.draining,
             total=self.total,
             reserved=self.reserved,
-            copies=tuple(self._entries[key].copy for key in fresh),
-            gone=() if full else tuple(key for key, _ in left)[::-1],
+            copies=fresh.copies,
+            gone=fresh.gone,
         )
 
     # Bookkeeping.
 
-    def _current(self, ticket: Ticket) -> _Entry | None:
-        entry = self._entries.get(ticket.key)
+    def _current(self, ticket: Ticket) -> Entry | None:
+        entry = self._copies.get(ticket.key)
         return entry if entry is not None and entry.number == ticket.number else None
 
     def _restart(self, key: CopyKey) -> Ticket:
-        entry = self._entries[key]
+        entry = self._copies.get(key)
+        assert entry is not None
         entry.number = self._next_number()
-        self._serve(key, serves=False)
+        self._copies.let_go(key)
         # What was held is held on: the attempt reserves anew before it needs it.
-        self._set(key, Copy(key=key, state=CopyState.DOWNLOADING, reserved=entry.copy.reserved))
+        self._set(Copy(key=key, state=CopyState.DOWNLOADING, reserved=entry.copy.reserved))
         return Ticket(key, entry.number)
 
-    def _put(self, copy: Copy, entry: _Entry) -> None:
-        self._gone.pop(copy.key, None)
-        self._entries[copy.key] = entry
-        self._reserved += copy.reserved
-        self._touch(copy.key)
+    def _put(self, entry: Entry) -> None:
+        self._copies.put(entry)
+        self._on_change()
 
-    def _set(self, key: CopyKey, copy: Copy) -> None:
-        entry = self._entries[key]
-        if entry.copy != copy:
-            self._reserved += copy.reserved - entry.copy.reserved
-            entry.copy = copy
-            self._touch(key)
-
-    def _serve(self, key: CopyKey, *, serves: bool) -> None:
-        if serves:
-            self._holders[key.model] = key
-        elif self._holders.get(key.model) == key:
-            del self._holders[key.model]
+    def _set(self, copy: Copy) -> None:
+        self._copies.set(copy)
+        self._on_change()
 
     def _drop(self, key: CopyKey) -> None:
-        entry = self._entries.pop(key, None)
-        if entry is not None:
-            self._reserved -= entry.copy.reserved
-            self._serve(key, serves=False)
-        self._gone.pop(key, None)
-        self._bump()
-        self._gone[key] = self.version
-        while len(self._gone) > self._max_gone:
-            _, self._forgotten = self._gone.popitem(last=False)
-
-    def _forget_failures(self) -> None:
-        failed = [k for k, e in self._entries.items() if e.copy.state is CopyState.FAILED and not e.copy.reserved]
-        if len(failed) > self._max_failed:
-            self._drop(min(failed, key=lambda key: self._entries[key].version))
-
-    def _touch(self, key: CopyKey) -> None:
-        self._bump()
-        self._entries[key].version = self.version
-        self._entries.move_to_end(key)
+        self._copies.drop(key)
+        self._on_change()
 
     def _bump(self) -> None:
-        self.version += 1
+        self._copies.version += 1
         self._on_change()
+
+    def _forget_failures(self) -> None:
+        failed = [e.copy.key for e in self._copies if e.copy.state is CopyState.FAILED and not e.copy.reserved]
+        if len(failed) > self._max_failed:
+            self._drop(failed[0])
 
     def _next_number(self) -> int:
         self._numbers += 1
