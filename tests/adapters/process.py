@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -48,8 +49,9 @@ class Adapter:
 
     def files(self) -> list[str]:
         """What is in its directories but for its ledger and lock."""
-        kept = [path for path in (*self.models.rglob("*"), *self.scratch.glob("*/**/*")) if path.is_file()]
-        return sorted(path.name for path in kept)
+        roots = (self.models, *(self.scratch / name for name in ("staging", "aside")))
+        # Unlike rglob, a walk does not mind what goes while it looks.
+        return sorted(name for root in roots for _, _, names in os.walk(root) for name in names)
 
 
 @contextmanager
