@@ -280,6 +280,7 @@ def _routes() -> list[Config]:
     return [
         *(_route(method, to_activator, off=(_FROM_HEADERS, _FROM_MESSAGE)) for method in SERVER_METHODS),
         *(_unread(_route(method, to_activator)) for method in MODEL_METHODS),
+        *(_labelled(_route(method, to_model, off=(_FROM_MESSAGE,))) for method in MODEL_METHODS),
         *(_route(method, to_model) for method in MODEL_METHODS),
         _route(STREAM_METHOD, to_model, off=(_BUFFER, _FROM_MESSAGE)),
         {
@@ -307,6 +308,19 @@ def _route(method: str, to: Mapping[str, Any], *, off: tuple[str, ...] = ()) -> 
     }
     if off:
         route["typed_per_filter_config"] = _disabled(off)
+    return route
+
+
+def _labelled(route: Config) -> Config:
+    """The route of a request that names its model in metadata: its message is not looked at."""
+    route["match"]["headers"] = [
+        {
+            "name": lua.MODEL_HEADER,
+            "string_match": {"exact": ""},
+            "treat_missing_header_as_empty": True,
+            "invert_match": True,
+        }
+    ]
     return route
 
 

@@ -21,6 +21,8 @@ from __future__ import annotations
 
 from typing import Final
 
+#: Metadata by which a request names its model.
+MODEL_HEADER: Final = "mm-vmodel-id"
 #: Headers of our own; clients' are removed.
 OUR_HEADERS: Final = "x-wml-"
 #: Says that the request's cluster has no server; set by a filter before the scripts.
