@@ -49,15 +49,16 @@ def main(argv: Sequence[str]) -> int:
     whole = not arguments.quick and set(chosen) == _PARTS.keys()
     output: Path = arguments.output or (_DOCS if whole or arguments.render else _SCRATCH)
     output.mkdir(parents=True, exist_ok=True)
-    if arguments.render:
-        results = Results.load((output / "benchmarks.json").read_text(encoding="utf-8"))
-    else:
+    data = output / "benchmarks.json"
+    if not arguments.render:
         try:
             results = _measure(chosen, quick=arguments.quick, command=command(arguments))
         except (BenchError, AssertionError) as error:
             say(f"failed: {error}")
             return 1
-    _write(results, output)
+        data.write_text(results.dump(), encoding="utf-8")
+    # Read back: what is drawn and told is what is written down, to the digit.
+    _render(data, output)
     say(f"written: {output / 'benchmarks.md'}")
     return 0
 
@@ -93,9 +94,9 @@ def _measure(chosen: Sequence[str], *, quick: bool, command: str) -> Results:
     )
 
 
-def _write(results: Results, output: Path) -> None:
-    data, document = output / "benchmarks.json", output / "benchmarks.md"
-    data.write_text(results.dump(), encoding="utf-8")
+def _render(data: Path, output: Path) -> None:
+    results = Results.load(data.read_text(encoding="utf-8"))
+    document = output / "benchmarks.md"
     text = document.read_text(encoding="utf-8") if document.exists() else f"{BEGIN}\n{END}\n"
     document.write_text(inserted(text, results), encoding="utf-8")
     plots = [str(BINARIES / "python"), str(Path(__file__).with_name("plots.py")), str(data), str(output)]

@@ -12,6 +12,7 @@ what the object is in it.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ _FILLER: Final = "filler"
 #: The adapter's: what a small model reserves, and what a byte on disk does.
 _LEAST: Final = 1_000_000
 _FACTOR: Final = 1.25
+#: The store computes the checksum of a whole file for each part of it that is asked for: no file has many parts.
+_PADDING: Final = 8 << 20
 _WITHIN_S: Final = 300.0
 
 
@@ -125,13 +128,16 @@ def _model(name: str, uri: str) -> Document:
 
 
 def _store_filler(world: World, uri: str, capacity: int) -> None:
-    """The same model, and beside it a file of nothing for which all others have to go."""
+    """The same model, and beside it files of nothing for which all others have to go."""
     directory = world.store.bucket(BUCKET) / _FILLER
-    directory.mkdir(exist_ok=True)
-    (directory / "model.joblib").write_bytes(world.store.content(uri))
-    padding = int(capacity / _FACTOR) - (directory / "model.joblib").stat().st_size - 1
-    with (directory / "padding").open("wb") as file:
-        file.truncate(padding)
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    content = world.store.content(uri)
+    (directory / "model.joblib").write_bytes(content)
+    left = int(capacity / _FACTOR) - len(content) - 1
+    for number, start in enumerate(range(0, left, _PADDING)):
+        with (directory / f"padding-{number}").open("wb") as file:
+            file.truncate(min(_PADDING, left - start))
 
 
 def _make_cold(stack: Stack, names: Sequence[str]) -> None:

@@ -48,8 +48,8 @@ def cold(results: dict[str, Any]) -> Any:
     for panel, row in zip(panels[0], rows, strict=True):
         order = range(1, len(row["total"]) + 1)
         panel.plot(order, row["total"], ".", ms=3, color="#1f6feb", label="whole request")
-        panel.plot(order, row["load"], ".", ms=3, color="#d1603d", label="server's load")
-        panel.plot(order, row["download"], ".", ms=3, color="#9aa5b1", label="download")
+        panel.plot(order, row["load"], lw=0.8, color="#d1603d", label="server's load")
+        panel.plot(order, row["download"], lw=0.8, color="#9aa5b1", label="download")
         panel.set_title(NAMES[row["server"]], fontsize=10)
         panel.set_xlabel("models in memory")
     # A few outliers would flatten all else.
