@@ -41,6 +41,7 @@ class DesiredState:
         """Take a complete listing; the names of models for which something changed. A status of ours is no news."""
         common = runtimes != self.runtimes or storage != self.storage
         changed = {n for n in models.keys() | self.models.keys() if not _unchanged(models.get(n), self.models.get(n))}
+        good = {n: self.last_good(n) for n in self._targets} if common else {}
         self.models, self.runtimes, self.storage, self.config = models, runtimes, storage, config
         self.synced = True
         for name in changed:
@@ -53,6 +54,7 @@ class DesiredState:
             # Rare, and it may concern any model: all targets are resolved anew, those that differ are reconciled.
             before, self._targets = self._targets, {}
             changed |= {n for n, old in before.items() if not _same(self.target(n), old)}
+            changed |= {n for n, old in good.items() if self.last_good(n) != old}
         return frozenset(changed)
 
     def model(self, name: str) -> TrainedModel | None:

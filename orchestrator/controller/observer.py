@@ -5,6 +5,7 @@ Gathers all that is known of one model into one frozen observation.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from orchestrator.controller.desired import DesiredState
 from orchestrator.domain import memory as memories
@@ -38,7 +39,11 @@ class Observer:
         last_good = self._desired.last_good(name)
         copies = self._fleet.copies(name)
         stranger = self._mesh.stranger(name)
-        before = self._memories.get(name) or (memories.resumed(model) if model is not None else Memory())
+        before = self.memory(name)
+        if model is not None and not before.uid:
+            # Nothing has been seen of any revision of it, whatever was seen of the one before.
+            known = memories.resumed(model)
+            before = replace(before, failure=known.failure, last_good=before.last_good or known.last_good)
         memory = memories.remember(
             before,
             uid=model.uid if model else "",

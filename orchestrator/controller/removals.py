@@ -46,7 +46,7 @@ class Removals:
         name, uid = seen.name, seen.model.uid if seen.model is not None else ""
         leaving = {c.key.uid for c in seen.copies if c.state is CopyState.LOADED} - {uid}
         if self._explicit or not leaving - self._deleted.get(name, set()):
-            if not leaving:
+            if all(c.key.uid == uid for c in seen.copies):
                 self._deleted.pop(name, None)
             self._forget(seen)
             return 0.0

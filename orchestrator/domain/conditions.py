@@ -141,7 +141,10 @@ def _failed(seen: Observation) -> Verdict | None:
         return None
     message = failure.message
     if seen.memory.given_up:
-        message += f"; it did so {seen.memory.crashes} times in a row: not tried again until the model, its key or its objects change"
+        message += (
+            f"; it did so {seen.memory.crashes} times in a row:"
+            " not tried again until the model, its key or its objects change"
+        )
     return Verdict("False", failure.reason, message)
 
 
@@ -179,7 +182,7 @@ def _comes(seen: Observation) -> Verdict | None:
     if CopyState.DOWNLOADING in states:
         return Verdict("False", Reason.DOWNLOADING, f"downloading {target.uri}")
     if any(p.usable for p in seen.pool()):
-        if seen.memory.failure is not None:
+        if seen.memory.room is not None:
             return Verdict("False", Reason.LOADING, f"waiting for room in {target.runtime.name}")
         return Verdict("False", Reason.DOWNLOADING, f"about to download {target.uri}")
     return None

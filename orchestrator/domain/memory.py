@@ -6,12 +6,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Final
 
-from orchestrator.domain.errors import ModelProblem
+from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure
 from orchestrator.domain.observation import Memory
 from orchestrator.domain.target import Target
-from orchestrator.domain.trained_model import TrainedModel
+from orchestrator.domain.trained_model import Condition, TrainedModel
+
+#: What adapters say of a load. Other reasons are of the spec, and are looked at anew.
+_OF_LOADS: Final = frozenset(
+    {
+        Reason.MODEL_NOT_FOUND,
+        Reason.STORAGE_ACCESS_DENIED,
+        Reason.STORAGE_UNAVAILABLE,
+        Reason.INVALID_MODEL_LAYOUT,
+        Reason.MODEL_LOAD_FAILED,
+        Reason.MODEL_TOO_LARGE,
+    }
+)
 
 
 def remember(
@@ -34,14 +47,20 @@ def remember(
 
 def resumed(model: TrainedModel) -> Memory:
     """
-    What a controller that is new knows of a model from its status: that an update has failed.
+    What a controller that is new knows of a model from its status: which loads have failed.
 
-    Else the failed one would be tried first, and nothing would answer until it failed again.
+    Else it would call a model ready that was not, and try an update that has failed before what served until then.
     """
-    said = model.status.condition("UpToDate")
-    if said is None or said.status != "False" or model.status.observed_generation != model.generation:
+    if model.status.observed_generation != model.generation:
         return Memory()
-    return Memory(failure=Failure(reason=said.reason, message=said.message))
+    update, ready = (_failure_said(model.status.condition(kind)) for kind in ("UpToDate", "Ready"))
+    return Memory(failure=update or ready, last_good=Memory(failure=ready) if ready is not None else None)
+
+
+def _failure_said(said: Condition | None) -> Failure | None:
+    if said is None or said.status != "False" or said.reason not in _OF_LOADS:
+        return None
+    return Failure(reason=said.reason, message=said.message)
 
 
 def _look(
@@ -63,32 +82,41 @@ def _look(
         if copy.state is CopyState.LOADED:
             # What failed in another pod is of no account then.
             return replace(
-                memory, loads=0, failed_at=None, failure=None, crashes=0, reserve=copy.reserved, evicted=False
+                memory,
+                loads=0,
+                failed_at=None,
+                failure=None,
+                room=None,
+                crashes=0,
+                reserve=copy.reserved,
+                evicted=False,
             )
     for copy in own_copies:
         if copy.state is CopyState.FAILED and copy.failure is not None and memory.pod in ("", copy.pod):
-            if memory.failed_at is None:
-                crashes = memory.crashes + 1 if copy.failure.crashed else 0
-                memory = replace(memory, failed_at=now, crashes=crashes)
-            memory = replace(memory, pod=copy.pod, failure=copy.failure, loads=max(1, memory.loads))
-            if copy.failure.reason == NO_ROOM:
-                memory = replace(memory, reserve=copy.failure.needed)
+            memory = _failed(memory, copy, copy.failure, now)
     return memory
+
+
+def _failed(memory: Memory, copy: Copy, failure: Failure, now: float) -> Memory:
+    fresh = memory.failed_at is None
+    memory = replace(memory, pod=copy.pod, failed_at=now if fresh else memory.failed_at, loads=max(1, memory.loads))
+    if failure.reason == NO_ROOM:
+        # It did not come to a load: what is known of those before stands.
+        return replace(memory, room=failure, reserve=failure.needed)
+    crashes = (memory.crashes + fresh) if failure.crashed else 0
+    return replace(memory, failure=failure, room=None, crashes=crashes)
 
 
 def commanded(memory: Memory, target: Target, pod: str) -> Memory:
     """After a load was accepted: a failure stays on show until the outcome is known, but for want of room."""
     if memory.last_good is not None and memory.last_good.revision == target.revision:
         return replace(memory, last_good=commanded(memory.last_good, target, pod))
-    failure = memory.failure
-    if failure is not None and failure.reason == NO_ROOM:
-        failure = None
     return replace(
         memory,
         pod=pod,
         loads=memory.loads + 1,
         failed_at=None,
-        failure=failure,
+        room=None,
         credentials=target.credentials.version,
         evicted=False,
     )

@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from orchestrator.domain.demand import Want
 from orchestrator.domain.errors import ModelProblem
-from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure, PodView
+from orchestrator.domain.fleet import Copy, CopyKey, CopyState, Failure, PodView
 from orchestrator.domain.routes import RouteView
 from orchestrator.domain.target import Target
 from orchestrator.domain.trained_model import TrainedModel
@@ -23,8 +23,8 @@ class Memory:
     """
     What the controller remembers of a model between two looks at it.
 
-    All of it may be lost at any time: a new leader starts from `Memory()`, tries
-    a failed load once more and loads what fits, nothing worse.
+    All of it may be lost at any time: a new leader knows what a status says of
+    failures, tries each failed load once more and loads what fits, nothing worse.
     """
 
     #: The object, revision and credentials that the fields below are about.
@@ -36,8 +36,10 @@ class Memory:
     #: Loads commanded, and when the last of them failed (monotonic seconds).
     loads: int = 0
     failed_at: float | None = None
-    #: The last failure, kept while a retry is under way so that the status does not flap.
+    #: The last failure, kept while a retry is under way so that the status does not flap. Never a want of room.
     failure: Failure | None = None
+    #: It would fit if something else went: what the last load came to.
+    room: Failure | None = None
     #: How many times in a row its load took the server down.
     crashes: int = 0
     #: Bytes the revision was last seen to reserve; 0 = never seen.
@@ -56,10 +58,9 @@ class Memory:
 
     @property
     def failed(self) -> Failure | None:
-        """Why it cannot be had. A want of room is no such reason, nor is that its server died once: of it or not."""
-        if self.failure is None or self.failure.reason == NO_ROOM or (self.failure.crashed and self.crashes < 2):
-            return None
-        return self.failure
+        """Why it cannot be had. That its server died once is no such reason: of it or not."""
+        failure = self.failure
+        return failure if failure is not None and not (failure.crashed and self.crashes < 2) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import Final
 from orchestrator.domain.conditions import progress_verdict, ready_verdict
 from orchestrator.domain.demand import Answer, OnDemand, ReadyAt, Refused, WaitFor
 from orchestrator.domain.errors import ModelProblem
-from orchestrator.domain.fleet import Copy, CopyKey, CopyState
+from orchestrator.domain.fleet import Copy, CopyKey, CopyState, PodView
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.placement import choose_pod
 from orchestrator.domain.routes import Route
@@ -28,6 +28,8 @@ WITHDRAW_GRACE_S: Final = 0.2
 LAZY_REMOVE_S: Final = 30.0
 #: How often a route that nobody here published is looked at while some pod is silent.
 STRANGER_RECHECK_S: Final = 30.0
+#: How often a load whose time has come is looked at while no pod can take it.
+POOL_RECHECK_S: Final = 30.0
 #: First retry of a failed load, doubled each time up to the cap.
 RETRY_BASE_S: Final = 2.0
 RETRY_CAP_S: Final = 300.0
@@ -120,7 +122,9 @@ def answer(seen: Observation) -> Answer:
     if seen.serving:
         return ReadyAt(seen.endpoints)
     verdict = ready_verdict(seen)
-    if isinstance(seen.goal.target, ModelProblem) or seen.goal.memory.failed is not None:
+    before = seen.before
+    hopeless = isinstance(seen.goal.target, ModelProblem) or seen.goal.memory.failed is not None
+    if hopeless and (before is None or before.memory.failed is not None):
         return Refused(
             _GRPC_FAILED_PRECONDITION, f"model {seen.name!r} is not ready: {verdict.reason}: {verdict.message}"
         )
@@ -240,30 +244,34 @@ def _load(seen: Observation, now: float, due: list[float]) -> list[Action] | Non
     if any(c.key.uid != key.uid for c in seen.copies) or seen.memory.evict is not None:
         # Another model of this name, or this one's own eviction, has to leave first.
         return []
-    if any(not p.known for p in seen.pool()) and not any(p.usable for p in seen.pool()):
+    pool = _pool(seen)
+    if any(not p.known for p in pool) and not any(p.usable for p in pool):
         return []
     memory = seen.memory
-    # What loaded once may wait for demand, unless another revision answers in its stead.
-    may_evict = urgent or not seen.loaded_before or bool(seen.serving)
+    # What loaded once may wait for demand, and so may a failed update of such; unless another revision answers.
+    came_before = seen.loaded_before or (seen.last_good is not None and memory.failed is not None)
+    may_evict = urgent or not came_before or bool(seen.serving)
     if memory.evicted and not may_evict:
         return []
-    if memory.failed is not None:
+    if memory.failed is not None and memory.room is None:
         if not _retry_due(seen, now, due):
             return []
+        if not any(p.usable for p in pool):
+            due.append(POOL_RECHECK_S)
         # Whether it can be had at all is asked before room is made for it, or it is left to stand by.
         need = 0
     else:
-        need = max(memory.reserve, memory.failure.needed if memory.failure is not None else 0)
+        need = max(memory.reserve, memory.room.needed if memory.room is not None else 0)
     held = {c.pod for c in seen.serving}
-    pod = choose_pod((p for p in seen.pool() if p.pod.uid in held), need=need) or choose_pod(seen.pool(), need=need)
+    pod = choose_pod((p for p in pool if p.pod.uid in held), need=need) or choose_pod(pool, need=need)
     if pod is not None:
         return [LoadCopy(pod.pod.uid, key, target, need, urgent)]
-    if any(not p.known and p.coming for p in seen.pool()):
+    if any(not p.known and p.coming for p in pool):
         # A silent pod may have room: knowing less evicts nothing.
         return []
     kept = {c.pod: c.reserved for c in seen.serving}
     roomiest = max(
-        (p for p in seen.pool() if p.usable),
+        (p for p in pool if p.usable),
         key=lambda p: (p.total - kept.get(p.pod.uid, 0), p.free, p.pod.uid),
         default=None,
     )
@@ -275,6 +283,15 @@ def _load(seen: Observation, now: float, due: list[float]) -> list[Action] | Non
         # Pods are smaller than they were: the adapter refuses it with both numbers.
         return [LoadCopy(roomiest.pod.uid, key, target, need, urgent)]
     return [MakeRoom(roomiest.pod.uid, need)]
+
+
+def _pool(seen: Observation) -> tuple[PodView, ...]:
+    """Where it may be loaded: what may have taken its server down goes there again, and takes no other's down."""
+    pool = seen.pool()
+    failure = seen.memory.failure
+    if failure is None or not failure.crashed:
+        return pool
+    return tuple(p for p in pool if p.pod.uid == seen.memory.pod) or pool
 
 
 def _verify(seen: Observation, loaded: list[Copy], key: CopyKey, target: Target) -> list[Action]:
@@ -292,7 +309,8 @@ def _retry_due(seen: Observation, now: float, due: list[float]) -> bool:
         return True
     if memory.failure is not None and memory.failure.source_changed:
         return True
-    if memory.given_up:
+    if memory.given_up and seen.target_copies:
+        # Its adapter looks at its source. Once it is gone nobody does: then it costs another try.
         return False
     remaining = memory.failed_at + retry_delay(max(1, memory.loads)) - now
     if remaining > 0:

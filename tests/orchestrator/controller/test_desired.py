@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from orchestrator.controller.desired import DesiredState
 from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.serving_runtime import ServingRuntime
 from orchestrator.domain.storage import StorageConfig
-from orchestrator.domain.target import Target
+from orchestrator.domain.target import Target, resolve
 from orchestrator.domain.trained_model import TrainedModel
 from tests.orchestrator.builders import make_condition, make_model, make_runtime, make_status
 from tests.orchestrator.controller.bench import secret
@@ -85,6 +86,27 @@ def test_a_change_of_the_runtimes_concerns_those_that_resolve_otherwise() -> Non
     assert isinstance(desired.target("b"), Target)
     assert deliver(desired, *models, runtimes={"triton-2.x": triton}) == {"a"}
     assert isinstance(desired.target("a"), ModelProblem)
+
+
+def test_a_last_good_revision_that_can_be_made_again_is_a_change() -> None:
+    """Its key is back in the Secret; what is asked for now has another, and is as it was."""
+    keys = {name: secret().entries["default"] for name in ("old", "new")}
+    model = make_model("a", secret_key="new", storage_uri="s3://models/next")
+    good = resolve(make_model("a", secret_key="old"), RUNTIMES.values(), StorageConfig(keys))
+    status = make_status(
+        active=good.revision,
+        active_framework="sklearn",
+        active_runtime="mlserver-0.x",
+        active_secret_key="old",
+    )
+    model = replace(model, status=replace(status, active_storage_uri="s3://models/a"))
+    desired = DesiredState()
+    deliver(desired, model, storage=StorageConfig({"new": keys["new"]}))
+    assert isinstance(desired.target("a"), Target)
+    assert desired.last_good("a") is None
+    assert deliver(desired, model, storage=StorageConfig(keys)) == {"a"}
+    assert desired.last_good("a") == good
+    assert deliver(desired, model, storage=StorageConfig(keys)) == frozenset()
 
 
 def test_who_goes_while_the_secret_changes_is_named_once_and_forgotten() -> None:

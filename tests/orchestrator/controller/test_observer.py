@@ -5,7 +5,7 @@ from __future__ import annotations
 from orchestrator.controller.desired import DesiredState
 from orchestrator.controller.observer import Observer
 from orchestrator.domain.demand import Want
-from orchestrator.domain.fleet import CopyState, ServerState
+from orchestrator.domain.fleet import CopyState, Failure, ServerState
 from orchestrator.domain.memory import evicting
 from orchestrator.domain.observation import Memory
 from orchestrator.domain.routes import Route
@@ -13,7 +13,16 @@ from orchestrator.domain.storage import StorageConfig
 from orchestrator.domain.target import Target
 from orchestrator.domain.trained_model import ModelStatus, TrainedModel
 from orchestrator.fleet.observed import ObservedFleet, Report
-from tests.orchestrator.builders import make_copy, make_key, make_model, make_pod, make_route, make_runtime
+from tests.orchestrator.builders import (
+    make_condition,
+    make_copy,
+    make_key,
+    make_model,
+    make_pod,
+    make_route,
+    make_runtime,
+    make_status,
+)
 from tests.orchestrator.controller.bench import secret
 from tests.orchestrator.controller.fakes import FakeActivators, FakeMesh
 
@@ -86,6 +95,20 @@ def test_it_brings_together_what_the_others_say() -> None:
     assert isinstance(seen.target, Target)
     assert seen.memory.revision == seen.target.revision
     assert sight.observer.observe("nobody").model is None
+
+
+def test_what_a_status_says_of_loads_is_remembered_of_that_spec_alone() -> None:
+    """Not of one that came while the Secret was away, and no load had been looked at."""
+    failed = make_condition("UpToDate", "False", "ModelNotFound", "why")
+    status = make_status(failed, active="r0", observed_generation=1)
+    sight = Sight(make_model(status=status), storage=StorageConfig({}))
+    first = sight.observer.observe("digits").memory
+    assert first.failure == Failure(reason="ModelNotFound", message="why")
+    assert first.uid == ""
+    sight.deliver(make_model(status=status, generation=2), storage=StorageConfig({}))
+    assert sight.observer.observe("digits").memory.failure is None
+    sight.deliver(make_model(status=status), storage=secret())
+    assert sight.observer.observe("digits").memory.failure == first.failure
 
 
 def test_it_remembers_a_model_until_the_last_copy_is_gone() -> None:

@@ -50,7 +50,9 @@ def condition(seen: Observation, kind: str = "Ready") -> Condition:
 
 
 def failed(reason: str, message: str = "why") -> Memory:
-    return replace(MEMORY, failure=Failure(reason=reason, message=message), failed_at=1.0, loads=1)
+    failure = Failure(reason=reason, message=message)
+    memory = replace(MEMORY, failed_at=1.0, loads=1)
+    return replace(memory, room=failure) if reason == NO_ROOM else replace(memory, failure=failure)
 
 
 def starting(message: str = "") -> PodView:

@@ -128,6 +128,9 @@ def test_loads_that_took_the_server_down_are_counted_in_a_row() -> None:
         assert (memory.failed is None) == (crashes == 1)
     tried = commanded(memory, make_target(), "p1")
     assert look(tried).given_up
+    full = look(tried, make_failed(NO_ROOM, needed=5))
+    assert (full.crashes, full.failure, full.room is not None) == (3, memory.failure, True)
+    assert commanded(full, make_target(), "p1").room is None
     assert look(tried, make_failed()).crashes == 0
     assert look(tried, make_copy()).crashes == 0
 
@@ -158,7 +161,8 @@ def test_the_last_good_revision_is_remembered_for_itself() -> None:
         ),
         (make_condition("UpToDate", "False", "ModelNotFound", "why"), 2, None),
         (make_condition("UpToDate", "Unknown", "Loading", "on its way"), 1, None),
-        (make_condition("Ready", "False", "ModelNotFound", "why"), 1, None),
+        (make_condition("Ready", "False", "RuntimeUnavailable", "why"), 1, None),
+        (make_condition("UpToDate", "False", "StorageKeyNotFound", "why"), 1, None),
     ],
 )
 def test_a_new_controller_knows_from_the_status_that_an_update_failed(
@@ -168,6 +172,17 @@ def test_a_new_controller_knows_from_the_status_that_an_update_failed(
     model = make_model(generation=generation, status=make_status(condition, active="r0", observed_generation=1))
     assert resumed(model) == Memory(failure=failure)
     assert look(resumed(model)) == replace(FRESH, failure=failure)
+
+
+def test_a_new_controller_does_not_call_ready_what_was_not() -> None:
+    """It loaded once, and could not be had any more: neither the target nor, after an update, the last good revision."""
+    failed = make_condition("Ready", "False", "ModelNotFound", "why")
+    failure = Failure(reason="ModelNotFound", message="why")
+    model = make_model(status=make_status(failed, active="r1", observed_generation=1))
+    assert resumed(model).failure == failure
+    memory = remember(resumed(model), uid=UID, target=make_target(), last_good=make_target("r0"), copies=(), now=100.0)
+    assert memory.last_good is not None
+    assert (memory.failure, memory.last_good.failure) == (failure, failure)
 
 
 def test_a_problem_with_the_spec_forgets_nothing() -> None:

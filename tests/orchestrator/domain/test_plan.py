@@ -63,7 +63,8 @@ def unload(revision: str = "r1", *, pod: str = "p1", uid: str = "") -> UnloadCop
 def failed(reason: str = "ModelNotFound", *, loads: int = 1, needed: int = 0, source_changed: bool = False) -> Memory:
     credentials = make_credentials().version
     failure = Failure(reason=reason, message="why", needed=needed, source_changed=source_changed)
-    return replace(MEMORY, failure=failure, failed_at=NOW, loads=loads, credentials=credentials)
+    memory = replace(MEMORY, failed_at=NOW, loads=loads, credentials=credentials)
+    return replace(memory, room=failure) if reason == NO_ROOM else replace(memory, failure=failure)
 
 
 def actions(seen: Observation) -> list[Action]:

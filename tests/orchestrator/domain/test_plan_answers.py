@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
 
+from orchestrator.domain.conditions import ready_verdict
 from orchestrator.domain.demand import OnDemand, ReadyAt, Refused, WaitFor, Want
 from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.fleet import NO_ROOM, CopyState, Failure
@@ -21,6 +23,7 @@ from tests.orchestrator.builders import (
     make_observation,
     make_status,
 )
+from tests.orchestrator.domain.test_plan_laws import observations
 
 MEMORY = Memory(uid=make_key().uid, revision="r1")
 LOADED_BEFORE = make_status(make_condition(), active="r1")
@@ -28,7 +31,9 @@ PROBLEM = ModelProblem(Reason.STORAGE_CONFIG_MISSING, "create it")
 
 
 def failed(reason: str = "ModelNotFound") -> Memory:
-    return replace(MEMORY, failure=Failure(reason=reason, message="why"), failed_at=1.0, loads=1)
+    failure = Failure(reason=reason, message="why")
+    memory = replace(MEMORY, failed_at=1.0, loads=1)
+    return replace(memory, room=failure) if reason == NO_ROOM else replace(memory, failure=failure)
 
 
 @pytest.mark.parametrize(
@@ -77,3 +82,11 @@ def failed(reason: str = "ModelNotFound") -> Memory:
 def test_an_activator_is_told_where_or_why_not_or_to_wait(seen: Observation, expected: object) -> None:
     """NOT_FOUND for what is not there, FAILED_PRECONDITION at once for what failed; Standby loads on demand only."""
     assert answer(seen) == expected
+
+
+@settings(max_examples=500)
+@given(observations)
+def test_nobody_is_refused_whose_model_is_ready(seen: Observation) -> None:
+    """READY is about requests: while it is True they are answered, or wait; but for what a silent pod may hold."""
+    if seen.model is not None and all(p.known for p in seen.pods) and ready_verdict(seen).status == "True":
+        assert not isinstance(answer(seen), Refused)

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from orchestrator.domain.conditions import ready_verdict, up_to_date_verdict
 from orchestrator.domain.demand import OnDemand, Refused, WaitFor, Want
 from orchestrator.domain.errors import ModelProblem, Reason
-from orchestrator.domain.fleet import CopyState, Failure
+from orchestrator.domain.fleet import NO_ROOM, CopyState, Failure, ServerState
 from orchestrator.domain.memory import evicting, remember, standing_by
 from orchestrator.domain.observation import MAX_CRASHES, Memory, Observation
-from orchestrator.domain.plan import LoadCopy, UnloadCopy, answer, plan
+from orchestrator.domain.plan import POOL_RECHECK_S, LoadCopy, MakeRoom, UnloadCopy, answer, plan
 from orchestrator.domain.target import Target
 from tests.orchestrator.builders import (
+    MIB,
     endpoint,
     make_condition,
     make_copy,
@@ -176,7 +177,7 @@ def test_a_copy_on_its_way_back_is_not_in_the_way() -> None:
 def test_what_takes_its_server_down_is_given_up() -> None:
     """Each try costs the others in that pod: until it changes there is none. The message says so."""
     memory = replace(FAILED, crashes=MAX_CRASHES)
-    seen = update(memory=memory, copies=(make_copy(key=GOOD),), route=make_route(endpoint()))
+    seen = update(memory=memory, copies=(make_copy(key=GOOD), make_failed()), route=make_route(endpoint()))
     decided = plan(seen, NOW + 1e6)
     assert (decided.actions, decided.requeue_after) == ((), None)
     assert "3 times in a row" in up_to_date_verdict(seen).message
@@ -187,6 +188,49 @@ def test_what_takes_its_server_down_is_given_up() -> None:
     ):
         again = plan(replace(seen, memory=changed), NOW + 1e6).actions
         assert [a.key for a in again if isinstance(a, LoadCopy)] == [make_key()]
+    forgotten = plan(replace(seen, copies=(make_copy(key=GOOD),)), NOW + 1e6).actions
+    assert [a.key for a in forgotten if isinstance(a, LoadCopy)] == [make_key()]
+
+
+def test_a_request_is_not_refused_while_the_failed_update_is_tried_again() -> None:
+    """READY is True: the last good revision stands by, and is what comes if the update fails once more."""
+    seen = update(copies=(make_copy(CopyState.DOWNLOADING),), want=Want(load=True))
+    assert ready_verdict(seen).status == "True"
+    assert isinstance(answer(seen), WaitFor)
+
+
+def test_a_failed_update_makes_no_room_for_itself_while_nobody_asks() -> None:
+    """Its neighbours would leave for it at each retry, for ever."""
+    memory = replace(FAILED, room=Failure(reason=NO_ROOM, message="full", needed=10))
+    seen = update(memory=memory, pods=(make_view(total=20, reserved=15),), last_good=None)
+    assert [type(a) for a in plan(seen, NOW).actions] == [MakeRoom]
+    assert plan(replace(seen, last_good=BEFORE), NOW).actions == (LoadCopy("p1", GOOD, BEFORE, 0, False),)
+    assert FAILED.last_good is not None
+    evicted = replace(memory, last_good=replace(FAILED.last_good, evicted=True))
+    assert plan(replace(seen, last_good=BEFORE, memory=evicted), NOW).actions == ()
+    assert up_to_date_verdict(replace(seen, last_good=BEFORE)).reason == "ModelLoadFailed"
+
+
+def test_what_may_have_taken_its_server_down_takes_no_other_down() -> None:
+    """It goes to the same pod again, and waits for it; to another only once that one is gone."""
+    crash = replace(FAILURE, crashed=True)
+    memory = replace(FAILED, failure=crash, crashes=1, pod="p1", last_good=None)
+    seen = update(
+        last_good=None, memory=memory, pods=(make_view("p1", server=ServerState.LOST), make_view("p2", total=500 * MIB))
+    )
+    assert plan(seen, NOW).actions == ()
+    back = replace(seen, pods=(make_view("p1"), make_view("p2", total=500 * MIB)))
+    assert [a.pod for a in plan(back, NOW).actions if isinstance(a, LoadCopy)] == ["p1"]
+    gone = replace(seen, pods=(make_view("p2"),))
+    assert [a.pod for a in plan(gone, NOW).actions if isinstance(a, LoadCopy)] == ["p2"]
+
+
+def test_a_retry_whose_pool_is_down_comes_when_it_is_up() -> None:
+    """Nobody wakes a model that stands by when a pod changes: it looks by itself."""
+    assert FAILED.last_good is not None
+    memory = replace(FAILED, last_good=replace(FAILED.last_good, evicted=True))
+    seen = update(memory=memory, pods=(make_view(server=ServerState.LOST),))
+    assert plan(seen, NOW + 1e6).requeue_after == POOL_RECHECK_S
 
 
 def make_failing(picked: list[Picks]) -> World:

@@ -122,8 +122,8 @@ def make_any_last_good(model: TrainedModel | None, picks: Picks) -> Target | Non
 
 def make_any_memory(picks: Picks) -> Memory:
     """As several looks at several worlds could have left it."""
-    failure = picks.pick(None, None, *FAILURES)
-    failed = failure is not None and failure.reason != NO_ROOM
+    word = picks.pick(None, None, *FAILURES)
+    failed = word is not None and word.reason != NO_ROOM
     return picks.pick(
         Memory(),
         Memory(
@@ -133,7 +133,8 @@ def make_any_memory(picks: Picks) -> Memory:
             credentials=picks.pick("", make_credentials().version),
             loads=picks.pick(0, 1, 4),
             failed_at=picks.pick(None, NOW - 100, NOW),
-            failure=failure,
+            failure=word if failed else None,
+            room=None if failed else word,
             reserve=picks.pick(0, SIZE),
             # What failed neither leaves nor stands by: it was not there, and is tried again.
             evict=None if failed else picks.pick(None, None, None, *KEYS),
