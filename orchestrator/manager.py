@@ -76,7 +76,7 @@ class ControlPlane:
         self._observed = ObservedFleet()
         # Built below; callbacks reach it through these two lines only.
         self._router = Router(
-            clusters=ClusterFactory(activator=settings.activator),
+            clusters=ClusterFactory(activator=settings.activator, max_message_bytes=settings.max_message_bytes),
             now=clock,
             on_change=lambda names: self._controller.models_changed(names),
         )

@@ -58,6 +58,7 @@ class ControllerSettings(Settings):
     grpc_port: int = 8033
     pods_per_runtime: int = 1
     pool_grace_s: float = 60.0
+    max_message_bytes: int = 16 << 20
     log_level: str = "info"
 
 

@@ -10,6 +10,8 @@ import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
+import structlog
+
 from orchestrator.machinery.logs import configure_logs
 from orchestrator.manager import ControlPlane, Platform
 from orchestrator.platform.local.builtin import builtin_runtimes
@@ -19,6 +21,8 @@ from orchestrator.platform.local.pools import SupervisorPools
 from orchestrator.platform.local.record_store import RecordStore
 from orchestrator.platform.local.source import DirectorySource
 from orchestrator.settings import ControllerSettings
+
+log = structlog.get_logger(__name__)
 
 
 async def controller(settings_file: Path) -> None:
@@ -49,7 +53,11 @@ async def controller(settings_file: Path) -> None:
     try:
         await ControlPlane(settings, platform).run()
     finally:
-        lease.close()
+        try:
+            lease.close()
+        except OSError as error:
+            # Why the term ended is the news; the next one finds out about its successor as this one did.
+            log.warning("epoch_not_kept", problem=error.strerror)
 
 
 def _timestamp() -> str:

@@ -113,6 +113,7 @@ def _processes(settings: StandaloneSettings, stack: Stack, found: Installation) 
         control=control,
         activator=reach,
         mesh_nodes=(_MESH_NODE,),
+        max_message_bytes=settings.max_message_bytes,
         admin_host=_LOOPBACK,
         admin_port=settings.admin_port,
         grpc_port=settings.grpc_port,

@@ -12,12 +12,11 @@ from collections.abc import Iterable
 from orchestrator.domain.fleet import PodView
 
 
-def choose_pod(pods: Iterable[PodView], *, need: int, avoid: frozenset[str] = frozenset()) -> PodView | None:
+def choose_pod(pods: Iterable[PodView], *, need: int) -> PodView | None:
     """
     The usable pod with the most free bytes among those with room for `need`.
 
     `need` 0 = not known yet: any usable pod will do, the adapter admits finally.
-    Pods in `avoid` (by uid: they refused this very load) are not looked at.
     """
-    fitting = [p for p in pods if p.usable and p.pod.uid not in avoid and p.free >= need]
+    fitting = [p for p in pods if p.usable and p.free >= need]
     return min(fitting, key=lambda p: (-p.free, p.pod.uid), default=None)

@@ -8,9 +8,10 @@ limit), the script that labels by the message, the router. The buffer filter
 stands before the script that reads the message because it enforces nothing on
 data that another filter has already collected.
 
-A message whose model is named in metadata and has no server is not collected:
-the activator does not read it before there is one, and until then it stays with
-its client, under flow control. A window's worth of it is all that is here.
+A message whose model is named in `mm-vmodel-id` and has no server is not
+collected: the activator does not read it before there is one, and until then it
+stays with its client, under flow control. A window's worth of it is all that is
+here.
 
 Not promised: the limit covers what clients send in the unary methods. Streams
 and answers are bounded by the servers that take and make them. What has to be

@@ -121,9 +121,9 @@ def cluster(
     A cluster of HTTP/2 servers.
 
     `cold` says that none of them is a server: what is sent there waits, and no
-    more of it than a window. `keepalive` sends HTTP/2 pings, which only servers of our own permit; all
-    have TCP keepalive, and TCP_USER_TIMEOUT for a peer that is gone with data
-    on the way, where keepalive says nothing.
+    more of it than a window. `keepalive` sends HTTP/2 pings, which only servers
+    of our own permit; all have TCP keepalive, and TCP_USER_TIMEOUT for a peer
+    that is gone with data on the way, where keepalive says nothing.
     """
     http2 = narrow_windows() if cold else windows(max_message_bytes)
     if keepalive:

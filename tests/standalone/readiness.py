@@ -35,9 +35,9 @@ class Readiness:
         self._stop.set()
         self._thread.join()
 
-    def said_false(self, model: str) -> bool:
-        """Whether READY of the model was ever seen False."""
-        return any(not sample.ready.get(model, False) for sample in self.samples)
+    def said_false(self, *models: str) -> list[str]:
+        """Those of which READY was ever seen False."""
+        return [model for model in models if any(not sample.ready.get(model, False) for sample in self.samples)]
 
     def _run(self) -> None:
         while not self._stop.wait(_EVERY_S):

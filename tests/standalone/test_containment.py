@@ -59,6 +59,6 @@ def test_model_that_crashes_its_server_is_given_up(battered: Stack, store: Store
         holds_for(lambda: moves(battered)["server_lost"] == lost, "it was tried again", seconds=10)
         store.put(uri, models.file("probe-3.joblib"))
         battered.wait_ready("bomb")
-    assert not any(watch.readiness.said_false(name) for name in WARM)
+    assert watch.readiness.said_false(*WARM) == []
     battered.delete("bomb")
     battered.wait_gone("bomb")

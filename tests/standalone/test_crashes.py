@@ -43,7 +43,7 @@ def test_what_is_beside_the_way_is_not_missed(battered: Stack, models: Models, t
         battered.wait_ready(*WARM, *TURNS)
         wait_warm(watch)
     assert moves(battered) == moved
-    assert not any(watch.readiness.said_false(name) for name in (*WARM, *TURNS))
+    assert watch.readiness.said_false(*WARM, *TURNS) == []
     assert {name: watch.witness.phases(name) for name in WARM} == {name: [n] for name, n in WARM.items()}
 
 
@@ -59,7 +59,7 @@ def test_models_of_a_server_come_back_with_it(battered: Stack, models: Models, r
         wait_started_again(battered, before)
         battered.wait_ready(*WARM, *TURNS)
         wait_warm(watch)
-    assert not any(watch.readiness.said_false(other) for other in WARM.keys() - {name})
+    assert watch.readiness.said_false(*(WARM.keys() - {name})) == []
 
 
 @pytest.mark.parametrize("role", ["controller", "adapter"])
@@ -82,7 +82,7 @@ def test_change_is_made_whoever_dies_over_it(battered: Stack, models: Models, ro
         change(battered, models, by=0)
         wait_warm(watch)
         wait_until(lambda: up_to_date(battered, models, by=0), "it is not changed back", within=BACK_S)
-    assert not any(watch.readiness.said_false(name) for name in WARM)
+    assert watch.readiness.said_false(*WARM) == []
     for name, number in WARM.items():
         assert watch.witness.phases(name) == [number, number + 10, number], name
 
@@ -125,7 +125,7 @@ def test_envoy_comes_back_with_its_routes(battered: Stack, models: Models, turns
     # Two seconds are promised on a machine that has nothing else to do.
     assert watch.windows[-1].end - killed.start < 10
     assert moves(battered) == moved
-    assert not any(watch.readiness.said_false(name) for name in (*WARM, *TURNS))
+    assert watch.readiness.said_false(*WARM, *TURNS) == []
 
 
 def test_everything_at_once(battered: Stack, models: Models) -> None:

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import tempfile
 from pathlib import Path
 
 from orchestrator.machinery.epoch import next_epoch
@@ -55,9 +57,10 @@ class Lease:
             self._write(self.term.successor)
 
     def _write(self, epoch: int) -> None:
-        fresh = self._record.with_suffix(".new")
-        fresh.write_text(str(epoch))
-        fresh.replace(self._record)
+        # A name of its own: a rival may write at the same moment.
+        with tempfile.NamedTemporaryFile("w", dir=self._record.parent, prefix=".epoch-", delete=False) as fresh:
+            fresh.write(str(epoch))
+        os.replace(fresh.name, self._record)
 
 
 def _read(record: Path) -> int:
