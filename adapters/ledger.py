@@ -29,6 +29,7 @@ from adapters.domain.table import Entry, Table
 
 _MAX_GONE: Final = 4096
 _MAX_FAILED: Final = 1000
+_MAX_SUSPECTS: Final = 1000
 
 
 class Ledger:
@@ -52,6 +53,8 @@ class Ledger:
         self._on_change = on_change
         self._max_failed = max_failed
         self._copies = Table(max_gone)
+        #: The server died while it loaded these, and they have not loaded since; the oldest first.
+        self._suspects: dict[CopyKey, None] = {}
         self._numbers = 0
 
     # The fence.
@@ -77,8 +80,8 @@ class Ledger:
     def server_ready(self, boot: str, adopted: Iterable[Copy] = ()) -> None:
         """The server answers, in the boot named; it serves `adopted` from before this adapter's own restart."""
         for entry in self._copies:
-            if entry.suspect:
-                # What took the last boot down is told to those who know of this one only.
+            if _crashed(entry.copy):
+                # What took an earlier boot down is told to those who know of this one only.
                 self._copies.touch(entry.copy.key)
             else:
                 self._drop(entry.copy.key)
@@ -91,14 +94,23 @@ class Ledger:
         self._bump()
 
     def server_lost(self) -> None:
-        """The server's connection dropped: every copy is gone, but for the word on those that it was loading."""
+        """
+        The server's connection dropped: every copy is gone, but for the word on those that it was loading.
+
+        What was said of those of an earlier loss stands, unless they are tried again. One that is, and was not
+        exposed, is not said to have crashed this time; but it stays a suspect.
+        """
         self.server = ServerState.LOST
         for entry in self._copies:
+            key = entry.copy.key
             if entry.blame is not None and entry.copy.state is CopyState.LOADING:
-                failed = Copy(key=entry.copy.key, state=CopyState.FAILED, failure=entry.blame)
-                self._put(Entry(failed, self._next_number(), entry.order, suspect=True))
-            else:
-                self._drop(entry.copy.key)
+                failed = Copy(key=key, state=CopyState.FAILED, failure=entry.blame)
+                self._put(Entry(failed, self._next_number(), entry.order))
+                self._suspects[key] = None
+            elif not _crashed(entry.copy):
+                self._drop(key)
+        while len(self._suspects) > _MAX_SUSPECTS:
+            del self._suspects[next(iter(self._suspects))]
         self._bump()
 
     def drain(self) -> None:
@@ -148,6 +160,7 @@ class Ledger:
 
     def unload(self, key: CopyKey) -> Departure:
         """An Unload command that passed the fence. Revokes the attempt that is under way."""
+        self._suspects.pop(key, None)
         entry = self._copies.get(key)
         if entry is None or (entry.copy.state is CopyState.FAILED and not entry.copy.reserved):
             self._drop(key)
@@ -206,7 +219,8 @@ class Ledger:
         if replaced is not None:
             self._drop(replaced)
         self._copies.hold(ticket.key)
-        entry.suspect, entry.blame = False, None
+        entry.blame = None
+        self._suspects.pop(ticket.key, None)
         self._set(replace(entry.copy, state=CopyState.LOADED, load_s=seconds))
         return True
 
@@ -281,9 +295,8 @@ class Ledger:
         return self._copies.holder(key.model) == key
 
     def suspect(self, key: CopyKey) -> bool:
-        """Whether the server died when it last loaded this."""
-        entry = self._copies.get(key)
-        return entry is not None and entry.suspect
+        """Whether the server died while it loaded this, and it has not loaded since."""
+        return key in self._suspects
 
     def holder(self, model: str) -> CopyKey | None:
         """The copy that the server has under this name."""
@@ -351,3 +364,7 @@ class Ledger:
     def _next_number(self) -> int:
         self._numbers += 1
         return self._numbers
+
+
+def _crashed(copy: Copy) -> bool:
+    return copy.failure is not None and copy.failure.crashed

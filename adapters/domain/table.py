@@ -30,8 +30,6 @@ class Entry:
     version: int = 0
     #: While the server loads it: what is to be said if it dies of that.
     blame: Failure | None = None
-    #: The server has died while it loaded it, and it has not loaded since.
-    suspect: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,8 +56,9 @@ class Failures:
         self._failed.pop(key, None)
 
     def clear(self) -> None:
-        """Nothing that failed matters any more."""
-        self._failed.clear()
+        """The server is no more: what the ledger does not report any more does not matter."""
+        for key in [key for key in self._failed if self._ledger.copy(key) is None]:
+            del self._failed[key]
 
     async def run(self) -> None:
         """Look at all failed sources, for ever."""

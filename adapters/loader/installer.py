@@ -94,6 +94,8 @@ class Installer:
                     return
                 commit()
                 log.warning("copy_broken", trained_model=key.model, revision=key.revision)
+                # Written first: a restarted adapter could not tell that it is broken, and would adopt it.
+                await self._memory.save()
                 try:
                     await in_thread(self._places.renew, key.model)
                     await self._load(key.model, self._settings.load_s)
@@ -170,6 +172,8 @@ class Installer:
         self._ledger.release(ticket)
 
     async def _restore(self, old: CopyKey) -> None:
+        if not self._places.aside(old).exists() and self._places.model(old.model).exists():
+            return  # nothing was moved, so that the server was not asked for anything
         for attempt in range(_RESTORE_TRIES):
             await asyncio.sleep(_BACKOFF_S[0] * attempt)
             try:

@@ -179,6 +179,8 @@ class Loader:
         """Have the server load again what broke in it by itself."""
         while True:
             model = await self._server.ailing()
+            # Until then it is not known whose it is.
+            await self._supervisor.ready.wait()
             key = self._ledger.holder(model)
             if key is not None:
                 self._begin(key, partial(self._renew, key))

@@ -72,6 +72,8 @@ class Supervisor:
         self._abandon = abandon
         #: Set once the ledger's word on copies is one.
         self.met = asyncio.Event()
+        #: Set while the ledger has the server as ready.
+        self.ready = asyncio.Event()
 
     async def run(self) -> None:
         """Supervise for ever."""
@@ -98,6 +100,7 @@ class Supervisor:
         self._remembered = Remembered()
         self.met.set()
         if self._ledger.server is ServerState.READY:
+            self.ready.clear()
             self._ledger.server_lost()
             log.warning("server_lost", runtime=self._settings.runtime, boot=self._ledger.boot)
             await self._abandon()
@@ -112,6 +115,7 @@ class Supervisor:
         same = bool(kept) and len(adopted) == len(kept)
         boot = self._remembered.boot if same else uuid.uuid4().hex
         self._ledger.server_ready(boot, adopted)
+        self.ready.set()
         self.met.set()
         await self._memory.save()
         log.info(
@@ -159,14 +163,18 @@ class Supervisor:
 
     async def _decided(self, copy: Copy) -> Copy | None:
         """The successor if the server takes it, for it may have begun to answer: then the former must not come back."""
+        model = copy.key.model
         successor = await in_thread(self._noted, copy.key)
-        if successor is not None and await self._loads(copy.key.model):
-            copies = tuple(successor if each is copy else each for each in self._remembered.copies)
-            self._remembered = replace(self._remembered, copies=copies)
-            await in_thread(self._places.drop_aside, copy.key)
-            return successor
+        if successor is not None and self._places.model(model).exists():
+            # Triton may have done so already: asked for the same files it does nothing, and its processes are not seen.
+            await in_thread(self._places.renew, model)
+            if await self._loads(model):
+                copies = tuple(successor if each is copy else each for each in self._remembered.copies)
+                self._remembered = replace(self._remembered, copies=copies)
+                await in_thread(self._places.drop_aside, copy.key)
+                return successor
         await in_thread(self._places.put_back, copy.key)
-        return copy if await self._loads(copy.key.model) else None
+        return copy if await self._loads(model) else None
 
     def _noted(self, key: CopyKey) -> Copy | None:
         try:

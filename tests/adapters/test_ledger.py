@@ -32,6 +32,13 @@ def load(ledger: Ledger, key: CopyKey, needed: int = 10, replaced: CopyKey | Non
     return ticket
 
 
+def downloaded(ledger: Ledger, key: CopyKey) -> Ticket:
+    """An attempt whose next step is the server."""
+    _, ticket = ledger.load(key)
+    assert ledger.downloaded(ticket, 1, 1.0)
+    return ticket
+
+
 def state_of(ledger: Ledger, key: CopyKey) -> CopyState | None:
     copy = ledger.copy(key)
     return copy.state if copy else None
@@ -240,10 +247,8 @@ def test_what_the_server_was_loading_when_it_died_is_told_in_both_boots() -> Non
     """Not what waited for its turn, nor what had loaded; a new attempt is under suspicion until it has loaded."""
     ledger = ready()
     load(ledger, A1)
-    _, waiting = ledger.load(CopyKey("b", "u", "1"))
-    _, loading = ledger.load(CopyKey("c", "u", "1"))
-    for ticket in (waiting, loading):
-        assert ledger.downloaded(ticket, 1, 1.0)
+    downloaded(ledger, CopyKey("b", "u", "1"))
+    loading = downloaded(ledger, CopyKey("c", "u", "1"))
     ledger.exposed(loading, BLAME)
     ledger.server_lost()
     expected = (Copy(key=loading.key, state=CopyState.FAILED, failure=BLAME),)
@@ -256,6 +261,28 @@ def test_what_the_server_was_loading_when_it_died_is_told_in_both_boots() -> Non
     assert ledger.suspect(loading.key)
     assert ledger.loaded(again, 1.0)
     assert not ledger.suspect(loading.key)
+
+
+def test_a_suspect_that_had_no_part_in_the_next_loss_stays_one_and_is_not_blamed_again() -> None:
+    """What waits as failed is told on; what is tried again and waits for its turn is gone. Both are loaded alone."""
+    ledger = ready()
+    failed, waiting, guilty = (CopyKey(name, "u", "1") for name in "abc")
+    for key in (failed, waiting, guilty):
+        ledger.exposed(downloaded(ledger, key), BLAME)
+    ledger.server_lost()
+    ledger.server_ready("boot 2")
+    downloaded(ledger, waiting)
+    ledger.exposed(downloaded(ledger, guilty), BLAME)
+    ledger.server_lost()
+    seen = ledger.version
+    assert [copy.key for copy in ledger.changes(0).copies] == [failed, guilty]
+    assert state_of(ledger, waiting) is None
+    ledger.server_ready("boot 3")
+    assert [copy.key for copy in ledger.changes(seen).copies] == [failed, guilty]
+    assert all(ledger.suspect(key) for key in (failed, waiting, guilty))
+    load(ledger, waiting)
+    ledger.unload(failed)
+    assert [ledger.suspect(key) for key in (failed, waiting, guilty)] == [False, False, True]
 
 
 def test_a_replacement_holds_both_reservations_until_the_old_copy_is_gone() -> None:

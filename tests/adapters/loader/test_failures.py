@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.domain.copies import CopyState
+from adapters.domain.copies import CopyState, ServerState
 from tests.adapters.world import World, until
 
 
@@ -25,6 +25,20 @@ async def test_a_mended_source_is_reported(world: World, model: str) -> None:
     await world.until(lambda: changed(world, model))
     world.load(model)
     await world.until_state(CopyState.LOADED, model)
+
+
+async def test_the_source_of_what_killed_the_server_is_watched_however_often_the_server_dies(world: World) -> None:
+    """Else a model that was given up would stay so after it is mended, once the server dies of something else."""
+    world.server.may_load.clear()
+    world.load("a")
+    await until(lambda: world.server.calls == ["load a"])
+    for _ in range(2):
+        world.server.die()
+        await world.until(lambda: world.ledger.server is ServerState.LOST)
+        world.server.start()
+        await world.until_ready()
+    world.store.objects["a"] = b"model, mended"
+    await world.until(lambda: changed(world, "a"))
 
 
 async def test_a_source_that_stays_as_it_was_is_left_alone(world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from adapters.domain.copies import CopyState, Failure, Reason
+from adapters.loader.memory import read
 from tests.adapters.world import World, key, until
 
 LOADED, FAILED = CopyState.LOADED, CopyState.FAILED
@@ -68,6 +69,18 @@ async def test_a_failed_update_leaves_the_old_revision_serving(world: World) -> 
     assert (world.places.model("m") / "1" / "model.onnx").read_bytes() == b"model A"
     await loaded(world, revision="3", path="b")
     assert world.server.loaded == {"m": b"model B"}
+
+
+async def test_an_update_of_which_no_file_could_be_moved_does_not_reach_the_server(world: World) -> None:
+    """A disk that is full: nothing is to be restored, and a load that Triton need not perform hides a model's processes."""
+    await loaded(world)
+    world.places.successor(key("m")).mkdir()
+    world.load("m", "2", path="b")
+    await world.until(lambda: world.state("m", "2") is FAILED and world.ledger.reserved == 10)
+    assert world.state("m") is LOADED
+    assert world.server.calls == ["load m"]
+    world.places.successor(key("m")).rmdir()
+    await loaded(world, revision="3", path="b")
 
 
 async def test_a_failed_first_load_leaves_nothing(world: World) -> None:
@@ -157,6 +170,7 @@ async def test_what_broke_in_the_server_is_loaded_again(world: World) -> None:
     world.server.breaks("m")
     await world.until_state(CopyState.LOADING, "m")
     await until(lambda: world.server.calls.count("load m") == 2)
+    assert read(world.places.ledger).copies == ()  # an adapter that is started now must not adopt it
     assert (world.places.model("m") / "1" / "model.onnx").stat().st_mtime_ns > before
     world.server.may_load.set()
     await world.until_state(LOADED, "m")

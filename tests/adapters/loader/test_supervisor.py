@@ -12,7 +12,7 @@ import pytest
 
 from adapters.domain.copies import CopyState
 from adapters.loader.memory import render_copy
-from tests.adapters.world import FakeServer, FakeStore, World, kept, key, running
+from tests.adapters.world import FakeServer, FakeStore, World, kept, key, running, until
 
 LOADED = CopyState.LOADED
 
@@ -112,7 +112,8 @@ async def test_a_switch_that_a_crash_interrupted_goes_forward_if_the_server_take
     """
     The server may have finished the load by itself, and answers from the successor: the former must not come back.
 
-    If it does not take the successor, the former is put back and loaded.
+    If it does not take the successor, the former is put back and loaded. Either is newer than what was loaded: Triton
+    does nothing otherwise, and nobody would know which processes the model has.
     """
     boot = await first_life(tmp_path, server, store, "x")
     async with running(World(tmp_path, server, store)) as world:
@@ -123,12 +124,15 @@ async def test_a_switch_that_a_crash_interrupted_goes_forward_if_the_server_take
         world.places.put_aside(key("x"), render_copy(successor))
         shutil.copytree(world.places.aside(key("x")), world.places.model("x"))
         content = b"the successor" if loads else b"a bad successor"
-        (world.places.model("x") / "1" / "model.onnx").write_bytes(content)
+        file = world.places.model("x") / "1" / "model.onnx"
+        file.write_bytes(content)
+        before_ns = file.stat().st_mtime_ns
     async with running(World(tmp_path, server, store)) as world:
         await world.until_ready()
         assert world.ledger.boot == boot
         assert kept(world.ledger) == ((replace(successor, state=LOADED),) if loads else (before,))
         assert server.loaded == {"x": content if loads else b"model A"}
+        assert file.stat().st_mtime_ns > before_ns
         assert list((tmp_path / "scratch/aside").iterdir()) == []
     async with running(World(tmp_path, server, store)) as world:
         await world.until_ready()
@@ -155,6 +159,38 @@ async def test_a_switch_of_which_nothing_is_noted_is_undone(
         assert server.loaded == {"x": b"model A"}
         assert (world.places.model("x") / "1" / "model.onnx").stat().st_mtime_ns > newest
         assert not world.places.aside(key("x")).exists()
+
+
+async def test_a_switch_that_was_interrupted_before_the_successor_was_there_is_undone(
+    tmp_path: Path, server: FakeServer, store: FakeStore
+) -> None:
+    """Its files died with the adapter."""
+    boot = await first_life(tmp_path, server, store, "x")
+    async with running(World(tmp_path, server, store)) as world:
+        await world.until_ready()
+        (copy,) = kept(world.ledger)
+        world.places.put_aside(key("x"), render_copy(replace(copy, key=key("x", "2"))))
+    async with running(World(tmp_path, server, store)) as world:
+        await world.until_ready()
+        assert (world.ledger.boot, kept(world.ledger)) == (boot, (copy,))
+        assert server.loaded == {"x": b"model A"}
+
+
+async def test_what_breaks_while_it_is_taken_over_is_loaded_again(
+    tmp_path: Path, server: FakeServer, store: FakeStore
+) -> None:
+    """The word on it comes before it is known whose it is."""
+    await first_life(tmp_path, server, store, "x")
+    server.loaded["stray"] = b"?"
+    server.unload_refusals = 1000
+    async with running(World(tmp_path, server, store)) as world:
+        await until(lambda: server.unload_refusals < 1000)
+        server.breaks("x")
+        await until(server.suspected.empty)
+        server.unload_refusals = 0
+        await until(lambda: "load x" in server.calls)
+        await world.until_state(LOADED, "x")
+        assert not server.broken
 
 
 async def test_a_copy_that_was_being_unloaded_is_not_adopted(
