@@ -20,11 +20,13 @@ from typing import Any
 
 import grpc
 
+from orchestrator.domain.routes import Route
 from orchestrator.mesh.bootstrap import BootstrapSettings, bootstrap
 from orchestrator.mesh.resources import ClusterFactory
 from orchestrator.mesh.router import Router
 from orchestrator.mesh.server import SERVER_OPTIONS, MeshServer
 from orchestrator.platform.local.installation import find_installation
+from tests.orchestrator.waiting import eventually
 
 SERVICE = "/inference.GRPCInferenceService/"
 NODE = "mesh-0"
@@ -276,3 +278,19 @@ async def eventually_state(admin: str, state: bytes) -> None:
             return
         assert time.monotonic() < deadline, f"Envoy did not become {state!r}"
         await asyncio.sleep(pause)
+
+
+async def publish(stack: Stack, *endpoints: str, model: str = "m") -> None:
+    """Have the route, accepted."""
+    stack.control.router.publish(Route(model, tuple(sorted(endpoints))))
+    await eventually(lambda: stack.control.acked(model))
+
+
+async def eventually_cluster_count(stack: Stack, count: int) -> None:
+    """Wait until Envoy has so many model clusters."""
+    for _ in range(500):
+        listing = await admin_get(stack.admin, "/clusters")
+        if len({line.split(b"::")[0] for line in listing.splitlines() if line.startswith(b"model/")}) == count:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"not {count} clusters")

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
 import pytest
 
-from orchestrator.domain.routes import Route
 from orchestrator.mesh.lua import COMPRESSED, NO_MODEL_IN_STREAM
 from orchestrator.mesh.upstream import MAX_REQUESTS
-from orchestrator.platform.local.listener import gave_up_listener
 from tests.orchestrator.waiting import eventually
 from tests.standalone.envoy_stack import (
-    NODE,
     SERVICE,
     FakeServer,
     Stack,
     admin_get,
-    envoy_binary,
-    eventually_ready,
+    eventually_cluster_count,
     field_1,
     free_address,
     model_message,
+    publish,
     running,
-    waiting,
 )
 
 LIMIT = 16 << 20
@@ -48,12 +42,6 @@ async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
 async def server() -> AsyncIterator[FakeServer]:
     async with FakeServer("server").serve("127.0.0.1:0") as made:
         yield made
-
-
-async def publish(stack: Stack, *endpoints: str, model: str = "m") -> None:
-    """Have the route, accepted."""
-    stack.control.router.publish(Route(model, tuple(sorted(endpoints))))
-    await eventually(lambda: stack.control.acked(model))
 
 
 @pytest.mark.parametrize("method", ["ModelInfer", "ModelReady", "ModelMetadata"])
@@ -266,16 +254,6 @@ async def test_a_withdrawn_route_leads_to_the_activator(stack: Stack, server: Fa
     assert await stack.call("ModelInfer", model_message("m")) == b"activator"
 
 
-async def eventually_cluster_count(stack: Stack, count: int) -> None:
-    """Wait until Envoy has so many model clusters."""
-    for _ in range(500):
-        listing = await admin_get(stack.admin, "/clusters")
-        if len({line.split(b"::")[0] for line in listing.splitlines() if line.startswith(b"model/")}) == count:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"not {count} clusters")
-
-
 @pytest.mark.parametrize(
     ("size", "metadata"), [(0, ()), (LIMIT, ()), (0, ("mm_vmodel_id",))], ids=["message", "large", "metadata"]
 )
@@ -335,109 +313,3 @@ async def test_what_is_in_flight_when_its_server_dies_is_not_repeated(stack: Sta
     code, _ = await call
     assert code == grpc.StatusCode.UNAVAILABLE
     assert stack.activator.calls == []
-
-
-async def test_a_reconnect_with_equal_hashes_sends_nothing(stack: Stack, server: FakeServer) -> None:
-    """A new leader that knows the same routes has them accepted at once, and Envoy updates none."""
-    await publish(stack, server.address)
-    before = await cluster_updates(stack)
-    await stack.control.stop()
-    stack.control.router.publish(Route("m", (server.address,)))
-    await stack.control.start()
-    await eventually(lambda: stack.control.acked("m"))
-    assert stack.control.router.strangers() == frozenset()
-    assert await cluster_updates(stack) == before
-    assert await stack.call("ModelInfer", model_message("m")) == b"server"
-
-
-async def test_envoy_tries_on_until_it_finds_the_leader(tmp_path: Path, server: FakeServer) -> None:
-    """The ports of standbys are closed; it is ready once the leader has spoken."""
-    async with running(tmp_path, standbys=2) as stack:
-        await publish(stack, server.address)
-        assert await stack.call("ModelInfer", model_message("m")) == b"server"
-
-
-async def cluster_updates(stack: Stack) -> list[bytes]:
-    """Envoy's counters of what it was sent."""
-    stats = await admin_get(stack.admin, "/stats?filter=cluster_manager.(cds.update_success|cluster_(added|modified))")
-    return [line for line in stats.splitlines() if line.startswith(b"cluster_manager.")]
-
-
-async def test_a_control_plane_that_knows_nothing_removes_nothing(stack: Stack, server: FakeServer) -> None:
-    """Traffic flows on while it is away and when it is back; strangers go when told."""
-    await publish(stack, server.address)
-    await stack.control.stop()
-    assert await stack.call("ModelInfer", model_message("m")) == b"server"
-    await stack.control.start()
-    await eventually(lambda: stack.control.router.strangers() == {"m"})
-    assert stack.control.changes == [frozenset({"m"})]
-    assert await stack.call("ModelInfer", model_message("m")) == b"server"
-    stack.control.router.remove("m")
-    await eventually_cluster_count(stack, 0)
-
-
-async def test_a_frozen_envoy_accepts_nothing(stack: Stack, server: FakeServer) -> None:
-    """Though its stream is still open; thawed, it accepts what is current then."""
-    await publish(stack, server.address)
-    stack.envoy.send_signal(signal.SIGSTOP)
-    stack.control.router.publish(Route("n", (server.address,)))
-    stack.control.router.publish(Route("n"))
-    stack.control.router.publish(Route("n", (server.address,)))
-    connection = stack.control.router.connected()
-    assert connection == {NODE}
-    with pytest.raises(AssertionError, match="waited in vain"):
-        await eventually(lambda: stack.control.acked("n"), within=0.5)
-    stack.envoy.send_signal(signal.SIGCONT)
-    await eventually(lambda: stack.control.acked("n"))
-    assert await stack.call("ModelInfer", model_message("n")) == b"server"
-
-
-async def test_a_resource_that_envoy_refuses_disturbs_no_neighbour(stack: Stack, server: FakeServer) -> None:
-    """The refusal shows with Envoy's words, and the others of the same push are accepted."""
-    router = stack.control.router
-    router.publish(Route("good", (server.address,)))
-    router.publish(Route("bad", (f"unix:/{'x' * 200}",)))
-    router.publish(Route("fine", (server.address,)))
-    await eventually(lambda: stack.control.acked("good") and stack.control.acked("fine"))
-    await eventually(lambda: (view := router.view("bad")) and "exceeds maximum" in view.refused)
-    assert await stack.call("ModelInfer", model_message("fine")) == b"server"
-
-
-async def test_a_second_envoy_on_the_port_is_an_error(stack: Stack, tmp_path: Path) -> None:
-    """Rather than a rival for half of the connections."""
-    binary = envoy_binary()
-    config = tmp_path / "second.json"
-    config.write_text((tmp_path / "envoy.json").read_text().replace("admin.sock", "second.sock"))
-    second = await asyncio.create_subprocess_exec(
-        binary,
-        "-c",
-        config,
-        "--use-dynamic-base-id",
-        "--disable-hot-restart",
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(10):
-        _, errors = await second.communicate()
-    assert second.returncode != 0
-    assert b"cannot bind" in errors
-    assert b"in use" in errors
-
-
-async def test_an_envoy_that_gave_its_listener_up_says_so(tmp_path: Path) -> None:
-    """Somebody else listens on its port between its start and its first snapshot; until then it has given up nothing."""
-    admin = tmp_path / "admin.sock"
-    with socket.socket() as rival:
-        rival.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        rival.bind(("127.0.0.1", 0))
-        async with waiting(tmp_path, f"127.0.0.1:{rival.getsockname()[1]}") as (control, _):
-            assert not await gave_up_listener(admin)
-            rival.listen(1)
-            await control.start()
-            await eventually_ready(str(admin))
-            assert await gave_up_listener(admin)
-
-
-async def test_an_envoy_that_serves_has_given_nothing_up(stack: Stack) -> None:
-    """The other side of the same question."""
-    assert not await gave_up_listener(Path(stack.admin))
