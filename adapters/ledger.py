@@ -257,11 +257,14 @@ class Ledger:
         """The key is proven absent: unloaded, its files removed."""
         self._drop(key)
 
-    def broken(self, key: CopyKey, failure: Failure) -> None:
-        """A copy that served cannot be brought back after a failed replacement."""
+    def broken(self, key: CopyKey, failure: Failure) -> Ticket | None:
+        """A copy that served cannot be brought back; its bytes stay held until they are released."""
         entry = self._copies.get(key)
-        if entry is not None and self.serves(key):
-            self.fail(Ticket(key, entry.number), failure)
+        if entry is None or not self.serves(key):
+            return None
+        ticket = Ticket(key, entry.number)
+        self.fail(ticket, failure, keep_reservation=True)
+        return ticket
 
     def source_changed(self, key: CopyKey) -> None:
         """The source of a failed copy looks different now."""

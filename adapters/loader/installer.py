@@ -199,8 +199,11 @@ class Installer:
             reason=Reason.MODEL_LOAD_FAILED,
             message="after a failed update the server could not load the former revision again",
         )
-        self._ledger.broken(old, failure)
+        ticket = self._ledger.broken(old, failure)
+        await self._memory.save()
         await self._clear(old.model)
+        if ticket is not None:
+            self._ledger.release(ticket)
 
     async def _until_told(self, model: str) -> bool:
         """Whether the server has it. One that is frozen says so later; if it is lost this job is cancelled."""

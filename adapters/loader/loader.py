@@ -115,6 +115,9 @@ class Loader:
                     self._attempts.hurry(key)
             case Admission.QUEUED:
                 self._next[key] = order
+                if key not in self._jobs:
+                    # What is left of it is being removed by the job of another revision.
+                    self._begin(key, partial(self._clear, key))
 
     def unload(self, key: CopyKey) -> None:
         """An Unload command that passed the fence."""
@@ -187,6 +190,9 @@ class Loader:
 
     async def _renew(self, key: CopyKey, job: _Job) -> None:
         await self._installer.renew(key, job.commit)
+
+    async def _clear(self, key: CopyKey, _: _Job) -> None:
+        await self._installer.clear_missing(key.model)
 
     async def _unload(self, key: CopyKey, _: _Job) -> None:
         await self._installer.uninstall(key)

@@ -61,6 +61,8 @@ class Turns:
             self._take(waiting)
             waiting.urgent = True
             self._put(waiting)
+        # Who was first may have waited for all turns, where this one needs but the one that is free.
+        self._admit()
 
     async def _enter(self, waiting: _Waiting) -> None:
         self._put(waiting)

@@ -145,7 +145,11 @@ async def test_an_overtaken_attempt_gives_way(world: World) -> None:
 
 
 async def test_an_old_revision_that_cannot_come_back_is_reported(world: World) -> None:
-    """What the ledger says serves, serves."""
+    """
+    What the ledger says serves, serves; nor does a restarted adapter adopt it.
+
+    Its bytes are held until the server says that they are free; a Load meanwhile begins then.
+    """
     await loaded(world)
     world.server.may_load.clear()
     world.load("m", "2", path="bad")
@@ -153,9 +157,18 @@ async def test_an_old_revision_that_cannot_come_back_is_reported(world: World) -
     aside = world.places.aside(key("m"))
     (aside / "1" / "model.onnx").write_bytes(b"bad disk")
     world.server.loaded.clear()
+    world.server.unload_refusals = 1000
     world.server.may_load.set()
-    await world.until(lambda: world.state("m") is FAILED and world.ledger.reserved == 0)
+    await world.until_state(FAILED, "m")
     assert failure_of(world, "m").reason is Reason.MODEL_LOAD_FAILED
+    await until(lambda: "unload m" in world.server.calls)
+    assert read(world.places.ledger).copies == ()
+    assert world.ledger.reserved == 21
+    world.load("m", path="a")
+    world.server.unload_refusals = 0
+    await world.until_state(LOADED, "m")
+    await world.until(lambda: world.ledger.reserved == 10)
+    assert world.server.loaded == {"m": b"model A"}
 
 
 async def test_what_broke_in_the_server_is_loaded_again(world: World) -> None:

@@ -100,6 +100,25 @@ async def test_the_urgent_go_first_then_the_order_of_arrival() -> None:
     assert order == ["c", "d", "a", "b"]
 
 
+async def test_the_hurried_passes_one_that_waits_for_all_turns() -> None:
+    """A turn that is free is not kept from it for the sake of one that is not urgent."""
+    turns = Turns(2)
+    order: list[str] = []
+
+    async def work(name: str, *, alone: bool = False) -> None:
+        async with turns.turn(key(name), urgent=False, alone=alone):
+            order.append(name)
+
+    async with turns.turn(key("holder"), urgent=False):
+        tasks = [asyncio.create_task(work("alone", alone=True)), asyncio.create_task(work("hurried"))]
+        await asyncio.sleep(0)
+        turns.hurry(key("hurried"))
+        async with asyncio.timeout(1):
+            await tasks[1]
+    await asyncio.gather(*tasks)
+    assert order == ["hurried", "alone"]
+
+
 async def test_whose_turns_are_fewest_goes_first() -> None:
     """Many of one store do not keep out one of another; among the urgent, and among the rest."""
     turns = Turns(2)
