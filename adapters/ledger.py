@@ -360,6 +360,7 @@ class Ledger:
         self._on_change()
 
     def _forget_failures(self) -> None:
+        # Unlike a change, a failure costs a look at all copies: it has cost a listing at least.
         failed = [e.copy.key for e in self._copies if e.copy.state is CopyState.FAILED and not e.copy.reserved]
         if len(failed) > self._max_failed:
             self._drop(failed[0])

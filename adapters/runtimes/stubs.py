@@ -8,7 +8,7 @@ kernel's word. A process is known to belong to a model by its command line,
 which names a file of the model's directory; it is looked for once its model is
 loaded, so that it counts before the first request comes.
 
-One that ends while there is no adapter to see it is not missed by the next.
+One that ends while there is no adapter goes unnoticed by the next adapter.
 Where the server runs in another pid namespace (a pod without
 `shareProcessNamespace`) none is seen, and Triton's word stands. Native backends
 have no such processes.
