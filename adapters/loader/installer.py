@@ -26,6 +26,7 @@ from adapters.domain.copies import CopyKey, CopyState, Failure, Order, Reason
 from adapters.domain.errors import ServerError, ServerGone
 from adapters.domain.ports import ModelServer
 from adapters.domain.progress import Ticket
+from adapters.domain.relapses import Relapses
 from adapters.domain.texts import clean, scrub
 from adapters.ledger import Ledger
 from adapters.loader.memory import Memory, render_copy
@@ -56,6 +57,7 @@ class Installer:
         self._settings = settings
         self._locks = Locks()
         self._turns = Turns(settings.loads)
+        self._relapses = Relapses()
 
     def hurry(self, key: CopyKey) -> None:
         """A request waits for this copy now."""
@@ -84,31 +86,37 @@ class Installer:
 
     async def renew(self, key: CopyKey, commit: Callable[[], None]) -> None:
         """Have the server load a copy again, from the same files, if it cannot answer for it any more."""
-        begun = time.monotonic()
         async with self._locks.hold(key.model):
             if not self._ledger.serves(key) or await self._until_told(key.model):
                 return
-            async with self._turns.turn(key, urgent=True):
-                ticket = self._ledger.renew(key)
-                if ticket is None:
-                    return
-                commit()
-                log.warning("copy_broken", trained_model=key.model, revision=key.revision)
-                # Written first: a restarted adapter could not tell that it is broken, and would adopt it.
-                await self._memory.save()
-                try:
-                    await in_thread(self._places.renew, key.model)
-                    await self._load(key.model, self._settings.load_s)
-                except (ServerError, OSError) as error:
-                    message = f"it broke in the server, which could not load it again: {clean(str(error))}"
-                    failure = Failure(reason=Reason.MODEL_LOAD_FAILED, message=message)
-                    self._ledger.fail(ticket, failure, keep_reservation=True)
-                    await self._undo(ticket, None)
-                    return
-                if not self._ledger.loaded(ticket, time.monotonic() - begun):
-                    await self._undo(ticket, None)
-                    return
-                await self._memory.save()
+            ticket = self._ledger.renew(key)
+            if ticket is None:
+                return
+            # Written first: a restarted adapter could not tell that it is broken, and would adopt it.
+            await self._memory.save()
+        wait_s = self._relapses.wait_s(key, time.monotonic())
+        log.warning("copy_broken", trained_model=key.model, revision=key.revision, wait_s=wait_s)
+        # Meanwhile an update may take its place, or an Unload take it away.
+        await asyncio.sleep(wait_s)
+        begun = time.monotonic()
+        async with self._locks.hold(key.model), self._turns.turn(key, urgent=not wait_s):
+            if not self._ledger.valid(ticket) or not self._ledger.serves(key):
+                return
+            commit()
+            try:
+                await in_thread(self._places.renew, key.model)
+                await self._load(key.model, self._settings.load_s)
+            except (ServerError, OSError) as error:
+                message = f"it broke in the server, which could not load it again: {clean(str(error))}"
+                failure = Failure(reason=Reason.MODEL_LOAD_FAILED, message=message)
+                self._ledger.fail(ticket, failure, keep_reservation=True)
+                await self._undo(ticket, None)
+                return
+            if not self._ledger.loaded(ticket, time.monotonic() - begun):
+                await self._undo(ticket, None)
+                return
+            self._relapses.mended(key, wait_s, time.monotonic())
+            await self._memory.save()
         log.info("copy_renewed", trained_model=key.model, revision=key.revision, duration_ms=_ms(begun))
 
     async def uninstall(self, key: CopyKey) -> None:
@@ -163,7 +171,8 @@ class Installer:
     async def _undo(self, ticket: Ticket, old: CopyKey | None) -> None:
         """Back to what served before; then the attempt's bytes are free."""
         held = self._ledger.copy(old) if old else None
-        if old is not None and held is not None and held.state is CopyState.LOADED:
+        # One that is loading is broken, and waits to be loaded again.
+        if old is not None and held is not None and held.state in {CopyState.LOADED, CopyState.LOADING}:
             await self._restore(old)
         else:
             await self._clear(ticket.key.model)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+
+import pytest
 
 from adapters.domain.copies import CopyState, Failure, Reason
 from adapters.loader.memory import read
@@ -221,6 +224,45 @@ async def test_what_broke_can_be_unloaded_and_replaced_all_the_same(world: World
     await world.until_state(LOADED, "n", "2")
     assert world.server.loaded == {"n": b"model B"}
     assert world.ledger.reserved == 10
+
+
+def loaded_twice(world: World, model: str) -> bool:
+    return world.server.calls.count(f"load {model}") == 2
+
+
+async def broken_again(world: World, *models: str) -> None:
+    """They were mended, and broke again."""
+    for model in models:
+        await loaded(world, model)
+        world.server.breaks(model)
+        await until(partial(loaded_twice, world, model))
+        await world.until_state(LOADED, model)
+        world.server.breaks(model)
+        await world.until_state(CopyState.LOADING, model)
+
+
+async def test_what_breaks_again_is_loaded_again_after_a_while(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time; until then it is not said to be loaded."""
+    monkeypatch.setattr("adapters.domain.relapses.WAITS_S", (0.01, 0.01))
+    await broken_again(world, "m")
+    await world.until_state(LOADED, "m")
+    assert world.server.calls == ["load m"] * 3
+
+
+async def test_what_waits_to_be_loaded_again_can_be_unloaded_and_replaced(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once; an update that fails leaves what was there, to be loaded again in its time."""
+    monkeypatch.setattr("adapters.domain.relapses.WAITS_S", (3600.0, 3600.0))
+    await broken_again(world, "m", "n", "o")
+    world.unload("m")
+    await world.until_state(None, "m")
+    await loaded(world, "n", "2", "b")
+    world.load("o", "2", path="bad")
+    await world.until(lambda: world.state("o", "2") is FAILED and world.ledger.reserved == 20)
+    assert world.state("o") is CopyState.LOADING
+    assert world.server.loaded == {"n": b"model B", "o": b"model A"}
+    assert world.server.calls.count("load m") == 2
 
 
 async def test_a_server_that_dies_is_not_mended(world: World) -> None:
