@@ -161,7 +161,8 @@ def _was_lost(seen: Observation) -> Verdict | None:
     if not lost and any(not p.known for p in pool) and seen.model.status.ready:
         # Unknown is no news.
         return _as_before(seen)
-    return Verdict("False", Reason.RUNTIME_UNAVAILABLE, _pool_message(seen, "its server died; it is brought back"))
+    what = "its server died" if seen.lost else "it went with its server"
+    return Verdict("False", Reason.RUNTIME_UNAVAILABLE, _pool_message(seen, f"{what}; it is brought back"))
 
 
 def _stands_by(seen: Observation) -> Verdict | None:

@@ -123,7 +123,7 @@ ROWS = {
     ),
     "brought back by a new controller": (
         make_observation(status=DOWN, copies=(make_copy(CopyState.LOADING),)),
-        ("False", "RuntimeUnavailable", "runtime mlserver-0.x: its server died; it is brought back"),
+        ("False", "RuntimeUnavailable", "runtime mlserver-0.x: it went with its server; it is brought back"),
     ),
     "brought back and routed": (
         make_observation(status=DOWN, lost=True, copies=(make_copy(),), route=make_route(endpoint())),
@@ -143,7 +143,7 @@ ROWS = {
     ),
     "no pod at all after all were stopped": (
         make_observation(status=READY, pods=()),
-        ("False", "RuntimeUnavailable", "runtime mlserver-0.x: its server died; it is brought back"),
+        ("False", "RuntimeUnavailable", "runtime mlserver-0.x: it went with its server; it is brought back"),
     ),
     **{
         f"spec: {reason}": (
