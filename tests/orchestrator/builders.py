@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.domain.demand import Want
 from orchestrator.domain.errors import ModelProblem
-from orchestrator.domain.fleet import Copy, CopyKey, CopyState, Failure, Pod, PodView, ServerState
+from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure, Pod, PodView, ServerState
 from orchestrator.domain.observation import Memory, Observation
 from orchestrator.domain.routes import Route, RouteView
 from orchestrator.domain.serving_runtime import ServingRuntime
@@ -107,6 +107,13 @@ def make_failed(reason: str = "StorageUnavailable", *, pod: str = "p1", **failur
     """A copy that could not be made."""
     values: dict[str, Any] = {"message": "the store does not answer"}
     return make_copy(CopyState.FAILED, pod=pod, reserved=0, failure=Failure(reason=reason, **values | failure))
+
+
+def make_memory(failure: Failure, **fields: Any) -> Memory:
+    """Of a load of `make_target()` that came to this: a failure, or a want of room."""
+    values: dict[str, Any] = {"uid": make_key().uid, "revision": "r1", "failed_at": 1.0, "loads": 1}
+    outcome = {"room" if failure.reason == NO_ROOM else "failure": failure}
+    return Memory(**values | outcome | fields)
 
 
 def make_route(

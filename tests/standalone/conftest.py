@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import secrets
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests.standalone import envoy_stack
 from tests.standalone.client import Client
 from tests.standalone.faults import TURNS, breakable
 from tests.standalone.liar import Liar
@@ -153,3 +154,17 @@ def make_stack(tmp_path: Path, store: Store) -> Iterator[Callable[..., Stack]]:
             return stack
 
         yield make
+
+
+@pytest.fixture(name="stack")
+async def mesh(tmp_path: Path) -> AsyncIterator[envoy_stack.Stack]:
+    """A real Envoy between the real control plane and servers that answer at once; for tests of the mesh alone."""
+    async with envoy_stack.running(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[envoy_stack.FakeServer]:
+    """A server for it."""
+    async with envoy_stack.FakeServer("server").serve("127.0.0.1:0") as made:
+        yield made

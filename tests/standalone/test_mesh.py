@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import grpc
 import pytest
@@ -22,7 +20,6 @@ from tests.standalone.envoy_stack import (
     free_address,
     model_message,
     publish,
-    running,
 )
 
 LIMIT = 16 << 20
@@ -30,18 +27,6 @@ TRITON = (grpc.StatusCode.UNAVAILABLE, "Request for unknown model: 'm' is not fo
 TRITON_NEVER_LOADED = (grpc.StatusCode.NOT_FOUND, "Request for unknown model: 'm' is not found")
 MLSERVER = (grpc.StatusCode.INVALID_ARGUMENT, "Model m not found")
 MLSERVER_EMPTY_VERSION = (grpc.StatusCode.NOT_FOUND, "Model m with version  not found")
-
-
-@pytest.fixture
-async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
-    async with running(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[FakeServer]:
-    async with FakeServer("server").serve("127.0.0.1:0") as made:
-        yield made
 
 
 @pytest.mark.parametrize("method", ["ModelInfer", "ModelReady", "ModelMetadata"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -26,18 +25,6 @@ from tests.standalone.envoy_stack import (
     running,
     waiting,
 )
-
-
-@pytest.fixture
-async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
-    async with running(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[FakeServer]:
-    async with FakeServer("server").serve("127.0.0.1:0") as made:
-        yield made
 
 
 async def test_a_reconnect_with_equal_hashes_sends_nothing(stack: Stack, server: FakeServer) -> None:

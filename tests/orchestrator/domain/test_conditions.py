@@ -21,6 +21,7 @@ from tests.orchestrator.builders import (
     make_copy,
     make_failed,
     make_key,
+    make_memory,
     make_model,
     make_observation,
     make_pod,
@@ -50,9 +51,7 @@ def condition(seen: Observation, kind: str = "Ready") -> Condition:
 
 
 def failed(reason: str, message: str = "why") -> Memory:
-    failure = Failure(reason=reason, message=message)
-    memory = replace(MEMORY, failed_at=1.0, loads=1)
-    return replace(memory, room=failure) if reason == NO_ROOM else replace(memory, failure=failure)
+    return make_memory(Failure(reason=reason, message=message))
 
 
 def starting(message: str = "") -> PodView:

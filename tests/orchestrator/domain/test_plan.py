@@ -36,6 +36,7 @@ from tests.orchestrator.builders import (
     make_credentials,
     make_failed,
     make_key,
+    make_memory,
     make_observation,
     make_route,
     make_status,
@@ -63,8 +64,7 @@ def unload(revision: str = "r1", *, pod: str = "p1", uid: str = "") -> UnloadCop
 def failed(reason: str = "ModelNotFound", *, loads: int = 1, needed: int = 0, source_changed: bool = False) -> Memory:
     credentials = make_credentials().version
     failure = Failure(reason=reason, message="why", needed=needed, source_changed=source_changed)
-    memory = replace(MEMORY, failed_at=NOW, loads=loads, credentials=credentials)
-    return replace(memory, room=failure) if reason == NO_ROOM else replace(memory, failure=failure)
+    return make_memory(failure, failed_at=NOW, loads=loads, credentials=credentials)
 
 
 def actions(seen: Observation) -> list[Action]:

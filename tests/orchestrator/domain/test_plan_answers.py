@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 
@@ -20,6 +18,7 @@ from tests.orchestrator.builders import (
     make_copy,
     make_failed,
     make_key,
+    make_memory,
     make_observation,
     make_status,
 )
@@ -31,9 +30,7 @@ PROBLEM = ModelProblem(Reason.STORAGE_CONFIG_MISSING, "create it")
 
 
 def failed(reason: str = "ModelNotFound") -> Memory:
-    failure = Failure(reason=reason, message="why")
-    memory = replace(MEMORY, failed_at=1.0, loads=1)
-    return replace(memory, room=failure) if reason == NO_ROOM else replace(memory, failure=failure)
+    return make_memory(Failure(reason=reason, message="why"))
 
 
 @pytest.mark.parametrize(
