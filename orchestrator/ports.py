@@ -138,6 +138,13 @@ class Mesh(Protocol):
         """Whether some connected Envoy has a route for this name that was not published here."""
 
 
+class MeshNodes(Protocol):
+    """Which Envoys exist: each of them has to accept a route before it counts as accepted."""
+
+    async def run(self, on_nodes: Callable[[frozenset[str]], None]) -> None:
+        """Call back with the ids of all of them, now and on each change, until cancelled. No list, no call."""
+
+
 class Activators(Protocol):
     """The demand of all activators, merged."""
 

@@ -17,6 +17,7 @@ from orchestrator.manager import ControlPlane, Platform
 from orchestrator.platform.local.builtin import builtin_runtimes
 from orchestrator.platform.local.events import EventLog
 from orchestrator.platform.local.lease import Lease
+from orchestrator.platform.local.mesh_nodes import FixedNodes
 from orchestrator.platform.local.pools import SupervisorPools
 from orchestrator.platform.local.record_store import RecordStore
 from orchestrator.platform.local.source import DirectorySource
@@ -48,6 +49,7 @@ async def controller(settings_file: Path) -> None:
         events=events.list,
         problems=source.problems,
         pools=SupervisorPools(Path(settings.supervisor), lease.term, random.random),
+        mesh=FixedNodes(settings.mesh_nodes),
         term=lease.term,
     )
     try:
