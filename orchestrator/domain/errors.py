@@ -7,6 +7,7 @@ The tree:
     - `InvalidManifest`: a document that is not the object it claims to be
     - `FleetError`: an adapter did not accept a command
     - `Deposed`: another leads; ends the process
+    - `LeadLost`: another may lead; ends the process
     - `ModelProblem`: a TrainedModel that cannot be served as it stands; carries
       the condition reason and a message that says what to do
 
@@ -83,3 +84,15 @@ class Deposed(ProductError):
 
     def __str__(self) -> str:
         return f"another leads, of epoch {self.successor}; this one's was {self.epoch}"
+
+
+class LeadLost(ProductError):
+    """The lead was not confirmed any more, so that another may have taken it. Ends the process."""
+
+    def __init__(self, epoch: int, why: str) -> None:
+        super().__init__(epoch, why)
+        self.epoch = epoch
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"the lead of epoch {self.epoch} is lost: {self.why}"
