@@ -14,8 +14,8 @@ import structlog
 
 from orchestrator.machinery.logs import configure_logs
 from orchestrator.manager import ControlPlane, Platform
-from orchestrator.platform.local.builtin import builtin_runtimes
-from orchestrator.platform.local.events import EventLog
+from orchestrator.platform.builtin import builtin_runtimes
+from orchestrator.platform.event_log import EventLog
 from orchestrator.platform.local.lease import Lease
 from orchestrator.platform.local.pools import SupervisorPools
 from orchestrator.platform.local.record_store import RecordStore
