@@ -43,6 +43,13 @@ class DesiredSink(Protocol):
         `storage-config`, `config` is ConfigMap `wml-serving-config`'s data.
         """
 
+    def change(self, models: Mapping[str, TrainedModel | None], *, deleted: Collection[tuple[str, str]] = ()) -> None:
+        """
+        These models are so now, None: absent; all else is as it was last delivered. Costs what changed, not what there is.
+
+        Never before the first `replace`. `deleted`: as there, and of these alone.
+        """
+
 
 class DesiredSource(Protocol):
     """Where desired state comes from."""
