@@ -72,7 +72,7 @@ def test_lists_and_events_come_to_a_state() -> None:
     cache.event(Kind.SECRET, "DELETED", secret("s"))
     cache.event(Kind.CONFIG, "DELETED", {"metadata": {"name": "wml-serving-config"}})
     assert cache.news().common
-    assert not (cache.storage or cache.config)
+    assert (cache.storage is None, dict(cache.config)) == (True, {})
 
 
 def test_the_same_version_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,3 +97,17 @@ def test_our_definition_takes_all_of_it() -> None:
 def test_what_is_not_a_status_reads_as_empty(raw: Any) -> None:
     """It is only ever our own words that are read."""
     assert {read_status(raw, version) for version in MODEL_VERSIONS} == {ModelStatus()}
+
+
+def test_what_kubectl_shows() -> None:
+    """NAME is kubectl's own; the other columns and their order are the contract's, and read what is written."""
+    definition = yaml.safe_load((ROOT / "manifests/trainedmodel-crd.yaml").read_text())
+    (version,) = definition["spec"]["versions"]
+    columns = [(c["name"].upper(), c.get("priority", 0)) for c in version["additionalPrinterColumns"]]
+    assert columns == [("URL", 0), ("READY", 0), ("AGE", 0), ("RUNTIME", 1), ("REASON", 1)]
+    written = {f".status.{name}" for name in status_patch(ModelStatus(), OURS)}
+    for column in version["additionalPrinterColumns"]:
+        path = column["jsonPath"].split("[")[0]
+        assert path in written | {".metadata.creationTimestamp"}
+    assert version["subresources"] == {"status": {}}
+    assert definition["spec"]["names"]["shortNames"] == ["tm"]
