@@ -18,7 +18,7 @@ from orchestrator.controller.desired import DesiredState
 from orchestrator.controller.pool_keeper import PoolKeeper
 from orchestrator.controller.reconciler import Reconciler
 from orchestrator.controller.removals import Removals
-from orchestrator.domain.errors import FleetError
+from orchestrator.domain.errors import FleetError, PlatformUnavailable
 from orchestrator.domain.serving_runtime import ServingRuntime
 from orchestrator.domain.storage import StorageConfig
 from orchestrator.domain.trained_model import TrainedModel
@@ -120,6 +120,10 @@ class Controller:
         except FleetError as error:
             # Ordinary: a pod went, a boot changed, a leader was deposed. The next look sees it.
             log.info("command_refused", **_named(key), problem=str(error))
+            self._queue.add_rate_limited(key)
+        except PlatformUnavailable as error:
+            # Nobody's mistake here, and it may be of all models at once: no traceback.
+            log.warning("platform_unavailable", **_named(key), problem=str(error))
             self._queue.add_rate_limited(key)
         except Exception:
             # One model's trouble must not end the worker that serves all others.

@@ -6,6 +6,7 @@ The tree:
 - `ProductError`
     - `InvalidManifest`: a document that is not the object it claims to be
     - `FleetError`: an adapter did not accept a command
+    - `PlatformUnavailable`: the platform did not do or store something now
     - `Deposed`: another leads; ends the process
     - `LeadLost`: another may lead; ends the process
     - `ModelProblem`: a TrainedModel that cannot be served as it stands; carries
@@ -72,6 +73,10 @@ class ModelProblem(ProductError):
 
 class FleetError(ProductError):
     """An adapter did not accept a command; the caller looks again rather than assuming anything."""
+
+
+class PlatformUnavailable(ProductError):
+    """The platform, such as an API server, could not be asked, or puts it off; what was to be done is done later."""
 
 
 class Deposed(ProductError):

@@ -33,7 +33,16 @@ def configure_logs(level: str, *, process: str) -> None:
             formatter,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        wrapper_class=_filtering(level),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
     structlog.contextvars.bind_contextvars(process=process)
+
+
+def set_log_level(level: str) -> None:
+    """While the process runs: lines of all loggers from now on."""
+    structlog.configure(wrapper_class=_filtering(level))
+
+
+def _filtering(level: str) -> type[structlog.typing.FilteringBoundLogger]:
+    return structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()])

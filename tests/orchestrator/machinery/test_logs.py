@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
-from orchestrator.machinery.logs import configure_logs
+from orchestrator.machinery.logs import configure_logs, set_log_level
 
 
 @pytest.fixture(autouse=True)
@@ -71,3 +71,16 @@ def test_a_level_that_is_none_is_refused() -> None:
     """At the start, not at the first line."""
     with pytest.raises(KeyError):
         configure_logs("loud", process="controller")
+
+
+def test_the_level_can_be_changed(capsys: pytest.CaptureFixture[str]) -> None:
+    """For loggers that are in use, too; the rest of a line is as it was."""
+    configure_logs("info", process="controller")
+    log = structlog.get_logger("test")
+    log.debug("not_yet")
+    set_log_level("debug")
+    log.debug("now")
+    set_log_level("error")
+    log.info("no_more")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["event"], line["process"]) for line in lines] == [("now", "controller")]
