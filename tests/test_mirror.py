@@ -14,6 +14,7 @@ PACKAGES: Final = ("orchestrator", "adapters")
 ELSEWHERE: Final = {
     # Values and Protocols: there is nothing in them that could be wrong by itself.
     "orchestrator/domain/routes.py": "tests/orchestrator/mesh/test_router.py",
+    "orchestrator/admin/term_view.py": "tests/orchestrator/admin/test_server.py",
     "orchestrator/ports.py": "tests/orchestrator/controller/test_controller.py",
     "orchestrator/activator/waiter.py": "tests/orchestrator/activator/test_gate.py",
     "adapters/domain/ports.py": "tests/adapters/loader/test_loader.py",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import structlog
 
+from orchestrator.admin.server import AdminServer
 from orchestrator.machinery.logs import configure_logs
 from orchestrator.manager import ControlPlane, Platform
 from orchestrator.platform.local.builtin import builtin_runtimes
@@ -20,7 +21,7 @@ from orchestrator.platform.local.lease import Lease
 from orchestrator.platform.local.pools import SupervisorPools
 from orchestrator.platform.local.record_store import RecordStore
 from orchestrator.platform.local.source import DirectorySource
-from orchestrator.settings import ControllerSettings
+from orchestrator.settings import VERSION, ControllerSettings
 
 log = structlog.get_logger(__name__)
 
@@ -50,9 +51,12 @@ async def controller(settings_file: Path) -> None:
         pools=SupervisorPools(Path(settings.supervisor), lease.term, random.random),
         term=lease.term,
     )
+    admin = AdminServer(service={"name": "wml-serving", "version": VERSION, "grpcPort": settings.grpc_port})
     try:
-        await ControlPlane(settings, platform).run()
+        await admin.start(settings.admin_host, settings.admin_port)
+        await ControlPlane(settings, platform, admin).run()
     finally:
+        await admin.close()
         try:
             lease.close()
         except OSError as error:
