@@ -136,7 +136,7 @@ class ControlPlane:
         """Start in order and reconcile until cancelled."""
         settings, platform = self._settings, self._platform
         log.info("controller_starting", epoch=platform.term.epoch, namespace=settings.namespace, version=VERSION)
-        self._admin.attach(self._view())
+        self.show()
         server = grpc.aio.server(options=SERVER_OPTIONS)
         MeshServer(self._router).add_to(server)
         DemandServer(self._book).add_to(server)
@@ -162,15 +162,18 @@ class ControlPlane:
             self._admin.detach()
             log.info("controller_stopped")
 
-    def _view(self) -> TermView:
-        return TermView(
-            epoch=self._platform.term.epoch,
-            models=self._desired,
-            fleet=self._observed,
-            events=self._platform.events,
-            problems=self._platform.problems,
-            working=lambda: self._working,
-            figures=self._figures,
+    def show(self) -> None:
+        """Have the admin server show this term."""
+        self._admin.attach(
+            TermView(
+                epoch=self._platform.term.epoch,
+                models=self._desired,
+                fleet=self._observed,
+                events=self._platform.events,
+                problems=self._platform.problems,
+                working=lambda: self._working,
+                figures=self._figures,
+            )
         )
 
     def _figures(self) -> list[Figure]:

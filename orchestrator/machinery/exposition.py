@@ -9,6 +9,7 @@ for nothing is here too: the process's memory, CPU time and open files.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
@@ -24,15 +25,21 @@ _PROCESS: Final = ProcessCollector(registry=CollectorRegistry())
 
 
 def exposition(figures: Iterable[Figure]) -> bytes:
-    """The page that /metrics shows: these figures and the process's own."""
-    read = list(figures)
-    if len({figure.name for figure in read}) < len(read):
-        # A scrape would take the second for the first.
-        raise ValueError(f"two figures of one name in {sorted(figure.name for figure in read)}")
+    """The page that /metrics shows: these figures and the process's own. Those of one name become one: two queues'."""
+    merged: dict[str, Figure] = {}
+    for figure in figures:
+        merged[figure.name] = _merge(merged[figure.name], figure) if figure.name in merged else figure
     registry = CollectorRegistry()
-    registry.register(_Once(read))
+    registry.register(_Once(list(merged.values())))
     registry.register(_PROCESS)
     return generate_latest(registry)
+
+
+def _merge(one: Figure, other: Figure) -> Figure:
+    if (one.kind, one.labels) != (other.kind, other.labels) or one.samples.keys() & other.samples.keys():
+        # A scrape would take the second for the first.
+        raise ValueError(f"two that do not go together are called {one.name}")
+    return replace(one, samples={**one.samples, **other.samples})
 
 
 class _Once(Collector):

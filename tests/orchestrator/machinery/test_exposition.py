@@ -7,6 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from orchestrator.machinery.exposition import CONTENT_TYPE, exposition
 from orchestrator.machinery.figures import Counter, Figure, Timing, gauge, gauges
+from orchestrator.machinery.queue_metrics import QueueMetrics
 
 
 def samples(page: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -56,10 +57,21 @@ def test_the_process_is_in_it_each_time() -> None:
         assert samples(exposition([]))["process_resident_memory_bytes", ()] > 1 << 20
 
 
+def test_queues_of_one_process_go_together() -> None:
+    """Their metrics have one name, and the queue's as a label."""
+    queues = QueueMetrics[str]("controller"), QueueMetrics[str]("pools")
+    queues[1].added("a", 0.0)
+    read = samples(exposition(figure for queue in queues for figure in queue.figures(1.0)))
+    assert read["workqueue_depth", (("name", "controller"),)] == 0
+    assert read["workqueue_depth", (("name", "pools"),)] == 1
+
+
 def test_two_of_one_name_are_refused() -> None:
     """Whoever adds a figure notices at once."""
     with pytest.raises(ValueError, match="wml_leader"):
         exposition([gauge("wml_leader", "Leads.", 1), gauge("wml_leader", "Leads.", 0)])
+    with pytest.raises(ValueError, match="wml_pods"):
+        exposition([gauge("wml_pods", "Pods.", 1), gauges("wml_pods", "Pods.", ("runtime",), {("triton-2.x",): 2})])
 
 
 @pytest.mark.parametrize(
