@@ -20,8 +20,10 @@ import grpc
 import structlog
 
 from orchestrator.admin.server import AdminServer
+from orchestrator.admin.term_view import TermView
 from orchestrator.controller.actor import Actor
 from orchestrator.controller.controller import Controller, Key, enqueue_model, enqueue_pool
+from orchestrator.controller.counts import ControllerCounts, CountedStatuses, census
 from orchestrator.controller.desired import DesiredState
 from orchestrator.controller.observer import Observer
 from orchestrator.controller.pool_keeper import PoolKeeper
@@ -31,6 +33,8 @@ from orchestrator.controller.residency import Residency
 from orchestrator.domain.config import Config
 from orchestrator.fleet.client import FleetClient
 from orchestrator.fleet.observed import ObservedFleet
+from orchestrator.fleet.stock import stock
+from orchestrator.machinery.figures import Figure
 from orchestrator.machinery.term import Term
 from orchestrator.machinery.work_queue import WorkQueue
 from orchestrator.mesh.demand_book import DemandBook
@@ -67,9 +71,11 @@ class Platform:
 class ControlPlane:
     """One leader's term. `run` ends only by cancellation, or by what ends the process: a failure, or another leader."""
 
-    def __init__(self, settings: ControlPlaneSettings, platform: Platform) -> None:
+    def __init__(self, settings: ControlPlaneSettings, platform: Platform, admin: AdminServer) -> None:
         self._settings = settings
         self._platform = platform
+        self._admin = admin
+        self._counts = ControllerCounts()
         clock = time.monotonic
         self._queue: WorkQueue[Key] = WorkQueue(clock)
         self._desired = DesiredState()
@@ -98,6 +104,7 @@ class ControlPlane:
             activators=self._book,
             residency=residency,
             enqueue=enqueue_model(self._queue),
+            counts=self._counts,
             clock=clock,
         )
         reconciler = Reconciler(
@@ -110,7 +117,7 @@ class ControlPlane:
             removals=removals,
             keeper=self._keeper,
             pools=platform.pools,
-            statuses=platform.statuses,
+            statuses=CountedStatuses(platform.statuses, self._counts),
             recorder=platform.recorder,
             defaults=Config(pods_per_runtime=settings.pods_per_runtime, pool_grace_s=settings.pool_grace_s),
             enqueue_pool=enqueue_pool(self._queue),
@@ -122,22 +129,15 @@ class ControlPlane:
             keeper=self._keeper,
             reconciler=reconciler,
             removals=removals,
+            counts=self._counts,
         )
         self._working = False
-        self._admin = AdminServer(
-            models=self._desired,
-            fleet=self._observed,
-            events=platform.events,
-            problems=platform.problems,
-            ready=lambda: self._working,
-            service={"name": "wml-serving", "version": VERSION, "grpcPort": settings.grpc_port},
-        )
 
     async def run(self) -> None:
         """Start in order and reconcile until cancelled."""
         settings, platform = self._settings, self._platform
         log.info("controller_starting", epoch=platform.term.epoch, namespace=settings.namespace, version=VERSION)
-        await self._admin.start(settings.admin_host, settings.admin_port)
+        self.show()
         server = grpc.aio.server(options=SERVER_OPTIONS)
         MeshServer(self._router).add_to(server)
         DemandServer(self._book).add_to(server)
@@ -160,8 +160,33 @@ class ControlPlane:
             self._working = False
             await server.stop(_SERVER_GRACE_S)
             await self._fleet.close()
-            await self._admin.close()
+            self._admin.detach()
             log.info("controller_stopped")
+
+    def show(self) -> None:
+        """Have the admin server show this term."""
+        self._admin.attach(
+            TermView(
+                epoch=self._platform.term.epoch,
+                models=self._desired,
+                fleet=self._observed,
+                events=self._platform.events,
+                problems=self._platform.problems,
+                working=lambda: self._working,
+                figures=self._figures,
+            )
+        )
+
+    def _figures(self) -> list[Figure]:
+        return [
+            *self._queue.figures(),
+            *census(self._desired.statuses()),
+            *self._counts.figures(),
+            *self._observed.counts.figures(),
+            *stock(self._observed.pods()),
+            *self._book.figures(),
+            *self._router.figures(),
+        ]
 
 
 def _listen(server: grpc.aio.Server, address: str) -> None:

@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from orchestrator.__main__ import _parser
-from orchestrator.domain.errors import Reason
+from orchestrator.domain.config import Config, parse_config
+from orchestrator.domain.errors import InvalidManifest, Reason
 from orchestrator.domain.storage import SECRET_NAME, StorageConfig, find_credentials
 from orchestrator.domain.trained_model import parse_storage_uri, parse_trained_model
 from tests.documents import fences, typed
@@ -35,19 +36,38 @@ COMMANDS: Final = [(document, words) for document in DOCUMENTS for words in comm
 
 def test_every_reason_has_a_paragraph() -> None:
     """Troubleshooting explains each condition reason under a heading of its own, in the order of the code, and no other."""
-    text = (ROOT / "docs/troubleshooting.md").read_text()
-    assert re.findall(r"^## (\w+)$", text, re.MULTILINE) == [reason.value for reason in Reason]
+    text = (ROOT / "docs/operations.md").read_text().split("\n## Troubleshooting\n", 1)[1].split("\n## ", 1)[0]
+    assert re.findall(r"^### (\w+)$", text, re.MULTILINE) == [reason.value for reason in Reason]
     for reason in Reason:
-        paragraph = text.split(f"## {reason}\n", 1)[1].split("\n## ", 1)[0].strip()
+        paragraph = text.split(f"### {reason}\n", 1)[1].split("\n### ", 1)[0].strip()
         assert len(paragraph) > 80, reason
+
+
+def test_every_setting_is_listed() -> None:
+    """What ConfigMap `wml-serving-config` takes is in the table of docs/operations.md."""
+    text = (ROOT / "docs/operations.md").read_text().split("\n## Configuration\n", 1)[1].split("\n## ", 1)[0]
+    listed = set(re.findall(r"^\| `([\w.<>]+)`", text, re.MULTILINE))
+    with pytest.raises(InvalidManifest) as refused:
+        parse_config({"nonsense": "1"}, Config())
+    assert set(str(refused.value).split("known: ")[1].split(", ")) <= listed
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(document: Path) -> None:
-    """A relative link names a file of the checkout."""
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):
-        if "://" not in target:
-            assert (document.parent / target).exists(), f"{document.name}: {target}"
+    """A relative link names a file of the checkout, and a heading of it if it says one."""
+    for target, heading in re.findall(r"\]\(([^)#]*)(?:#([^)]+))?\)", document.read_text()):
+        if "://" in target:
+            continue
+        file = document.parent / target if target else document
+        assert file.exists(), f"{document.name}: {target}"
+        if heading:
+            assert heading in anchors(file), f"{document.name}: {target}#{heading}"
+
+
+def anchors(document: Path) -> set[str]:
+    """Headings as links name them."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 def test_there_are_commands() -> None:

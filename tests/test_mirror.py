@@ -14,6 +14,7 @@ PACKAGES: Final = ("orchestrator", "adapters")
 ELSEWHERE: Final = {
     # Values and Protocols: there is nothing in them that could be wrong by itself.
     "orchestrator/domain/routes.py": "tests/orchestrator/mesh/test_router.py",
+    "orchestrator/admin/term_view.py": "tests/orchestrator/admin/test_server.py",
     "orchestrator/ports.py": "tests/orchestrator/controller/test_controller.py",
     "orchestrator/activator/waiter.py": "tests/orchestrator/activator/test_gate.py",
     "adapters/domain/ports.py": "tests/adapters/loader/test_loader.py",
@@ -31,7 +32,7 @@ ELSEWHERE: Final = {
 }
 
 #: Tests that mirror no module: of the project as a whole, or of several modules together.
-OF_THE_WHOLE: Final = frozenset({"tests/test_docs.py", "tests/test_mirror.py"})
+OF_THE_WHOLE: Final = frozenset({"tests/test_docs.py", "tests/test_mirror.py", "tests/test_monitoring.py"})
 #: Folders whose tests are of processes, or of what is beside them there, not of the packages' modules.
 TIERS: Final = ("tests/bench/", "tests/standalone/", "tests/samples/")
 

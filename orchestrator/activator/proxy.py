@@ -14,10 +14,12 @@ from typing import Any, Final
 import grpc
 
 from orchestrator.activator.channels import Channels
+from orchestrator.activator.counts import ActivatorCounts
 from orchestrator.activator.hold import Hold
 from orchestrator.activator.request import End, ServerCall
 from orchestrator.activator.stream import Stream
 from orchestrator.activator.unary import Unary
+from orchestrator.machinery.figures import Figure
 from protos import inference_pb2
 
 _SERVICE: Final = "/inference.GRPCInferenceService/"
@@ -70,24 +72,41 @@ class Proxy(grpc.GenericRpcHandler):
         self._channels = channels
         self._settings = settings
         self._streams = 0
+        self._counts = ActivatorCounts()
         self._metadata = inference_pb2.ServerMetadataResponse(
             name="wml-serving", version=settings.version
         ).SerializeToString()
         self._live = inference_pb2.ServerLiveResponse(live=True).SerializeToString()
         self._handlers = {
-            _SERVICE + "ModelInfer": _handler(self._unary("ModelInfer", load=True)),
-            _SERVICE + "ModelMetadata": _handler(self._unary("ModelMetadata", load=True)),
-            _SERVICE + "ModelReady": _handler(self._unary("ModelReady", load=False)),
-            _SERVICE + "ModelStreamInfer": _handler(self._stream),
-            _SERVICE + "ServerLive": _handler(self._server_live),
-            _SERVICE + "ServerReady": _handler(self._server_ready),
-            _SERVICE + "ServerMetadata": _handler(self._server_metadata),
+            _SERVICE + "ModelInfer": self._handler(self._unary("ModelInfer", load=True)),
+            _SERVICE + "ModelMetadata": self._handler(self._unary("ModelMetadata", load=True)),
+            _SERVICE + "ModelReady": self._handler(self._unary("ModelReady", load=False)),
+            _SERVICE + "ModelStreamInfer": self._handler(self._stream),
+            _SERVICE + "ServerLive": self._handler(self._server_live),
+            _SERVICE + "ServerReady": self._handler(self._server_ready),
+            _SERVICE + "ServerMetadata": self._handler(self._server_metadata),
         }
-        self._unimplemented = _handler(_refuse)
+        self._unimplemented = self._handler(_refuse)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
         """The handler of a method."""
         return self._handlers.get(handler_call_details.method, self._unimplemented)
+
+    def figures(self) -> list[Figure]:
+        """What is held and was refused."""
+        hold = self._hold
+        return self._counts.figures(held=hold.waiting, streams=self._streams, connected=hold.heard, budget=hold.budget)
+
+    def _handler(self, behave: Behaviour) -> grpc.RpcMethodHandler[Any, Any]:
+        async def handle(_: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+            try:
+                await behave(context)
+            except End as end:
+                self._counts.ended(end.code.name)
+                context.set_code(end.code)
+                context.set_details(end.details)
+
+        return grpc.stream_stream_rpc_method_handler(handle)
 
     def _unary(self, method: str, *, load: bool) -> Behaviour:
         settings = self._settings
@@ -138,14 +157,3 @@ async def _refuse(_: ServerCall) -> None:
     raise End(
         grpc.StatusCode.UNIMPLEMENTED, "only the inference methods of inference.GRPCInferenceService are served here"
     )
-
-
-def _handler(behave: Behaviour) -> grpc.RpcMethodHandler[Any, Any]:
-    async def handle(_: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
-        try:
-            await behave(context)
-        except End as end:
-            context.set_code(end.code)
-            context.set_details(end.details)
-
-    return grpc.stream_stream_rpc_method_handler(handle)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import structlog
 
+from orchestrator.admin.server import AdminServer
 from orchestrator.machinery.logs import configure_logs
 from orchestrator.manager import ControlPlane, Platform
 from orchestrator.platform.builtin import builtin_runtimes
@@ -21,7 +22,7 @@ from orchestrator.platform.local.mesh_nodes import FixedNodes
 from orchestrator.platform.local.pools import SupervisorPools
 from orchestrator.platform.local.record_store import RecordStore
 from orchestrator.platform.local.source import DirectorySource
-from orchestrator.settings import ControllerSettings
+from orchestrator.settings import VERSION, ControllerSettings
 
 log = structlog.get_logger(__name__)
 
@@ -52,9 +53,12 @@ async def controller(settings_file: Path) -> None:
         mesh=FixedNodes(settings.mesh_nodes),
         term=lease.term,
     )
+    admin = AdminServer(service={"name": "wml-serving", "version": VERSION, "grpcPort": settings.grpc_port})
     try:
-        await ControlPlane(settings, platform).run()
+        await admin.start(settings.admin_host, settings.admin_port)
+        await ControlPlane(settings, platform, admin).run()
     finally:
+        await admin.close()
         try:
             lease.close()
         except OSError as error:

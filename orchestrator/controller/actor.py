@@ -14,6 +14,7 @@ from typing import Final, assert_never
 import structlog
 
 from orchestrator.controller.claims import Claims
+from orchestrator.controller.counts import ControllerCounts
 from orchestrator.controller.observer import Observer
 from orchestrator.controller.residency import Residency
 from orchestrator.domain import memory as memories
@@ -41,6 +42,7 @@ class Actor:
         activators: Activators,
         residency: Residency,
         enqueue: Callable[[str, float], None],
+        counts: ControllerCounts,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._observer = observer
@@ -50,6 +52,7 @@ class Actor:
         self._activators = activators
         self._residency = residency
         self._enqueue = enqueue
+        self._counts = counts
         self._clock = clock
         self._claims = Claims()
 
@@ -120,6 +123,7 @@ class Actor:
         for key in victims:
             self._observer.remember(key.model, memories.evicting(self._observer.memory(key.model), key))
             self._enqueue(key.model, 0.0)
+            self._counts.evictions.add(view.pod.runtime)
             log.info("evicted", trained_model=key.model, pod=view.pod.name, revision=key.revision, in_favour_of=name)
 
     def _going(self, key: CopyKey) -> bool:

@@ -14,6 +14,7 @@ from typing import Final, Literal, NamedTuple
 
 import structlog
 
+from orchestrator.controller.counts import ControllerCounts
 from orchestrator.controller.desired import DesiredState
 from orchestrator.controller.pool_keeper import PoolKeeper
 from orchestrator.controller.reconciler import Reconciler
@@ -48,12 +49,14 @@ class Controller:
         keeper: PoolKeeper,
         reconciler: Reconciler,
         removals: Removals,
+        counts: ControllerCounts,
     ) -> None:
         self._queue = queue
         self._desired = desired
         self._keeper = keeper
         self._reconciler = reconciler
         self._removals = removals
+        self._counts = counts
         self.synced = asyncio.Event()
 
     # Events. All of them are synchronous and only mark work to do.
@@ -120,6 +123,7 @@ class Controller:
         except FleetError as error:
             # Ordinary: a pod went, a boot changed, a leader was deposed. The next look sees it.
             log.info("command_refused", **_named(key), problem=str(error))
+            self._counts.reconcile_failures.add(key.kind, "refused")
             self._queue.add_rate_limited(key)
         except PlatformUnavailable as error:
             # Nobody's mistake here, and it may be of all models at once: no traceback.
@@ -128,6 +132,7 @@ class Controller:
         except Exception:
             # One model's trouble must not end the worker that serves all others.
             log.exception("reconcile_failed", **_named(key))
+            self._counts.reconcile_failures.add(key.kind, "failed")
             self._queue.add_rate_limited(key)
         else:
             self._queue.forget(key)

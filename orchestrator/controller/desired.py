@@ -8,7 +8,7 @@ time after it was written, and a decision must not be made on the older one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from orchestrator.domain.errors import ModelProblem
@@ -86,6 +86,12 @@ class DesiredState:
         if model is None or known is None or known[0] != model.uid:
             return model
         return replace(model, status=known[1])
+
+    def statuses(self) -> Iterator[ModelStatus]:
+        """The newest of each model: a walk over all of them."""
+        for name, model in self.models.items():
+            known = self._status.get(name)
+            yield known[1] if known is not None and known[0] == model.uid else model.status
 
     def target(self, name: str) -> Target | ModelProblem | None:
         """What the model resolves to; None for a name that is not there."""

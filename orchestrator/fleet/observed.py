@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from orchestrator.domain.fleet import Copy, CopyKey, CopyState, Pod, PodView, ServerState
+from orchestrator.fleet.counts import FleetCounts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,7 @@ class ObservedFleet:
         self._lost: set[str] = set()
         #: Whether the platform has listed its pods at all.
         self.listed = False
+        self.counts = FleetCounts()
 
     # Questions.
 
@@ -136,7 +138,8 @@ class ObservedFleet:
         for key in report.gone:
             models |= self._forget(uid, key)
         for copy in report.copies:
-            if entry.copies.get(copy.key) != copy:
+            if (was := entry.copies.get(copy.key)) != copy:
+                self.counts.changed(before.pod.runtime, was, copy)
                 self._put(uid, copy)
                 models.add(copy.key.model)
         entry.view = replace(
@@ -219,8 +222,10 @@ class ObservedFleet:
 
     def _forget(self, uid: str, key: CopyKey) -> set[str]:
         """Drop one copy by the adapter's own word: no loss, an unload or a replacement ended."""
-        if self._pods[uid].copies.pop(key, None) is None:
+        copy = self._pods[uid].copies.pop(key, None)
+        if copy is None:
             return set()
+        self.counts.changed(self._pods[uid].view.pod.runtime, copy, None)
         holders = self._holders[key.model]
         holders.discard((uid, key))
         if not holders:

@@ -39,35 +39,39 @@ class QueueState(Generic[K]):
         self._heap: list[tuple[float, int, K]] = []
         self._order = 0
 
-    def add(self, key: K) -> None:
-        """Owe `key` a reconcile."""
+    def add(self, key: K) -> bool:
+        """Owe `key` a reconcile; whether it owed none before."""
         if self.shutting_down or key in self.dirty:
-            return
+            return False
         self.dirty.add(key)
         if key not in self.processing:
             self.queue[key] = None
+        return True
 
-    def add_after(self, key: K, delay: float, now: float) -> None:
-        """Add `key` in `delay` seconds; of several delays the earliest counts."""
+    def add_after(self, key: K, delay: float, now: float) -> bool:
+        """Add `key` in `delay` seconds; of several delays the earliest counts. Whether it was added at once."""
         if self.shutting_down:
-            return
+            return False
         if delay <= 0:
-            self.add(key)
-            return
+            return self.add(key)
         ready = now + delay
         if key in self.waiting and self.waiting[key] <= ready:
-            return
+            return False
         self.waiting[key] = ready
         self._order += 1
         heapq.heappush(self._heap, (ready, self._order, key))
+        return False
 
-    def tick(self, now: float) -> None:
-        """Turn every delayed key that is due into an add."""
+    def tick(self, now: float) -> list[tuple[K, float]]:
+        """Turn every delayed key that is due into an add; those that owed nothing before, and since when they do."""
+        added: list[tuple[K, float]] = []
         while self._heap and self._heap[0][0] <= now:
             ready, _, key = heapq.heappop(self._heap)
             if self.waiting.get(key) == ready:
                 del self.waiting[key]
-                self.add(key)
+                if self.add(key):
+                    added.append((key, ready))
+        return added
 
     def next_due(self) -> float | None:
         """When `tick` next has something to do."""

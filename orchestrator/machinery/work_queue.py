@@ -12,6 +12,8 @@ import asyncio
 from collections.abc import Callable, Hashable
 from typing import Final, Generic, TypeVar
 
+from orchestrator.machinery.figures import Figure
+from orchestrator.machinery.queue_metrics import QueueMetrics
 from orchestrator.machinery.queue_state import QueueState
 
 K = TypeVar("K", bound=Hashable)
@@ -27,8 +29,9 @@ _TICK_S: Final = 0.001
 class WorkQueue(Generic[K]):
     """Names that owe a reconcile."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], *, name: str = "controller") -> None:
         self._state: QueueState[K] = QueueState()
+        self._metrics: QueueMetrics[K] = QueueMetrics(name)
         self._clock = clock
         self._changed = asyncio.Event()
         self._failures: dict[K, int] = {}
@@ -38,12 +41,18 @@ class WorkQueue(Generic[K]):
 
     def add(self, key: K) -> None:
         """Owe `key` a reconcile, once however often it is added before a worker takes it."""
-        self._state.add(key)
+        if self._state.add(key):
+            self._metrics.added(key, self._clock())
         self._changed.set()
 
     def add_after(self, key: K, delay: float) -> None:
         """The same in `delay` seconds."""
-        self._state.add_after(key, max(delay, _TICK_S) if delay > 0 else delay, self._clock())
+        if self._state.shutting_down:
+            return
+        now = self._clock()
+        self._metrics.retried()
+        if self._state.add_after(key, max(delay, _TICK_S) if delay > 0 else delay, now):
+            self._metrics.added(key, now)
         self._changed.set()
 
     def add_rate_limited(self, key: K) -> None:
@@ -59,9 +68,12 @@ class WorkQueue(Generic[K]):
     async def get(self) -> K | None:
         """The next key; None when the queue is shut down and empty. The caller owes `done`."""
         while True:
-            self._state.tick(self._clock())
+            now = self._clock()
+            for due, since in self._state.tick(now):
+                self._metrics.added(due, since)
             key = self._state.get()
             if key is not None:
+                self._metrics.taken(key, now)
                 return key
             if self._state.shutting_down:
                 return None
@@ -81,7 +93,12 @@ class WorkQueue(Generic[K]):
     def done(self, key: K) -> None:
         """The worker no longer holds `key`."""
         self._state.done(key)
+        self._metrics.done(key, self._clock())
         self._changed.set()
+
+    def figures(self) -> list[Figure]:
+        """The metrics of the contract, as they stand."""
+        return self._metrics.figures(self._clock())
 
     def shut_down(self) -> None:
         """Accept nothing more; workers get None once what is queued is served."""

@@ -18,6 +18,7 @@ from typing import Final
 
 from orchestrator.domain.demand import Answer, Want
 from orchestrator.domain.errors import ProductError
+from orchestrator.machinery.figures import Figure, gauge
 
 
 class TooManyWants(ProductError):
@@ -92,6 +93,14 @@ class DemandBook:
             del self._stale[model]
         for waiter in self._waiters:
             waiter._tell(model, answer)
+
+    def figures(self) -> list[Figure]:
+        """Holds, as far as they are known here: for how many models requests wait, and who holds them."""
+        wanted = {model for waiter in self._waiters for model in waiter._wants}
+        return [
+            gauge("wml_models_wanted", "Models for which some activator holds requests.", len(wanted)),
+            gauge("wml_activators_connected", "Activators that are connected.", len(self._waiters)),
+        ]
 
     # -- the shell's side ------------------------------------------------------
 

@@ -18,26 +18,52 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from orchestrator.domain.routes import Route, RouteView
+from orchestrator.machinery.figures import Figure, gauge
+from orchestrator.mesh.counts import MeshCounts
 from orchestrator.mesh.resources import ClusterFactory, model_of, resource_name
-from orchestrator.mesh.session import Request, Response, Session
+from orchestrator.mesh.session import Outcome, Request, Response, Session
 from orchestrator.mesh.snapshot import Snapshot
 
 
 class Connection:
     """One Envoy's stream. The shell writes `responses()` whenever it is woken, until `closed`."""
 
-    __slots__ = ("_wake", "closed", "node", "session")
+    __slots__ = ("_counts", "_now", "_pushed_at", "_wake", "closed", "node", "session")
 
-    def __init__(self, node: str, session: Session, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        node: str,
+        session: Session,
+        wake: Callable[[], None],
+        *,
+        counts: MeshCounts,
+        now: Callable[[], float],
+    ) -> None:
         self.node: Final = node
         self.session: Final = session
         #: Superseded by a newer stream of the same node.
         self.closed = False
         self._wake = wake
+        self._counts = counts
+        self._now = now
+        #: When the outstanding response was given away.
+        self._pushed_at = 0.0
 
     def responses(self) -> list[Response]:
         """What to write now."""
-        return self.session.responses()
+        responses = self.session.responses()
+        for _ in responses:
+            self._pushed_at = self._now()
+            self._counts.pushed()
+        return responses
+
+    def receive(self, request: Request) -> Outcome:
+        """What the Envoy says changed."""
+        now = self._now()
+        outcome = self.session.receive(request, now)
+        if outcome.answered:
+            self._counts.answered(now - self._pushed_at, refused=request.error is not None)
+        return outcome
 
     def wake(self) -> None:
         """Tell the shell to look."""
@@ -60,6 +86,7 @@ class Router:
         self._expected: frozenset[str] = frozenset()
         #: By node: the newest stream of each.
         self._connections: dict[str, Connection] = {}
+        self._counts = MeshCounts()
 
     # -- the controller's side -------------------------------------------------
 
@@ -124,11 +151,21 @@ class Router:
         """The nodes with a live stream."""
         return frozenset(self._connections)
 
+    def figures(self) -> list[Figure]:
+        """What was pushed and answered, and how many Envoys there are and should be."""
+        return [
+            *self._counts.figures(),
+            gauge("wml_mesh_nodes_connected", "Envoys that are connected.", len(self._connections)),
+            gauge("wml_mesh_nodes_expected", "Envoys that exist.", len(self._expected)),
+            gauge("wml_routes", "Models that have a route.", len(self._snapshot)),
+        ]
+
     # -- the shell's side ------------------------------------------------------
 
     def connect(self, node: str, first: Request, wake: Callable[[], None]) -> Connection:
         """A node's stream began with that request. A stream that it still had is closed: the newer one is the truth."""
-        connection = Connection(node, Session(self._snapshot.resources, first, self._now()), wake)
+        session = Session(self._snapshot.resources, first, self._now())
+        connection = Connection(node, session, wake, counts=self._counts, now=self._now)
         earlier = self._connections.get(node)
         self._connections[node] = connection
         if earlier is not None:
@@ -142,7 +179,7 @@ class Router:
         """Take a request; returns the models whose route was refused in it, with the Envoy's words."""
         if connection.closed:
             return ()
-        outcome = connection.session.receive(request, self._now())
+        outcome = connection.receive(request)
         connection.wake()
         self._announce(self._models(outcome.settled))
         return tuple((model, words) for name, words in outcome.refused if (model := model_of(name)) is not None)

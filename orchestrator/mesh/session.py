@@ -53,6 +53,8 @@ class Response:
 class Outcome:
     """What a request changed."""
 
+    #: Whether it answered the outstanding response.
+    answered: bool = False
     #: Names that the Envoy now holds as published, or has refused.
     settled: frozenset[str] = frozenset()
     #: Those of them that it refused, with its words.
@@ -219,7 +221,7 @@ class Session:
             else:
                 self._held[name] = _Held(item.version, now)
                 self._refused.pop(name, None)
-        return Outcome(settled=frozenset(sent))
+        return Outcome(answered=True, settled=frozenset(sent))
 
     def _refuse(self, sent: Mapping[str, _Sent], error: str) -> Outcome:
         words = error or "refused without a reason"
@@ -242,7 +244,7 @@ class Session:
             else:
                 # Envoy applies the good ones of a response that it refuses.
                 self._suspects[name] = None
-        return Outcome(settled=frozenset(name for name, _ in refused), refused=tuple(refused))
+        return Outcome(answered=True, settled=frozenset(name for name, _ in refused), refused=tuple(refused))
 
     def _restore(self, name: str, before: _Held | None) -> None:
         if before is None:

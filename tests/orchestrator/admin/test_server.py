@@ -12,10 +12,13 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from orchestrator.admin.leader import Leader
 from orchestrator.admin.server import AdminServer
+from orchestrator.admin.term_view import TermView
 from orchestrator.controller.desired import DesiredState
 from orchestrator.domain.fleet import ServerState
 from orchestrator.fleet.observed import ObservedFleet, Report
+from orchestrator.machinery.figures import Counter, gauge
 from tests.orchestrator.builders import make_copy, make_model, make_pod, make_raw_model, make_runtime
 from tests.orchestrator.controller.bench import secret
 
@@ -37,14 +40,31 @@ class Stack:
         self.fleet = ObservedFleet()
         self.fleet.list_pods([make_pod()])
         self.fleet.report("p1", Report(boot="b", full=True, server=ServerState.READY, copies=(make_copy(),)))
-        self.ready = False
+        self.working = False
+        self.unhealthy = ""
+        self.standing_by = "no lists yet"
+        self.leader: Leader | None = None
+        self.loads = Counter("wml_loads", "Loads.", "runtime")
         self.server = AdminServer(
-            models=self.desired,
-            fleet=self.fleet,
-            events=lambda name: [{"reason": f"of {name}"}],
-            problems=lambda: ["a.yaml:6: TrainedModel 'typo': spec.model.memory: required"],
-            ready=lambda: self.ready,
             service={"name": "wml-serving", "grpcPort": 8033},
+            checks={"lease": lambda: self.unhealthy},
+            standby=lambda: self.standing_by,
+            leader=lambda: self.leader,
+            figures=lambda: [gauge("wml_always", "Outlives terms.", 1)],
+        )
+
+    def lead(self) -> None:
+        """A term begins."""
+        self.server.attach(
+            TermView(
+                epoch=7,
+                models=self.desired,
+                fleet=self.fleet,
+                events=lambda name: [{"reason": f"of {name}"}],
+                problems=lambda: ["a.yaml:6: TrainedModel 'typo': spec.model.memory: required"],
+                working=lambda: self.working,
+                figures=lambda: [self.loads.read()],
+            )
         )
 
     async def start(self) -> None:
@@ -62,6 +82,15 @@ class Stack:
 
 @pytest.fixture
 async def stack() -> AsyncIterator[Stack]:
+    stack = Stack()
+    stack.lead()
+    await stack.start()
+    yield stack
+    await stack.server.close()
+
+
+@pytest.fixture
+async def standby() -> AsyncIterator[Stack]:
     stack = Stack()
     await stack.start()
     yield stack
@@ -104,8 +133,44 @@ async def test_health_is_the_loop_and_readiness_is_work(stack: Stack) -> None:
     """Two questions, two answers."""
     assert await stack.get("/healthz") == (200, "ok\n")
     assert await stack.get("/readyz") == (503, "starting\n")
-    stack.ready = True
-    assert await stack.get("/readyz") == (200, "ok\n")
+    stack.working = True
+    assert await stack.get("/readyz") == (200, "leading\n")
+
+
+async def test_what_stands_still_is_unhealthy(stack: Stack) -> None:
+    """By name, for the log of who restarts it; and well again when it moves."""
+    stack.unhealthy = "nothing has moved for 61 s"
+    assert await stack.get("/healthz") == (503, "lease: nothing has moved for 61 s\n")
+    stack.unhealthy = ""
+    assert await stack.get("/healthz") == (200, "ok\n")
+
+
+async def test_a_standby_is_ready_once_it_could_lead(standby: Stack) -> None:
+    """In words of its own; a term changes them, and its end changes them back."""
+    assert await standby.get("/readyz") == (503, "no lists yet\n")
+    standby.standing_by = ""
+    assert await standby.get("/readyz") == (200, "standby\n")
+    standby.lead()
+    assert await standby.get("/readyz") == (503, "starting\n")
+    standby.server.detach()
+    assert await standby.get("/readyz") == (200, "standby\n")
+
+
+async def test_metrics_are_there_before_during_and_after_a_term(standby: Stack) -> None:
+    """The process's own and who leads always; those of a term while it lasts."""
+    status, text = await standby.get("/metrics")
+    assert status == 200
+    assert {"wml_leader 0.0", "wml_epoch 0.0", "wml_always 1.0"} <= set(text.splitlines())
+    assert "process_resident_memory_bytes" in text
+    assert "wml_loads" not in text
+    standby.lead()
+    standby.loads.add("mlserver-0.x")
+    _, text = await standby.get("/metrics")
+    assert {"wml_leader 1.0", "wml_epoch 7.0", 'wml_loads_total{runtime="mlserver-0.x"} 1.0'} <= set(text.splitlines())
+    standby.server.detach()
+    _, text = await standby.get("/metrics")
+    assert "wml_leader 0.0" in text
+    assert "wml_loads" not in text
 
 
 async def test_it_says_what_it_is(stack: Stack) -> None:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from orchestrator.admin.server import AdminServer
+from orchestrator.admin.term_view import TermView
 from orchestrator.cli.verbs import describe_model, get
 from orchestrator.controller.desired import DesiredState
 from orchestrator.fleet.observed import ObservedFleet
@@ -48,13 +49,17 @@ class Api:
 
     async def _serve(self) -> None:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        server = AdminServer(
-            models=self._desired,
-            fleet=ObservedFleet(),
-            events=lambda name: [EVENT],
-            problems=lambda: self.problems,
-            ready=lambda: True,
-            service={},
+        server = AdminServer(service={})
+        server.attach(
+            TermView(
+                epoch=1,
+                models=self._desired,
+                fleet=ObservedFleet(),
+                events=lambda name: [EVENT],
+                problems=lambda: self.problems,
+                working=lambda: True,
+                figures=lambda: (),
+            )
         )
         await server.start("127.0.0.1", self._port)
         self._started.set()

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from orchestrator.controller.actor import Actor
 from orchestrator.controller.controller import Controller, Key, enqueue_model, enqueue_pool
+from orchestrator.controller.counts import ControllerCounts
 from orchestrator.controller.desired import DesiredState
 from orchestrator.controller.observer import Observer
 from orchestrator.controller.pool_keeper import PoolKeeper
@@ -55,6 +56,7 @@ class Bench:
         start = now()
         self.queue: WorkQueue[Key] = WorkQueue(now)
         self.desired = DesiredState()
+        self.counts = ControllerCounts()
         self.keeper = PoolKeeper(now)
         self.observer = Observer(self.desired, self.fleet.observed, self.mesh, self.activators, now)
         self.residency = Residency()
@@ -66,6 +68,7 @@ class Bench:
             activators=self.activators,
             residency=self.residency,
             enqueue=enqueue_model(self.queue),
+            counts=self.counts,
             clock=now,
         )
         removals = Removals(residency=self.residency, recorder=self.platform, clock=now)
@@ -92,6 +95,7 @@ class Bench:
             keeper=self.keeper,
             reconciler=self.reconciler,
             removals=removals,
+            counts=self.counts,
         )
         self.fleet.on_change = self.controller.fleet_changed
         self.mesh.on_change = self.controller.models_changed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.controller.actor import MIN_RESIDENCY_S, Actor
+from orchestrator.controller.counts import ControllerCounts
 from orchestrator.controller.desired import DesiredState
 from orchestrator.controller.observer import Observer
 from orchestrator.controller.residency import Residency
@@ -30,6 +31,7 @@ class Hands:
         self.residency = Residency()
         self.marked: list[tuple[str, float]] = []
         self.clock = 100.0
+        self.counts = ControllerCounts()
         view = self.fleet.observed
         self.observer = Observer(DesiredState(), view, self.mesh, self.activators, now)
         self.actor = Actor(
@@ -40,6 +42,7 @@ class Hands:
             activators=self.activators,
             residency=self.residency,
             enqueue=lambda name, delay: self.marked.append((name, delay)),
+            counts=self.counts,
             clock=lambda: self.clock,
         )
         view.list_pods([make_pod("p1")])
@@ -102,6 +105,7 @@ async def test_room_is_made_by_the_least_recently_used() -> None:
         await hands.actor.act("digits", MakeRoom("p1", 10))
         assert hands.leaving("a", "b", "c") == ["a"]
     assert hands.marked == [("a", 0.0)]
+    assert hands.counts.evictions.read().samples == {("mlserver-0.x",): 1}
 
 
 async def test_room_that_is_made_for_one_is_not_anothers() -> None:

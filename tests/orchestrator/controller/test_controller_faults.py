@@ -246,6 +246,7 @@ async def test_refused_commands_are_tried_again_and_end_no_worker() -> None:
         bench.fleet.servers["p1"].frozen = False
         await bench.after(60.0)
         assert bench.ready["digits"] == LOADED
+        assert set(bench.counts.reconcile_failures.read().samples) == {("model", "refused")}
 
 
 async def test_a_model_whose_status_cannot_be_written_holds_up_no_other() -> None:
@@ -255,6 +256,7 @@ async def test_a_model_whose_status_cannot_be_written_holds_up_no_other() -> Non
         await bench.apply("digits", "other")
         assert bench.ready == {}
         assert bench.fleet.loaded() == {"digits", "other"}
+        assert ("model", "failed") in bench.counts.reconcile_failures.read().samples
         bench.platform.trouble = None
         await bench.after(60.0)
         assert bench.ready == {"digits": LOADED, "other": LOADED}

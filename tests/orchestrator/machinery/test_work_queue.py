@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from orchestrator.machinery.figures import Spread
 from orchestrator.machinery.work_queue import WorkQueue
 
 pytestmark = pytest.mark.looptime
@@ -145,3 +146,25 @@ async def test_a_cancelled_worker_takes_no_key_with_it() -> None:
         await waiting
     queue.add("a")
     assert await queue.get() == "a"
+
+
+async def test_every_way_into_the_queue_is_measured() -> None:
+    """At once, after a while and after an error; waiting is not being in the queue."""
+    queue = make_queue()
+    queue.add("a")
+    queue.add("a")
+    queue.add_after("b", 10.0)
+    queue.add_rate_limited("c")
+    await asyncio.sleep(1)
+    for key in ("a", "c", "b"):
+        assert await queue.get() == key
+        await asyncio.sleep(1)
+        queue.done(key)
+    shown = {figure.name: sample for figure in queue.figures() for sample in figure.samples.values()}
+    queued, worked = shown["workqueue_queue_duration_seconds"], shown["workqueue_work_duration_seconds"]
+    assert isinstance(queued, Spread)
+    assert isinstance(worked, Spread)
+    assert (shown["workqueue_adds"], shown["workqueue_retries"], shown["workqueue_depth"]) == (3, 2, 0)
+    assert (worked.cumulative[-1], worked.total) == (3, 3.0)
+    # "a" waited a second, "c" from when it was due until "a" was done, "b" not at all once its delay was over.
+    assert queued.total == pytest.approx(1.0 + 1.995)

@@ -47,7 +47,9 @@ def test_wants_are_merged() -> None:
     assert bench.book.wanted("a") == Want()
     other = bench.waiter(a=LOAD)
     assert bench.book.wanted("a") == LOAD
+    assert [figure.samples[()] for figure in bench.book.figures()] == [1, 2]
     bench.book.disconnect(other)
+    assert [figure.samples[()] for figure in bench.book.figures()] == [1, 1]
     assert bench.book.wanted("a") == Want()
     assert bench.asked == ["a", "a", "a"]
 
