@@ -46,7 +46,7 @@ class Memory:
     reserve: int = 0
     #: The copy that must go to make room for another model.
     evict: CopyKey | None = None
-    #: It went, and comes back on demand.
+    #: It went, or goes with a pod that ends, and comes back on demand.
     evicted: bool = False
     #: The same of the last good revision, while that is not the one asked for. Its `evict` and `last_good` say nothing.
     last_good: Memory | None = None
@@ -136,8 +136,30 @@ class Observation:
         """Its copies, in whatever state."""
         return tuple(c for c in self.copies if c.key == self.target_key)
 
+    def stays(self, copy: Copy) -> bool:
+        """Whether its pod is not on its way out."""
+        pod = self.pod(copy.pod)
+        return pod is None or not pod.leaving
+
     @property
     def serving(self) -> tuple[Copy, ...]:
+        """
+        The copies that are to answer: of those that may, the ones in pods that stay.
+
+        While there is none, or none that is known to be there, those in pods on their way out answer as well; but for
+        pods that end now, which do not, whether there is another or not.
+        """
+        here = tuple(c for c in self.loaded if (pod := self.pod(c.pod)) is None or not pod.ending)
+        staying = tuple(c for c in here if self.stays(c))
+        return staying if any((pod := self.pod(c.pod)) is not None and pod.known for c in staying) else here
+
+    @property
+    def leaves(self) -> bool:
+        """Whether all that answers is in pods on their way out."""
+        return bool(self.serving) and not any(self.stays(c) for c in self.serving)
+
+    @property
+    def loaded(self) -> tuple[Copy, ...]:
         """
         The copies that may answer: the target's if one is loaded, else the last good revision's, else any of this
         very object. A copy of another uid is another model's.

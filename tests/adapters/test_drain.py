@@ -53,7 +53,7 @@ async def test_one_drain_has_one_end(world: World) -> None:
     assert not second.done()
     now += 10.0
     world.bells.ring()
-    assert await asyncio.gather(first, second) == ["1 Loaded"] * 2
+    assert set(await asyncio.gather(first, second)) == {"1 Loaded"}
 
 
 async def test_a_server_that_is_gone_has_nothing_to_move(world: World, server: FakeServer) -> None:
