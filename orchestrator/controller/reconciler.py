@@ -7,7 +7,7 @@ it twice does nothing the second time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import structlog
@@ -138,9 +138,9 @@ class Reconciler:
             log.info("pool_scaled", runtime=runtime, replicas=decided.replicas, before=len(pods))
         return decided.requeue_after
 
-    def by_use(self, names: Collection[str]) -> Sequence[str]:
+    def by_use(self, names: Iterable[str]) -> Sequence[str]:
         """The last used first: if there is not time or room for all, for those that are asked for."""
-        return names if len(names) < 2 else self._residency.by_use(names)
+        return self._residency.by_use(names)
 
     def _account(self, seen: Observation, decided: Plan) -> None:
         """Keep the pool keeper's books on this model."""

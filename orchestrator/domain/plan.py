@@ -236,7 +236,7 @@ def _next_load(seen: Observation, now: float, due: list[float]) -> list[Action] 
         return _load(seen, now, due)
     if before.serves_target and before.leaves:
         # One of the two takes over, and nobody is evicted for an update meanwhile.
-        update = [a for a in _load(seen, now, due) or [] if isinstance(a, LoadCopy)]
+        update: list[Action] = [a for a in _load(seen, now, due) or [] if isinstance(a, LoadCopy)]
         on_its_way = any(c.state in _PRESENT and seen.stays(c) for c in seen.target_copies)
         return update if update or on_its_way else _load(before, now, due)
     if before.serves_target:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import event, given, settings
@@ -12,7 +13,7 @@ from orchestrator.domain.conditions import ready_verdict
 from orchestrator.domain.demand import Want
 from orchestrator.domain.fleet import Copy, CopyState, PodView, ServerState
 from orchestrator.domain.observation import Memory, Observation
-from orchestrator.domain.plan import LoadCopy, MakeRoom, PublishRoute, UnloadCopy, plan
+from orchestrator.domain.plan import Action, LoadCopy, MakeRoom, PublishRoute, UnloadCopy, plan
 from orchestrator.domain.routes import Route, RouteView
 from tests.orchestrator.builders import (
     MIB,
@@ -33,19 +34,18 @@ from tests.picks import Picks, numbers
 
 NOW = 1000.0
 READY = make_status(make_condition(), active="r1")
-LEAVING = {"draining": {"draining": True}, "terminating": {"terminating": True}}
 
 
-def make_served(*pods: PodView, copies: tuple[Copy, ...] = (make_copy(),), **fields: object) -> Observation:
+def make_served(*pods: PodView, **fields: Any) -> Observation:
     """Loaded in p1, routed there for long, and READY; as the fields say otherwise."""
-    values: dict[str, object] = {"status": READY, "route": make_route(endpoint("p1")), "pods": pods, "copies": copies}
-    return make_observation(**values | fields)  # type: ignore[arg-type]
+    values = {"status": READY, "route": make_route(endpoint("p1")), "pods": pods, "copies": (make_copy(),)}
+    return make_observation(**values | fields)
 
 
-@pytest.mark.parametrize("how", LEAVING)
-def test_another_pod_loads_it_first(how: str) -> None:
+@pytest.mark.parametrize("leaving", [make_view("p1", draining=True), make_view("p1", terminating=True)])
+def test_another_pod_loads_it_first(leaving: PodView) -> None:
     """Nothing is taken from the pod on its way out until then, whatever the platform or the adapter calls that."""
-    seen = make_served(make_view("p1", **LEAVING[how]), make_view("p2"))
+    seen = make_served(leaving, make_view("p2"))
     (load,) = plan(seen, NOW).actions
     assert isinstance(load, LoadCopy)
     assert (load.pod, load.key, load.reserve) == ("p2", make_key(), 10 * MIB)
@@ -196,9 +196,9 @@ def make_draining(picks: list[Picks]) -> World:
 class Watched(World):
     """Looks, after each step, at what a request and a reader of the status would find."""
 
-    def act(self, action: object) -> None:
+    def act(self, action: Action) -> None:
         before = self.seen
-        super().act(action)  # type: ignore[arg-type]
+        super().act(action)
         assert not isinstance(action, MakeRoom), "somebody is evicted for a hand-over"
         if isinstance(action, PublishRoute) and not action.route.endpoints:
             assert all(self.pod(c.pod).ending for c in before.loaded)
