@@ -179,7 +179,7 @@ def _unloads(seen: Observation, now: float, due: list[float]) -> list[Action]:
             if not _may_have_replaced(seen, copy):
                 actions.append(UnloadCopy(copy.pod, copy.key))
                 continue
-        wait = _until_withdrawn(seen, pod.pod.endpoint, now)
+        wait = _until_withdrawn(seen, copy, pod.pod.endpoint, now)
         if wait <= 0:
             actions.append(UnloadCopy(copy.pod, copy.key))
         else:
@@ -215,10 +215,10 @@ def _may_have_replaced(seen: Observation, copy: Copy) -> bool:
     )
 
 
-def _until_withdrawn(seen: Observation, endpoint: str, now: float) -> float:
-    """Seconds until no Envoy sends requests for this model to `endpoint` any more, as far as can be waited for."""
-    if endpoint in seen.endpoints:
-        # The pod's other copy of this name serves there: an in-place replacement, which the adapter ends itself.
+def _until_withdrawn(seen: Observation, copy: Copy, endpoint: str, now: float) -> float:
+    """Seconds until no Envoy sends requests for it to `endpoint` any more, as far as can be waited for."""
+    if any(c.pod == copy.pod and c.key != copy.key for c in seen.loaded):
+        # The pod's other copy of this name answers there: an in-place replacement, which the adapter ends itself.
         return 0.0
     if seen.route is None or endpoint in seen.route.route.endpoints:
         # Nobody has withdrawn it yet: some Envoy may hold a route of the leader before.
