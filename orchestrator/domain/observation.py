@@ -164,7 +164,8 @@ class Observation:
         The copies that may answer: the target's if one is loaded, else the last good revision's, else any of this
         very object. A copy of another uid is another model's.
 
-        While the spec has no target, the last that it had counts as one: it may have loaded a moment ago.
+        While the spec has no target, the last that it had counts as one: it may have loaded a moment ago. But what is
+        in a pod that ends cannot be had again then, and counts only if there is nothing else.
         """
         if self.model is None:
             return ()
@@ -173,7 +174,11 @@ class Observation:
             for c in self.copies
             if c.state is CopyState.LOADED and c.key.uid == self.model.uid and c.key != self.memory.evict
         ]
-        target = self.target.revision if isinstance(self.target, Target) else self.memory.revision
+        if isinstance(self.target, Target):
+            target = self.target.revision
+        else:
+            target = self.memory.revision
+            loaded = [c for c in loaded if (pod := self.pod(c.pod)) is None or not pod.closing] or loaded
         for revision in (target, self.model.status.active_revision):
             if chosen := tuple(c for c in loaded if c.key.revision == revision):
                 return chosen

@@ -38,7 +38,12 @@ READY = make_status(make_condition(), active="r1")
 
 def make_served(*pods: PodView, **fields: Any) -> Observation:
     """Loaded in p1, routed there for long, and READY; as the fields say otherwise."""
-    values: dict[str, Any] = {"status": READY, "route": make_route(endpoint("p1")), "pods": pods, "copies": (make_copy(),)}
+    values: dict[str, Any] = {
+        "status": READY,
+        "route": make_route(endpoint("p1")),
+        "pods": pods,
+        "copies": (make_copy(),),
+    }
     return make_observation(**values | fields)
 
 
