@@ -88,7 +88,7 @@ class Controller:
 
     def fleet_changed(self, models: frozenset[str], runtimes: frozenset[str]) -> None:
         """Copies of these models changed; so did pods of these runtimes."""
-        for name in models:
+        for name in self._reconciler.by_use(models):
             self._queue.add(Key("model", name))
         for runtime in runtimes:
             self._queue.add(Key("pool", runtime))
