@@ -5,6 +5,7 @@ usage: python -m tests.cluster.node VERB
 
     images          build what images are missing
     up              images, and the node unless it is up; returns when it is ready
+    apply           the product's manifests with these images
     down            end the node, whatever state it is in, and leave nothing
     exec COMMAND    run a command (a shell's) inside: its network, its names, KUBECONFIG
     stop UNIT       end a component (kill UNIT: at once); start UNIT starts it again; units lists them
@@ -20,7 +21,7 @@ import sys
 import time
 from typing import Final
 
-from tests.cluster.node import holder, images, inside
+from tests.cluster.node import holder, images, inside, manifests, units
 from tests.cluster.node.place import HOLDER_LOG, LOGS, ROOT
 
 _UP_WITHIN_S: Final = 180.0
@@ -59,7 +60,11 @@ def wait_until_ready() -> None:
 def last_words() -> str:
     """The ends of the logs."""
     logs = [HOLDER_LOG, *sorted(LOGS.glob("*.log"))]
-    parts = [f"== {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-8:]) for log in logs if log.exists()]
+    parts = [
+        f"== {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-8:])
+        for log in logs
+        if log.exists()
+    ]
     return "\n".join(parts)
 
 
@@ -83,6 +88,8 @@ def main(argv: list[str]) -> int:
             images.build()
         case ["up"]:
             up()
+        case ["apply"]:
+            manifests.apply()
         case ["down"]:
             down()
         case ["hold"]:
@@ -103,7 +110,7 @@ def main(argv: list[str]) -> int:
         case ["kill", unit]:
             inside.stop_unit(unit, signal.SIGKILL)
         case ["units"]:
-            for unit in inside.units.commands():
+            for unit in units.commands():
                 sys.stdout.write(f"{unit}{'' if inside.unit_runs(unit) else ' (stopped)'}\n")
         case _:
             sys.stderr.write(__doc__ or "")

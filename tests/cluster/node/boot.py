@@ -34,8 +34,9 @@ from tests.cluster.node.place import (
 )
 
 #: What a kubelet sets to its liking, for the whole machine.
-_KERNEL: Final = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops") + tuple(
-    f"kernel/keys/root_{what}" for what in ("maxkeys", "maxbytes")
+_KERNEL: Final = (
+    *("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops"),
+    *("kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes"),
 )
 _KUBECTL: Final = (str(BINARIES / "kubectl"), "--kubeconfig", str(KUBECONFIG))
 

@@ -17,7 +17,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -147,7 +147,8 @@ def build() -> None:
             if any(image.base for image in missing):
                 _build_base()
             for image in missing:
-                archives[image.reference()] = _build(image)
+                reference = _build(image)
+                archives[reference] = _export(image.name, reference)
             with _timed("import"):
                 store.add(archives)
         finally:
@@ -161,7 +162,7 @@ def load() -> None:
     missing = [image for image in ALL if image.reference() not in known]
     with store.turn("images"):
         for image in missing:
-            archive = _export(image)
+            archive = _export(image.name, image.reference())
             try:
                 done = inside.run(store.ctr("images", "import", str(archive)), timeout=300)
                 if done.returncode:
@@ -183,31 +184,44 @@ def _build_base() -> None:
             command = ("unshare", "--mount", "debootstrap", "--variant=minbase", include, _SUITE, str(directory))
             if subprocess.run(command, stdout=output, stderr=output, check=False).returncode:
                 raise RuntimeError(f"debootstrap failed, see {log}")
-    # Of no use in an image: lists and archives of packages, documents, translations; and how this machine finds names.
-    for waste in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale", "var/log"):
+    # Of no use in an image: lists and archives of packages, documents, translations, devices; and how this machine finds
+    # names.
+    for waste in (
+        "var/cache/apt",
+        "var/lib/apt/lists",
+        "usr/share/doc",
+        "usr/share/man",
+        "usr/share/locale",
+        "var/log",
+        "dev",
+    ):
         for entry in (directory / waste).iterdir():
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
     for name in ("etc/resolv.conf", "etc/hostname"):
         (directory / name).unlink(missing_ok=True)
-    _bud(BASE)
+    _build(BASE)
     shutil.rmtree(directory)
 
 
-def _build(image: Image) -> Path:
-    _bud(image)
-    return _export(image)
+def _build(image: Image) -> str:
+    """Its reference. Again when its sources were edited meanwhile: the name must not lie."""
+    while True:
+        reference = image.reference()
+        _bud(image, reference)
+        if image.reference() == reference:
+            return reference
 
 
-def _export(image: Image) -> Path:
-    with _timed(f"{image.name}: export"):
-        archive = CACHE / f"{image.name}.tar"
+def _export(name: str, reference: str) -> Path:
+    with _timed(f"{name}: export"):
+        archive = CACHE / f"{name}.tar"
         archive.unlink(missing_ok=True)
-        _buildah("push", "--quiet", image.reference(), f"docker-archive:{archive}:{image.reference()}")
+        _buildah("push", "--quiet", reference, f"docker-archive:{archive}:{reference}")
     return archive
 
 
-def _bud(image: Image) -> None:
-    arguments = ["--quiet", "--layers", "--file", str(image.containerfile), "--tag", image.reference()]
+def _bud(image: Image, reference: str) -> None:
+    arguments = ["--quiet", "--layers", "--file", str(image.containerfile), "--tag", reference]
     if image.base:
         arguments += ["--build-arg", f"BASE={BASE.reference()}"]
     with _timed(image.name):
@@ -233,7 +247,7 @@ def _lay_out(context: Path, pieces: Pieces) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         # Links where that works: nothing is changed before it is copied into a layer.
         what = (str(source), str(place)) if target else (f"{source}/.", str(place))
-        command = ("cp", "--recursive", "--preserve=mode,timestamps,links")
+        command = ("cp", "--recursive", "--no-dereference", "--preserve=mode,timestamps,links")
         if subprocess.run((*command, "--link", *what), capture_output=True, check=False).returncode:
             subprocess.run((*command, *what), check=True)
 

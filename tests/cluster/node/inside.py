@@ -60,9 +60,7 @@ def _path() -> str:
 
 def run(argv: Sequence[str], *, stdin: str | None = None, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
     """Run to the end, whatever it is."""
-    return subprocess.run(
-        command(argv), input=stdin, capture_output=True, text=True, check=False, timeout=timeout
-    )
+    return subprocess.run(command(argv), input=stdin, capture_output=True, text=True, check=False, timeout=timeout)
 
 
 def start_unit(name: str) -> None:

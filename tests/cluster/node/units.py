@@ -98,25 +98,27 @@ def files() -> dict[str, str]:
 def containerd(root: str, run: str) -> str:
     """containerd's configuration, with its files in `root` and what does not outlive it in `run`."""
     cri = '[plugins."io.containerd.grpc.v1.cri"'
-    return "\n".join((
-        "version = 2",
-        f"root = {json.dumps(root)}",
-        f"state = {json.dumps(run + '/state')}",
-        "[grpc]",
-        f"address = {json.dumps(run + '/containerd.sock')}",
-        '[plugins."io.containerd.internal.v1.opt"]',
-        f"path = {json.dumps(run + '/opt')}",
-        f"{cri}]",
-        f"sandbox_image = {json.dumps(PAUSE)}",
-        # Without CAP_SYS_RESOURCE a container may not have a lower score than its parent, and runc dies.
-        "restrict_oom_score_adj = true",
-        f"{cri}.cni]",
-        'bin_dir = "/usr/lib/cni"',
-        f"conf_dir = {json.dumps(str(_CNI))}",
-        f"{cri}.containerd]",
-        'snapshotter = "overlayfs"',
-        "",
-    ))
+    return "\n".join(
+        (
+            "version = 2",
+            f"root = {json.dumps(root)}",
+            f"state = {json.dumps(run + '/state')}",
+            "[grpc]",
+            f"address = {json.dumps(run + '/containerd.sock')}",
+            '[plugins."io.containerd.internal.v1.opt"]',
+            f"path = {json.dumps(run + '/opt')}",
+            f"{cri}]",
+            f"sandbox_image = {json.dumps(PAUSE)}",
+            # Without CAP_SYS_RESOURCE a container may not have a lower score than its parent, and runc dies.
+            "restrict_oom_score_adj = true",
+            f"{cri}.cni]",
+            'bin_dir = "/usr/lib/cni"',
+            f"conf_dir = {json.dumps(str(_CNI))}",
+            f"{cri}.containerd]",
+            'snapshotter = "overlayfs"',
+            "",
+        )
+    )
 
 
 def kubeconfig(user: str) -> dict[str, Any]:
@@ -219,15 +221,17 @@ def _proxy() -> Mapping[str, Any]:
 
 
 def _corefile() -> str:
-    return "\n".join((
-        ".:53 {",
-        f"  bind {NODE_IP}",
-        "  errors",
-        "  kubernetes cluster.local in-addr.arpa {",
-        f'    kubeconfig "{KUBECONFIG}"',
-        "    pods insecure",
-        "  }",
-        "  cache 5",
-        "}",
-        "",
-    ))
+    return "\n".join(
+        (
+            ".:53 {",
+            f"  bind {NODE_IP}",
+            "  errors",
+            "  kubernetes cluster.local in-addr.arpa {",
+            f'    kubeconfig "{KUBECONFIG}"',
+            "    pods insecure",
+            "  }",
+            "  cache 5",
+            "}",
+            "",
+        )
+    )
