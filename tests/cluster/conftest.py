@@ -22,6 +22,8 @@ from tests.cluster import diagnostics
 from tests.cluster.cluster import Cluster, is_external
 from tests.cluster.node import __main__ as node
 from tests.cluster.node import holder, images, inside, manifests
+from tests.cluster.store import Store
+from tests.standalone.models import Models, trained
 from tests.tiers import claim
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,3 +113,22 @@ def _leashed() -> Iterator[None]:
     finally:
         process.stdin.close()
         process.wait(60)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """The trained models."""
+    return trained(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture(scope="session")
+def store(bare: Cluster, models: Models) -> Iterator[Store]:
+    """A real S3 server in the cluster that has the models, in a namespace of its own."""
+    own = bare.within("test-storage")
+    own.apply(manifests.namespace(own.namespace))
+    try:
+        with Store(own).serving() as store:
+            models.upload(store)
+            yield store
+    finally:
+        own.delete("namespace", own.namespace, wait=False)
