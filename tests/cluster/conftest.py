@@ -10,6 +10,7 @@ as a whole where scripts/check_cluster says that the machine cannot run a node.
 from __future__ import annotations
 
 import re
+import secrets
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
@@ -24,6 +25,7 @@ from tests.cluster.node import __main__ as node
 from tests.cluster.node import holder, images, inside, manifests
 from tests.cluster.store import Store
 from tests.standalone.models import Models, trained
+from tests.standalone.waiting import wait_until
 from tests.tiers import claim
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +58,7 @@ def bare_cluster() -> Iterator[Cluster]:
         return
     images.build()
     if inside.is_ready():
+        inside.mend()
         images.load()
         yield _prepared(Cluster(manifests.NAMESPACE))
         return
@@ -80,16 +83,26 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def space(bare: Cluster, name: str) -> Iterator[Cluster]:
     """A hardened namespace of a test's own; gone with all in it when the test is over."""
-    own = bare.within(f"test-{name}")
+    with _namespace(bare, name) as own:
+        yield own
+
+
+@contextmanager
+def _namespace(bare: Cluster, name: str) -> Iterator[Cluster]:
+    """A new one each time: one that is going away takes nothing in, and takes its time."""
+    own = bare.within(f"test-{name}-{secrets.token_hex(3)}")
     own.apply(manifests.namespace(own.namespace))
     try:
+        wait_until(lambda: own.find("serviceaccount", "default"), "a namespace has no service account", within=60)
         yield own
     finally:
         own.delete("namespace", own.namespace, wait=False)
 
 
 def _prepared(cluster: Cluster) -> Cluster:
+    wait_until(lambda: cluster.run("kubectl", "get", "--raw", "/readyz").returncode == 0, "the API server is not ready")
     cluster.apply(manifests.namespace(cluster.namespace))
+    wait_until(lambda: cluster.find("serviceaccount", "default"), "the namespace has no service account", within=60)
     return cluster
 
 
@@ -124,11 +137,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 @pytest.fixture(scope="session")
 def store(bare: Cluster, models: Models) -> Iterator[Store]:
     """A real S3 server in the cluster that has the models, in a namespace of its own."""
-    own = bare.within("test-storage")
-    own.apply(manifests.namespace(own.namespace))
-    try:
-        with Store(own).serving() as store:
-            models.upload(store)
-            yield store
-    finally:
-        own.delete("namespace", own.namespace, wait=False)
+    with _namespace(bare, "storage") as own, Store(own).serving() as store:
+        models.upload(store)
+        yield store

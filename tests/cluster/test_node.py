@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import urllib.request
+
 import pytest
 
 from tests.cluster.cluster import Cluster, KubectlError
@@ -71,8 +73,6 @@ def test_a_component_can_be_absent_for_a_while(bare: Cluster) -> None:
 
 
 def _fetch(address: str) -> str:
-    import urllib.request
-
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"http://{address}/", timeout=10) as answer:
         text: str = answer.read().decode()
         return text

@@ -31,6 +31,7 @@ def up() -> None:
     """Bring it up in the background; nothing to do if it is."""
     images.build()
     if inside.is_ready():
+        inside.mend()
         images.load()
         return
     with holder.open_log() as log:

@@ -35,7 +35,7 @@ _PACKAGES: Final = ("ca-certificates", f"libpython{_PYTHON}", "python3-venv")
 _SITE: Final = f"lib/python{_PYTHON}/site-packages"
 _DIST: Final = f"usr/local/lib/python{_PYTHON}/dist-packages"
 #: What an environment has besides what its lock names.
-_SETUP: Final = frozenset({"pip", "setuptools", "pkg_resources", "_distutils_hack", "distutils-precedence.pth"})
+_SETUP: Final = frozenset({"pip", "setuptools", "pkg_resources", "_distutils_hack", "distutils"})
 _TRITON: Final = _RUNTIMES / "triton" / _SITE
 #: Paths below the root of an image → files or directories here.
 Pieces = dict[str, Path]

@@ -7,6 +7,7 @@ command sees the checkout and all tools.
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -47,15 +48,12 @@ def is_ready() -> bool:
 
 def command(argv: Sequence[str], *, cwd: Path = ROOT) -> tuple[str, ...]:
     """The command line that runs `argv` inside; it ends when the process that runs it ends."""
-    environment = (f"KUBECONFIG={KUBECONFIG}", f"PATH={BINARIES}:/usr/local/sbin:/usr/sbin:/sbin:{_path()}")
+    environment = (
+        f"KUBECONFIG={KUBECONFIG}",
+        f"PATH={BINARIES}:/usr/local/sbin:/usr/sbin:/sbin:{os.environ.get('PATH', '/usr/bin:/bin')}",
+    )
     enter = ("nsenter", "--target", str(first_process()), "--mount", "--net", "--pid", f"--wd={cwd}")
     return (*_LEASH, *enter, *_LEASH, "env", *environment, *argv)
-
-
-def _path() -> str:
-    import os
-
-    return os.environ.get("PATH", "/usr/bin:/bin")
 
 
 def run(argv: Sequence[str], *, stdin: str | None = None, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
@@ -71,15 +69,28 @@ def start_unit(name: str) -> None:
     done = run(("setsid", "--fork", str(UNITS / name)))
     if done.returncode:
         raise RuntimeError(f"{name}: {done.stderr}")
-    _until(lambda: unit_runs(name), f"{name} did not start")
+    deadline = time.monotonic() + 30
+    while not unit_runs(name):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{name} did not start")
+        time.sleep(0.1)
 
 
-def stop_unit(name: str, how: signal.Signals = signal.SIGTERM) -> None:
-    """End a component and wait until it is gone."""
+def mend() -> None:
+    """Start what an earlier visitor stopped and left so."""
+    for name in units.commands():
+        start_unit(name)
+
+
+def stop_unit(name: str, how: signal.Signals = signal.SIGTERM, *, grace_s: float = 5.0) -> None:
+    """End a component and wait until it is gone; at once if it takes its time, as an API server with watchers does."""
     _known(name)
-    if unit_runs(name):
+    deadline = time.monotonic() + grace_s
+    while unit_runs(name):
         run(("kill", f"-{how.value}", _unit_pid(name)))
-        _until(lambda: not unit_runs(name), f"{name} did not stop")
+        if time.monotonic() > deadline:
+            how = signal.SIGKILL
+        time.sleep(0.1)
 
 
 def unit_runs(name: str) -> bool:
@@ -99,12 +110,3 @@ def _unit_pid(name: str) -> str:
 def _known(name: str) -> None:
     if name not in units.commands():
         raise NotUp(f"no component {name!r}; there are {', '.join(units.commands())}")
-
-
-def _until(condition: object, what: str, within: float = 30.0) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + within
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} within {within:g} s")
-        time.sleep(0.1)
