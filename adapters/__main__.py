@@ -39,6 +39,7 @@ from adapters.runtimes.triton import TritonClient
 from adapters.server import AdapterService, Bells, listen
 from adapters.storage.limits import StorageLimits
 from adapters.storage.s3 import S3Store
+from adapters.transport import IdentityFiles
 
 log = structlog.get_logger(__name__)
 
@@ -89,7 +90,8 @@ async def _serve(arguments: argparse.Namespace) -> None:
     service = AdapterService(ledger, loader, bells)
     stopped = _on_signals()
     try:
-        server = await listen(arguments.listen, service)
+        tls = IdentityFiles(arguments.tls_dir) if arguments.tls_dir is not None else None
+        server = await listen(arguments.listen, service, tls=tls)
         health = Health(
             ledger=ledger,
             service=service,
@@ -171,6 +173,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="adapter", description="The sidecar beside one model server.")
     add = parser.add_argument
     add("--listen", required=True, help="where leaders dial: unix:/path or host:port")
+    add(
+        "--tls-dir", type=Path, help="tls.crt, tls.key and ca.crt: leaders prove who they are; without it anybody leads"
+    )
     add("--server-type", required=True, choices=sorted(_SERVERS))
     add("--server", required=True, help="the model server's gRPC address")
     add("--model-dir", required=True, type=Path, help="the server's repository; all in it is the adapter's")

@@ -45,6 +45,7 @@ from orchestrator.platform.kube.pod_settings import PodSettings
 from orchestrator.platform.kube.pools import KubePools
 from orchestrator.platform.kube.source import KubeSource
 from orchestrator.platform.kube.statuses import StatusWriter
+from orchestrator.platform.kube.tls_secrets import TlsSecrets
 from orchestrator.settings import VERSION, ControlPlaneSettings
 
 log = structlog.get_logger(__name__)
@@ -98,6 +99,8 @@ class Replica:
             wall_ns=time.time_ns,
             random=random.random,
         )
+        self._leads = False
+        self._tls = TlsSecrets(api, namespace, names.ORCHESTRATOR, leads=lambda: self._leads)
         self._admin = AdminServer(
             service={"name": names.PRODUCT, "version": VERSION, "grpcPort": names.MESH_PORT},
             standby=self._unready,
@@ -117,7 +120,10 @@ class Replica:
                 ):
                     group.create_task(work, name=name)
                 log.info("replica_started", identity=self._elector.identity, version=VERSION)
+                await self._tls.begin()
+                group.create_task(self._tls.run(), name="certificates")
                 term = await self._elector.acquire()
+                self._leads = True
                 group.create_task(self._elector.keep(), name="lease")
                 await self._plane(term).run()
         finally:
@@ -157,6 +163,7 @@ class Replica:
             ),
             mesh=self._mesh,
             term=term,
+            identities=self._tls,
         )
         return ControlPlane(settings, platform, self._admin)
 
