@@ -232,6 +232,12 @@ async def test_live_settings(bench: Bench) -> None:
     assert [config.log_level for config in bench.configs] == ["debug", ""]
 
 
+async def test_a_standby_has_the_log_level_too(bench: Bench) -> None:
+    """It is told of live settings without leading."""
+    bench.fake.store.put(CONFIG, {"metadata": {}, "data": {"logLevel": "error"}})
+    await eventually(lambda: [config.log_level for config in bench.configs] == ["error"])
+
+
 async def test_a_standby_is_warm_and_takes_over(bench: Bench) -> None:
     """It follows without leading, and delivers at once; what was deleted in between is still known to have been."""
     bench.put("a")
