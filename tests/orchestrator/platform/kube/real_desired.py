@@ -10,9 +10,6 @@ a patch of a status, schemas. Not collected by itself, as real_api.py.
 from __future__ import annotations
 
 import asyncio
-import random
-import time
-import uuid
 from collections.abc import AsyncIterator
 
 import pytest
@@ -28,6 +25,7 @@ from orchestrator.platform.kube.paths import core, group
 from orchestrator.platform.kube.statuses import StatusWriter
 from tests.orchestrator.builders import make_condition, make_raw_model, make_status
 from tests.orchestrator.platform.kube.real_api import api, namespace
+from tests.orchestrator.platform.kube.support import make_recorder
 
 __all__ = ["api", "namespace"]
 
@@ -97,15 +95,7 @@ async def test_builtin_runtimes_and_their_users(api: KubeApi, namespace: str) ->
 
 @pytest.fixture
 async def recorder(api: KubeApi, namespace: str) -> AsyncIterator[EventRecorder]:
-    recorder = EventRecorder(
-        api,
-        namespace=namespace,
-        identity="pod-1",
-        timestamp=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        new_suffix=lambda: uuid.uuid4().hex[:16],
-        clock=time.monotonic,
-        random=random.random,
-    )
+    recorder = make_recorder(api, namespace)
     task = asyncio.create_task(recorder.run())
     yield recorder
     task.cancel()

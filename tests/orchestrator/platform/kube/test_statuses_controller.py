@@ -5,18 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import random
-import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 from orchestrator.domain.trained_model import ModelStatus
-from orchestrator.platform.builtin import builtin_manifests
 from orchestrator.platform.kube.api import KubeApi
-from orchestrator.platform.kube.events import EventRecorder
 from orchestrator.platform.kube.objects import read_model
-from orchestrator.platform.kube.paths import group
-from orchestrator.platform.kube.source import KubeSource
 from orchestrator.platform.kube.statuses import StatusWriter
 from orchestrator.ports import DesiredSink
 from tests.orchestrator.builders import make_raw_model
@@ -24,10 +18,9 @@ from tests.orchestrator.controller.bench import SECRET as STORE
 from tests.orchestrator.controller.bench import Bench
 from tests.orchestrator.controller.fakes import FakePlatform
 from tests.orchestrator.platform.kube.fake_api import Answer, Call, FakeApi, fake_api
+from tests.orchestrator.platform.kube.support import MODELS, NAMESPACE, make_recorder, make_source
 from tests.orchestrator.waiting import eventually
 
-NAMESPACE = "wml-serving"
-MODELS = group("serving.kubeflow.org/v1alpha1", "trainedmodels", NAMESPACE)
 CREDENTIALS = base64.b64encode(json.dumps(STORE).encode()).decode()
 SECRET = f"/api/v1/namespaces/{NAMESPACE}/secrets/storage-config"
 
@@ -37,23 +30,7 @@ class Platform(FakePlatform):
 
     def __init__(self, api: KubeApi) -> None:
         super().__init__()
-        recorder = EventRecorder(
-            api,
-            namespace=NAMESPACE,
-            identity="pod",
-            timestamp=lambda: "2026-01-01T00:00:00Z",
-            new_suffix=lambda: str(random.random()),
-            clock=time.monotonic,
-            random=random.random,
-        )
-        self.source = KubeSource(
-            api,
-            namespace=NAMESPACE,
-            recorder=recorder,
-            builtins=builtin_manifests(),
-            clock=time.monotonic,
-            random=random.random,
-        )
+        self.source = make_source(api, make_recorder(api))
         self.writer = StatusWriter(api, namespace=NAMESPACE, shown=self.source.shown)
         self.tasks: list[asyncio.Task[None]] = []
 
