@@ -23,23 +23,11 @@ from orchestrator.platform.kube.events import EventRecorder
 from orchestrator.platform.kube.objects import read_model
 from orchestrator.platform.kube.paths import core, group
 from orchestrator.platform.kube.statuses import StatusWriter
-from tests.orchestrator.builders import make_condition, make_raw_model, make_status
+from tests.orchestrator.builders import make_raw_model
 from tests.orchestrator.platform.kube.real_api import api, namespace
-from tests.orchestrator.platform.kube.support import make_recorder
+from tests.orchestrator.platform.kube.support import FULL_STATUS, make_recorder
 
 __all__ = ["api", "namespace"]
-
-READY = make_status(
-    make_condition(message="served by r"),
-    active="r",
-    url="grpc://x",
-    observed_generation=1,
-    runtime="r",
-    active_framework="f",
-    active_runtime="r",
-    active_secret_key="k",
-    active_reload="1",
-)
 
 
 async def create(api: KubeApi, namespace: str) -> Raw:
@@ -53,13 +41,13 @@ async def test_a_status_is_stored_whole_and_only_where_it_belongs(api: KubeApi, 
     path = group(API_VERSION, "trainedmodels", namespace, "a")
     first = read_model(await create(api, namespace))
     writer = StatusWriter(api, namespace=namespace, shown=lambda _: first)
-    await writer.write_status("a", first.uid, READY)
-    assert read_model(await api.get(path)).status == READY
+    await writer.write_status("a", first.uid, FULL_STATUS)
+    assert read_model(await api.get(path)).status == FULL_STATUS
     await writer.write_status("a", first.uid, ModelStatus(url="grpc://y"))
     assert read_model(await api.get(path)).status == ModelStatus(url="grpc://y")
     await api.delete(path)
     await create(api, namespace)
-    await writer.write_status("a", first.uid, READY)
+    await writer.write_status("a", first.uid, FULL_STATUS)
     assert read_model(await api.get(path)).status == ModelStatus()
     await api.merge(f"{path}/status", {"metadata": {"uid": first.uid}, "status": {"url": "whose?"}})
     assert read_model(await api.get(path)).status.url == "whose?"

@@ -13,9 +13,23 @@ from orchestrator.platform.kube.api import KubeApi
 from orchestrator.platform.kube.events import EventRecorder
 from orchestrator.platform.kube.paths import group
 from orchestrator.platform.kube.source import KubeSource
+from tests.orchestrator.builders import make_condition, make_status
 
 NAMESPACE: Final = "wml-serving"
 MODELS: Final = group(API_VERSION, "trainedmodels", NAMESPACE)
+#: With every field set, each to something else.
+FULL_STATUS: Final = make_status(
+    make_condition(message="served by r"),
+    make_condition("UpToDate", "Unknown", "Loading", "on its way"),
+    active="revision",
+    url="grpc://x",
+    observed_generation=1,
+    runtime="r",
+    active_framework="f",
+    active_runtime="ar",
+    active_secret_key="k",
+    active_reload="1",
+)
 
 
 def make_recorder(api: KubeApi, namespace: str = NAMESPACE, **fields: Any) -> EventRecorder:
