@@ -56,13 +56,22 @@ def _parser() -> ArgumentParser:
         metavar="SECONDS",
         help="how often the sources of failed models are seen",
     )
-    standalone.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    standalone.add_argument("--log-level", choices=_LEVELS, default="info")
     standalone.set_defaults(command=_standalone)
 
     for name, command in (("controller", _controller), ("activator", _activator)):
         process = commands.add_parser(name, help="a process of the product; platforms start it")
         process.add_argument("--settings", type=Path, required=True, metavar="FILE")
         process.set_defaults(command=command)
+
+    mesh = commands.add_parser("mesh-bootstrap", help="write what a mesh pod's Envoy and activator are told")
+    mesh.add_argument("directory", metavar="DIR", type=Path)
+    mesh.add_argument("--node-id", required=True, metavar="UID", help="the pod's")
+    mesh.add_argument("--leader", required=True, metavar="HOST:PORT", help="all that may lead, by one name")
+    mesh.add_argument("--bind", default="0.0.0.0", metavar="ADDRESS", help="where ports are opened (default all IPv4)")
+    mesh.add_argument("--max-message-bytes", type=_positive, default=16 << 20)
+    mesh.add_argument("--log-level", choices=_LEVELS, default="info")
+    mesh.set_defaults(command=_mesh_bootstrap)
 
     get = commands.add_parser("get", help="list models")
     get.add_argument("resource", choices=_RESOURCES, metavar="trainedmodels")
@@ -109,6 +118,7 @@ def _name(text: str) -> str:
     return text
 
 
+_LEVELS = ("debug", "info", "warning", "error")
 _RESOURCES = ("trainedmodels", "trainedmodel", "tm")
 
 
@@ -137,6 +147,12 @@ def _activator(arguments: Namespace) -> int:
     from orchestrator.cli.activator import activator
 
     return _run("activator", lambda: activator(arguments.settings))
+
+
+def _mesh_bootstrap(arguments: Namespace) -> int:
+    from orchestrator.cli.mesh import mesh_bootstrap
+
+    return mesh_bootstrap(arguments)
 
 
 def _standalone(arguments: Namespace) -> int:

@@ -42,8 +42,8 @@ from orchestrator.mesh.demand_server import DemandServer
 from orchestrator.mesh.resources import ClusterFactory
 from orchestrator.mesh.router import Router
 from orchestrator.mesh.server import SERVER_OPTIONS, MeshServer
-from orchestrator.ports import DesiredSource, Pools, Recorder, StatusWriter
-from orchestrator.settings import VERSION, ControllerSettings
+from orchestrator.ports import DesiredSource, MeshNodes, Pools, Recorder, StatusWriter
+from orchestrator.settings import VERSION, ControlPlaneSettings
 
 log = structlog.get_logger(__name__)
 
@@ -64,13 +64,14 @@ class Platform:
     #: What is wrong with the desired state as it was given, a line each.
     problems: Callable[[], list[str]]
     pools: Pools
+    mesh: MeshNodes
     term: Term
 
 
 class ControlPlane:
     """One leader's term. `run` ends only by cancellation, or by what ends the process: a failure, or another leader."""
 
-    def __init__(self, settings: ControllerSettings, platform: Platform, admin: AdminServer) -> None:
+    def __init__(self, settings: ControlPlaneSettings, platform: Platform, admin: AdminServer) -> None:
         self._settings = settings
         self._platform = platform
         self._admin = admin
@@ -145,9 +146,9 @@ class ControlPlane:
                 group.create_task(platform.term.run(), name="term")
                 group.create_task(platform.source.run(self._controller), name="source")
                 group.create_task(platform.pools.run(self._fleet.list_pods), name="pools")
+                group.create_task(platform.mesh.run(self._router.expect), name="mesh")
                 await self._controller.synced.wait()
                 await self._fleet.heard(PATIENCE_S)
-                self._router.expect(frozenset(settings.mesh_nodes))
                 _listen(server, settings.control)
                 await server.start()
                 self._controller.models_changed(self._observed.models() | self._router.strangers())

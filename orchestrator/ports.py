@@ -43,6 +43,13 @@ class DesiredSink(Protocol):
         `storage-config`, `config` is ConfigMap `wml-serving-config`'s data.
         """
 
+    def change(self, models: Mapping[str, TrainedModel | None], *, deleted: Collection[tuple[str, str]] = ()) -> None:
+        """
+        These models are so now, None: absent; all else is as it was last delivered. Costs what changed, not what there is.
+
+        Never before the first `replace`. `deleted`: as there, and of these alone.
+        """
+
 
 class DesiredSource(Protocol):
     """Where desired state comes from."""
@@ -136,6 +143,13 @@ class Mesh(Protocol):
 
     def stranger(self, model: str) -> bool:
         """Whether some connected Envoy has a route for this name that was not published here."""
+
+
+class MeshNodes(Protocol):
+    """Which Envoys exist: each of them has to accept a route before it counts as accepted."""
+
+    async def run(self, on_nodes: Callable[[frozenset[str]], None]) -> None:
+        """Call back with the ids of all of them, now and on each change, until cancelled. No list, no call."""
 
 
 class Activators(Protocol):

@@ -38,28 +38,35 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ControllerSettings(Settings):
+class ControlPlaneSettings(Settings):
+    """The control plane, on whatever platform."""
+
+    namespace: str
+    #: gRPC address to serve delta CDS and Demand on.
+    control: str
+    #: How an Envoy reaches the activator beside it.
+    activator: str
+    admin_host: str = "127.0.0.1"
+    admin_port: int = 8080
+    grpc_port: int = 8033
+    #: What ConfigMap `wml-serving-config` does not say.
+    pods_per_runtime: int = 1
+    pool_grace_s: float = 60.0
+    max_message_bytes: int = 16 << 20
+    log_level: str = "info"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerSettings(ControlPlaneSettings):
     """The controller on the local platform."""
 
     #: The directory of YAML that is the desired state.
     directory: str
     state_dir: str
-    namespace: str
     #: Unix socket of the supervisor, which runs pools.
     supervisor: str
-    #: gRPC address to serve delta CDS and Demand on.
-    control: str
-    #: How an Envoy reaches the activator beside it.
-    activator: str
     #: Ids of the Envoys that exist: READY waits for every one of them.
     mesh_nodes: tuple[str, ...]
-    admin_host: str = "127.0.0.1"
-    admin_port: int = 8080
-    grpc_port: int = 8033
-    pods_per_runtime: int = 1
-    pool_grace_s: float = 60.0
-    max_message_bytes: int = 16 << 20
-    log_level: str = "info"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

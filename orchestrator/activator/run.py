@@ -5,6 +5,7 @@ The activator as a process's one task: started by `run`, ended by cancelling it.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Final
 
 import grpc
@@ -13,7 +14,9 @@ import structlog
 from orchestrator.activator.budget import Budget
 from orchestrator.activator.channels import Channels
 from orchestrator.activator.demand_client import DemandClient
+from orchestrator.activator.drain import EnvoyDrain
 from orchestrator.activator.gate import Gate
+from orchestrator.activator.health import HealthServer
 from orchestrator.activator.hold import Hold
 from orchestrator.activator.proxy import Proxy, ProxySettings, server_options
 from orchestrator.activator.settings import ActivatorSettings
@@ -44,6 +47,10 @@ async def run(settings: ActivatorSettings) -> None:
             version=settings.version,
         ),
     )
+    drain = EnvoyDrain(
+        settings.envoy_admin, least_s=settings.drain_least_s, most_s=settings.drain_most_s, clock=time.monotonic
+    )
+    health = HealthServer(drain)
     server = grpc.aio.server(options=server_options(settings.max_message_bytes))
     server.add_generic_rpc_handlers((proxy,))
     try:
@@ -51,6 +58,9 @@ async def run(settings: ActivatorSettings) -> None:
         async with asyncio.TaskGroup() as group:
             demand = group.create_task(DemandClient(hold, settings.leader).run())
             await server.start()
+            if settings.health:
+                host, _, port = settings.health.rpartition(":")
+                await health.start(host, int(port))
             log.info("activator_started", listen=settings.listen, leader=settings.leader)
             try:
                 await asyncio.get_running_loop().create_future()
@@ -59,6 +69,8 @@ async def run(settings: ActivatorSettings) -> None:
                 demand.cancel()
     finally:
         hold.stop_timer()
+        await health.close()
+        await drain.close()
         await channels.close()
         log.info("activator_stopped", waiting=hold.waiting)
 

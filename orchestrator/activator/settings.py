@@ -30,4 +30,11 @@ class ActivatorSettings(Settings):
     #: How long a request without a deadline is held.
     default_wait_s: float = 120.0
     version: str = "0"
+    #: `host:port` for a kubelet's questions; empty: nobody asks.
+    health: str = ""
+    #: The admin API of the Envoy beside it, `host:port`: it is drained when the kubelet says so.
+    envoy_admin: str = ""
+    #: How long a draining Envoy's idle connections, and its requests, are waited for.
+    drain_least_s: float = 8.0
+    drain_most_s: float = 40.0
     log_level: str = "info"

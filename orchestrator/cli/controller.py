@@ -15,9 +15,10 @@ import structlog
 from orchestrator.admin.server import AdminServer
 from orchestrator.machinery.logs import configure_logs
 from orchestrator.manager import ControlPlane, Platform
-from orchestrator.platform.local.builtin import builtin_runtimes
-from orchestrator.platform.local.events import EventLog
+from orchestrator.platform.builtin import builtin_runtimes
+from orchestrator.platform.event_log import EventLog
 from orchestrator.platform.local.lease import Lease
+from orchestrator.platform.local.mesh_nodes import FixedNodes
 from orchestrator.platform.local.pools import SupervisorPools
 from orchestrator.platform.local.record_store import RecordStore
 from orchestrator.platform.local.source import DirectorySource
@@ -49,6 +50,7 @@ async def controller(settings_file: Path) -> None:
         events=events.list,
         problems=source.problems,
         pools=SupervisorPools(Path(settings.supervisor), lease.term, random.random),
+        mesh=FixedNodes(settings.mesh_nodes),
         term=lease.term,
     )
     admin = AdminServer(service={"name": "wml-serving", "version": VERSION, "grpcPort": settings.grpc_port})

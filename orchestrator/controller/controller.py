@@ -81,6 +81,11 @@ class Controller:
                 self._queue.add(Key("pool", runtime))
         self.synced.set()
 
+    def change(self, models: Mapping[str, TrainedModel | None], *, deleted: Collection[tuple[str, str]] = ()) -> None:
+        """Some models, of which something is new."""
+        self._removals.deleted(deleted)
+        self.models_changed(self._desired.change(models))
+
     def fleet_changed(self, models: frozenset[str], runtimes: frozenset[str]) -> None:
         """Copies of these models changed; so did pods of these runtimes."""
         for name in models:

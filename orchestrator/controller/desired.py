@@ -1,7 +1,7 @@
 """
 Desired state as the controller holds it, with the indexes that keep an event's cost to what it touches.
 
-The sink side is a pure fold: a complete listing comes in, names to reconcile
+The sink side is a pure fold: a complete listing or single models come in, names to reconcile
 come out. Statuses are overlaid, because the platform echoes a status back some
 time after it was written, and a decision must not be made on the older one.
 """
@@ -22,13 +22,19 @@ class DesiredState:
     """The objects as last listed. `synced` is False until the first list."""
 
     def __init__(self) -> None:
-        self.models: Mapping[str, TrainedModel] = {}
+        #: A copy of ours, since single models change in it. Shown as a Mapping: whoever reads it changes nothing.
+        self._models: dict[str, TrainedModel] = {}
         self.runtimes: Mapping[str, ServingRuntime] = {}
         self.storage: StorageConfig | None = None
         self.config: Mapping[str, str] = {}
         self.synced = False
         self._targets: dict[str, Target | ModelProblem] = {}
         self._status: dict[str, tuple[str, ModelStatus]] = {}
+
+    @property
+    def models(self) -> Mapping[str, TrainedModel]:
+        """By name, as last delivered; `model` has the newest status."""
+        return self._models
 
     def replace(
         self,
@@ -42,20 +48,36 @@ class DesiredState:
         common = runtimes != self.runtimes or storage != self.storage
         changed = {n for n in models.keys() | self.models.keys() if not _unchanged(models.get(n), self.models.get(n))}
         good = {n: self.last_good(n) for n in self._targets} if common else {}
-        self.models, self.runtimes, self.storage, self.config = models, runtimes, storage, config
+        self._models = dict(models)
+        self.runtimes, self.storage, self.config = runtimes, storage, config
         self.synced = True
         for name in changed:
-            self._targets.pop(name, None)
-            model = models.get(name)
-            known = self._status.get(name)
-            if known is not None and (model is None or known[0] != model.uid):
-                del self._status[name]
+            self._forget(name)
         if common:
             # Rare, and it may concern any model: all targets are resolved anew, those that differ are reconciled.
             before, self._targets = self._targets, {}
             changed |= {n for n, old in before.items() if not _same(self.target(n), old)}
             changed |= {n for n, old in good.items() if self.last_good(n) != old}
         return frozenset(changed)
+
+    def change(self, models: Mapping[str, TrainedModel | None]) -> frozenset[str]:
+        """Take some models, None: absent; the names of those of which something changed."""
+        changed = {name for name, model in models.items() if not _unchanged(model, self.models.get(name))}
+        for name, model in models.items():
+            if model is None:
+                self._models.pop(name, None)
+            else:
+                self._models[name] = model
+        for name in changed:
+            self._forget(name)
+        return frozenset(changed)
+
+    def _forget(self, name: str) -> None:
+        """What was derived from the object of that name, and the status of another that had it."""
+        self._targets.pop(name, None)
+        model, known = self.models.get(name), self._status.get(name)
+        if known is not None and (model is None or known[0] != model.uid):
+            del self._status[name]
 
     def model(self, name: str) -> TrainedModel | None:
         """The model with the newest status known here."""

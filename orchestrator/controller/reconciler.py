@@ -21,7 +21,7 @@ from orchestrator.controller.reporter import Reporter
 from orchestrator.controller.residency import Residency
 from orchestrator.domain import memory as memories
 from orchestrator.domain.config import Config, parse_config
-from orchestrator.domain.errors import InvalidManifest, ModelProblem
+from orchestrator.domain.errors import ModelProblem
 from orchestrator.domain.fleet import CopyState
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.plan import MakeRoom, Plan, answer, destructive, plan
@@ -171,13 +171,12 @@ class Reconciler:
         return growth_wait(pool, limit=limit, waited_s=self._keeper.starved_s(seen.name))
 
     def _config(self) -> Config:
-        """The last that could be read."""
+        """Of each setting the last that could be read."""
         if self._desired.config != self._config_data:
             self._config_data = self._desired.config
-            try:
-                self._parsed = parse_config(self._config_data, self._defaults)
-            except InvalidManifest as error:
-                log.warning("config_refused", problem=str(error))
+            self._parsed, problems = parse_config(self._config_data, self._defaults, self._parsed)
+            for problem in problems:
+                log.warning("config_refused", problem=str(problem))
         return self._parsed
 
 

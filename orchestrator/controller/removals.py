@@ -38,7 +38,11 @@ class Removals:
     def listed(self, deleted: Collection[tuple[str, str]] | None) -> None:
         """As in `ports.DesiredSink.replace`."""
         self._explicit = deleted is None
-        for name, uid in deleted or ():
+        self.deleted(deleted or ())
+
+    def deleted(self, models: Collection[tuple[str, str]]) -> None:
+        """Of these it was said explicitly, by name and uid."""
+        for name, uid in models:
             self._deleted.setdefault(name, set()).add(uid)
 
     def wait(self, seen: Observation) -> float:

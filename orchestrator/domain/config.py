@@ -1,16 +1,23 @@
 """
 ConfigMap `wml-serving-config`: what can be changed while the product runs.
+
+Each key stands alone. One that is no setting, or whose value is none, is a
+problem to report: it stops no other, and a setting keeps its last good value.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from orchestrator.domain.errors import InvalidManifest
 
 CONFIG_NAME: Final = "wml-serving-config"
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+
+_IMAGE: Final = "image."
+_KNOWN: Final = ("podsPerRuntime", "poolGraceSeconds", "logLevel", f"{_IMAGE}<runtime>")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,21 +28,64 @@ class Config:
     pods_per_runtime: int = 1
     #: How long a pool without models lives on, seconds.
     pool_grace_s: float = 60.0
+    #: One of LOG_LEVELS; empty: as the process was started.
+    log_level: str = ""
+    #: The server container's image in place of the ServingRuntime's, by the ServingRuntime's name.
+    images: Mapping[str, str] = field(default_factory=dict)
 
 
-def parse_config(data: Mapping[str, str], defaults: Config) -> Config:
-    """Flat keys, values as text. Raises InvalidManifest naming the key; unknown keys are refused, since they are typos."""
-    values = {"podsPerRuntime": defaults.pods_per_runtime, "poolGraceSeconds": defaults.pool_grace_s}
+def parse_config(
+    data: Mapping[str, str], defaults: Config, last: Config | None = None
+) -> tuple[Config, tuple[InvalidManifest, ...]]:
+    """
+    Flat keys, values as text; and what is wrong with which key. Unknown keys are reported, since they are typos.
+
+    What is not said has its default; what cannot be read is as it was in `last`.
+    """
+    last = last or defaults
+    config, problems, images = replace(defaults, images={}), list[InvalidManifest](), dict(defaults.images)
     for key, text in data.items():
-        if key not in values:
-            raise InvalidManifest(key, f"not a setting; known: {', '.join(values)}")
+        name = key.removeprefix(_IMAGE)
         try:
-            number = float(text) if key == "poolGraceSeconds" else int(text)
-        except (TypeError, ValueError):
-            raise InvalidManifest(key, f"{text!r} is not a number") from None
-        if not 0 <= number < 1e6:
-            raise InvalidManifest(key, f"{text!r} is out of range")
-        values[key] = number
-    return Config(
-        pods_per_runtime=max(1, int(values["podsPerRuntime"])), pool_grace_s=float(values["poolGraceSeconds"])
-    )
+            if key == "podsPerRuntime":
+                config = replace(config, pods_per_runtime=last.pods_per_runtime)
+                config = replace(config, pods_per_runtime=max(1, int(_number(key, text, int))))
+            elif key == "poolGraceSeconds":
+                config = replace(config, pool_grace_s=last.pool_grace_s)
+                config = replace(config, pool_grace_s=_number(key, text, float))
+            elif key == "logLevel":
+                config = replace(config, log_level=last.log_level)
+                config = replace(config, log_level=_level(key, text))
+            elif key.startswith(_IMAGE) and name:
+                if name in last.images:
+                    images[name] = last.images[name]
+                images[name] = _image(key, text)
+            else:
+                raise InvalidManifest(key, f"not a setting; known: {', '.join(_KNOWN)}")
+        except InvalidManifest as problem:
+            problems.append(problem.with_traceback(None))
+    return replace(config, images=images), tuple(problems)
+
+
+def _number(key: str, text: str, kind: type[int] | type[float]) -> float:
+    try:
+        number = kind(text)
+    except (TypeError, ValueError):
+        raise InvalidManifest(key, f"{text!r} is not a number") from None
+    if not 0 <= number < 1e6:
+        raise InvalidManifest(key, f"{text!r} is out of range")
+    return number
+
+
+def _level(key: str, text: str) -> str:
+    level = str(text).lower()
+    if level not in LOG_LEVELS:
+        raise InvalidManifest(key, f"{text!r} is none of {', '.join(LOG_LEVELS)}")
+    return level
+
+
+def _image(key: str, text: str) -> str:
+    image = str(text).strip()
+    if not image or len(image.split()) > 1:
+        raise InvalidManifest(key, f"{text!r} is not the name of an image")
+    return image

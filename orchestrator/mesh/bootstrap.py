@@ -27,6 +27,7 @@ from typing import Any, Final
 
 from orchestrator.domain.unknown_model import UNKNOWN_MODEL
 from orchestrator.mesh import lua
+from orchestrator.mesh.readiness import readiness_clusters, readiness_listeners
 from orchestrator.mesh.replies import local_replies
 from orchestrator.mesh.upstream import (
     COLD,
@@ -73,6 +74,8 @@ class BootstrapSettings:
     #: The orchestrators, leader and standby; Envoy tries on when one refuses.
     xds: tuple[str, ...]
     activator: str
+    #: Where `/ready` says whether this Envoy serves, to whoever cannot reach `admin`; None: nowhere.
+    ready: str | None = None
     max_message_bytes: int = DEFAULT_MESSAGE_BYTES
     #: Near this the largest requests are reset; above 95 % of it, new ones are refused (UNAVAILABLE).
     max_heap_bytes: int = 2 << 30
@@ -89,7 +92,10 @@ def bootstrap(settings: BootstrapSettings) -> Config:
         "admin": {"address": address(settings.admin)},
         "dynamic_resources": {"cds_config": _cds()},
         "cluster_manager": {"enable_deferred_cluster_creation": True},
-        "static_resources": {"listeners": [_listener(settings)], "clusters": _clusters(settings)},
+        "static_resources": {
+            "listeners": [_listener(settings), *readiness_listeners(settings.ready)],
+            "clusters": [*_clusters(settings), *readiness_clusters(settings.ready, settings.admin)],
+        },
         # Thousands of model clusters with a hundred stats each, which nobody reads.
         "stats_config": {"stats_matcher": {"exclusion_list": {"patterns": [{"prefix": "cluster.model/"}]}}},
         "deferred_stat_options": {"enable_deferred_creation_stats": True},

@@ -246,6 +246,7 @@ async def waiting(
         admin=f"unix:{admin}",
         xds=(*(free_address() for _ in range(standbys)), control.address),
         activator=activator,
+        ready=f"unix:{directory}/ready.sock",
     )
     config = directory / "envoy.json"
     config.write_text(json.dumps(bootstrap(made)))

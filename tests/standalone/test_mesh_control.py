@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import time
 from pathlib import Path
 
 import pytest
 
+from orchestrator.activator.drain import EnvoyDrain
 from orchestrator.domain.routes import Route
 from orchestrator.platform.local.listener import gave_up_listener
 from tests.orchestrator.waiting import eventually
@@ -20,6 +22,7 @@ from tests.standalone.envoy_stack import (
     envoy_binary,
     eventually_cluster_count,
     eventually_ready,
+    free_address,
     model_message,
     publish,
     running,
@@ -131,3 +134,30 @@ async def test_an_envoy_that_gave_its_listener_up_says_so(tmp_path: Path) -> Non
 async def test_an_envoy_that_serves_has_given_nothing_up(stack: Stack) -> None:
     """The other side of the same question."""
     assert not await gave_up_listener(Path(stack.admin))
+
+
+async def test_it_is_ready_once_it_has_a_snapshot(tmp_path: Path) -> None:
+    """However late that comes: a kubelet sends no client to one that knows no route. Nothing else is passed on."""
+    asked = f"{tmp_path}/ready.sock"
+    async with waiting(tmp_path, free_address()) as (control, _):
+        assert b"200 OK" not in await admin_get(asked, "/ready")
+        await control.start()
+        await eventually_ready(f"{tmp_path}/admin.sock")
+        assert b"200 OK" in await admin_get(asked, "/ready")
+        assert b"404 Not Found" in await admin_get(asked, "/quitquitquit")
+
+
+async def test_a_draining_envoy_loses_no_request(stack: Stack, server: FakeServer) -> None:
+    """What is under way is waited for; callers are told to leave, and are answered as long as they come."""
+    await publish(stack, server.address)
+    server.hold.clear()
+    held = asyncio.create_task(stack.call("ModelInfer", model_message("m")))
+    await eventually(lambda: server.calls)
+    drain = asyncio.create_task(EnvoyDrain(f"unix:{stack.admin}", least_s=0.0, most_s=30.0, clock=time.monotonic)())
+    while b"DRAINING" not in await admin_get(stack.admin, "/ready"):
+        await asyncio.sleep(0.01)
+    assert not drain.done()
+    server.hold.set()
+    assert await held == b"server"
+    assert await stack.call("ModelInfer", model_message("m")) == b"server"
+    assert await drain in {"nothing is under way", "1 idle connections are left"}

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from orchestrator.domain.fleet import Pod
 from orchestrator.platform.local.launch import PodTemplate
@@ -104,9 +104,17 @@ def pods_line(pods: tuple[Pod, ...]) -> bytes:
 def parse_pods(line: bytes) -> tuple[Pod, ...]:
     """Inverse of `pods_line`. Raises WireError."""
     try:
-        return tuple(Pod(**raw) for raw in json.loads(line)["pods"])
+        return tuple(_pod(raw) for raw in json.loads(line)["pods"])
     except _MALFORMED:
         raise WireError("not a list of pods") from None
+
+
+def _pod(raw: dict[str, Any]) -> Pod:
+    pod = Pod(**raw)
+    for name, value in dataclasses.asdict(pod).items():
+        if not isinstance(value, bool if name == "terminating" else str):
+            raise TypeError(name)
+    return pod
 
 
 def _line(content: object) -> bytes:

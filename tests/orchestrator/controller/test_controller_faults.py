@@ -10,7 +10,7 @@ from orchestrator.domain.demand import ReadyAt, Want
 from orchestrator.domain.fleet import Failure
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.routes import Route
-from tests.orchestrator.builders import endpoint, make_runtime
+from tests.orchestrator.builders import endpoint, make_model, make_runtime
 from tests.orchestrator.controller.bench import Bench
 
 pytestmark = pytest.mark.looptime
@@ -318,3 +318,20 @@ async def test_a_list_that_lost_most_models_takes_a_fifth_of_them_at_most() -> N
         await bench.deliver(deleted=())
         await bench.after(600.0)
         assert bench.fleet.loaded() == set()
+
+
+async def test_a_change_is_a_listing_of_what_it_names() -> None:
+    """It loads, and what it says to be deleted goes; of what is merely missing in it the brake lets a fifth go."""
+    names = [f"m{n}" for n in range(5)]
+    async with Bench() as bench:
+        bench.fleet.capacity = 200
+        await bench.deliver(deleted=())
+        bench.controller.change({name: make_model(name) for name in names})
+        await bench.after(5.0)
+        assert bench.fleet.loaded() == set(names)
+        bench.controller.change(dict.fromkeys(names[:2]), deleted=[(n, f"uid-{n}") for n in names[:2]])
+        await bench.after(5.0)
+        assert bench.fleet.loaded() == set(names[2:])
+        bench.controller.change(dict.fromkeys(names[2:]))
+        await bench.after(5.0)
+        assert len(bench.fleet.loaded()) == 2

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.controller import desired as desired_module
 from orchestrator.controller.desired import DesiredState
 from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.serving_runtime import ServingRuntime
@@ -48,6 +50,51 @@ def test_a_listing_names_what_is_new_changed_or_gone_and_nothing_else(listings: 
         assert desired.synced
         assert {n: m.generation for n in listing if (m := desired.model(n)) is not None} == listing
         before = listing
+
+
+@given(st.lists(variants, min_size=2, max_size=5))
+def test_changes_come_to_the_same_as_listings(listings: list[dict[str, int]]) -> None:
+    """Name for name, whatever the order; who is told of what did not change has no work from it."""
+    whole, parts = DesiredState(), DesiredState()
+    first, *others = ([make_model(n, generation=g) for n, g in listing.items()] for listing in listings)
+    assert deliver(whole, *first) == deliver(parts, *first)
+    for models in others:
+        told: dict[str, TrainedModel | None] = dict.fromkeys(parts.models)
+        told |= {m.name: m for m in models}
+        assert parts.change(told) == deliver(whole, *models)
+        assert parts.models == whole.models
+        assert [parts.target(n) for n in "abcd"] == [whole.target(n) for n in "abcd"]
+
+
+def test_a_change_costs_what_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a thousand models one is compared, and one is resolved anew."""
+    desired = DesiredState()
+    deliver(desired, *(make_model(f"m{n}") for n in range(1000)))
+    for name in desired.models:
+        desired.target(name)
+    compared: list[str] = []
+    unchanged = desired_module._unchanged
+
+    def counted(one: TrainedModel | None, other: TrainedModel | None) -> bool:
+        compared.extend(m.name for m in (one,) if m is not None)
+        return unchanged(one, other)
+
+    monkeypatch.setattr(desired_module, "_unchanged", counted)
+    before = dict(desired._targets)
+    assert desired.change({"m1": make_model("m1", generation=2)}) == {"m1"}
+    assert compared == ["m1"]
+    assert before.keys() - desired._targets.keys() == {"m1"}
+    assert desired.change({"m2": None}) == {"m2"}
+    assert desired.change({"m2": None}) == frozenset()
+    assert "m2" not in desired.models
+
+
+def test_a_listing_that_was_given_is_not_changed() -> None:
+    """It is its giver's."""
+    desired, given_models = DesiredState(), {"a": make_model("a")}
+    desired.replace(models=given_models, runtimes=RUNTIMES, storage=secret(), config={})
+    desired.change({"a": None, "b": make_model("b")})
+    assert given_models.keys() == {"a"}
 
 
 def test_the_raw_object_alone_is_no_change() -> None:
@@ -140,6 +187,9 @@ def test_another_object_of_the_name_starts_with_its_own_status() -> None:
     assert desired.model("a") == make_model("a", uid="second")
     desired.status_written("a", "uid-a", STATUS)
     assert desired.model("a") == make_model("a", uid="second")
+    desired.status_written("a", "second", STATUS)
+    desired.change({"a": make_model("a", uid="third")})
+    assert desired.model("a") == make_model("a", uid="third")
     deliver(desired)
     desired.status_written("a", "second", STATUS)
     assert desired._status == {}

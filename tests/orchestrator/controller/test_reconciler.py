@@ -81,7 +81,7 @@ async def test_a_config_that_is_none_leaves_the_defaults() -> None:
         bench.platform.config = {"poolGraceSeconds": "30"}
         await bench.deliver()
         # Broken again: the last that could be read counts.
-        bench.platform.config = {"poolGraceSecond": "1"}
+        bench.platform.config = {"poolGraceSeconds": "soon"}
         with capture_logs() as lines:
             await bench.apply("other")
             await bench.delete("other")

@@ -51,6 +51,8 @@ def test_what_was_said_to_be_deleted_is_never_held_and_never_counts() -> None:
     bench.removals.listed({(f"m{n}", f"uid-m{n}") for n in range(8)})
     bench.removals.listed(())
     assert [bench.wait(f"m{n}") for n in range(8)] == [0.0] * 8
+    bench.removals.deleted({("m9", "uid-m9")})
+    assert bench.wait("m9") == 0.0
     assert bench.wait("m8") == 0.0
     assert bench.wait("m0", copies=[]) == 0.0
     assert bench.wait("m0", copies=[make_copy(key=make_key(model="m0", uid="later"))]) == 0.0

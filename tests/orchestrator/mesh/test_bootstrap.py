@@ -24,6 +24,7 @@ CASES: Final = {
         admin="127.0.0.1:9901",
         xds=("orchestrator-0.wml:8900", "orchestrator-1.wml:8900"),
         activator="127.0.0.1:8902",
+        ready="0.0.0.0:8034",
         max_message_bytes=64 << 20,
     ),
 }

@@ -89,6 +89,10 @@ class Sink:
         self.models, self.runtimes, self.storage, self.config = models, runtimes, storage, config
         self.deliveries += 1
 
+    def change(self, models: Mapping[str, TrainedModel | None], *, deleted: Collection[tuple[str, str]] = ()) -> None:
+        """A directory is read as a whole."""
+        raise AssertionError("a part of a listing")
+
 
 @contextmanager
 def claimed(state: Path) -> Iterator[Stack]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.platform.local.builtin import builtin_runtimes
+from orchestrator.platform.builtin import builtin_runtimes
 from orchestrator.platform.local.installation import Installation
 from orchestrator.platform.local.launch import (
     PodPlace,

@@ -14,8 +14,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from orchestrator.domain.trained_model import ModelStatus
+from orchestrator.platform.builtin import builtin_runtimes
 from orchestrator.platform.local import source as source_module
-from orchestrator.platform.local.builtin import builtin_runtimes
 from orchestrator.platform.local.record_store import RecordStore
 from orchestrator.platform.local.source import DirectorySource
 from tests.orchestrator.platform.local.support import (

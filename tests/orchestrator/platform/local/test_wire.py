@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -144,6 +145,15 @@ def test_what_is_no_wish_is_refused(line: bytes) -> None:
 )
 def test_what_is_no_list_of_pods_is_refused(line: bytes) -> None:
     """A pod with a field that is not known here, or without one that is, included."""
+    with pytest.raises(WireError):
+        parse_pods(line)
+
+
+@pytest.mark.parametrize("field", ["uid", "name", "runtime", "adapter", "endpoint", "terminating", "message"])
+def test_a_field_of_another_type_is_refused(field: str) -> None:
+    """It would fail much later, far from who wrote it."""
+    pod = Pod(uid="u", name="n", runtime="r", adapter="unix:/a", endpoint="e")
+    line = json.dumps({"pods": [{**dataclasses.asdict(pod), field: 7}]}).encode()
     with pytest.raises(WireError):
         parse_pods(line)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.platform.local.events import PER_MODEL, EventLog
+from orchestrator.platform.event_log import PER_MODEL, EventLog
 from tests.orchestrator.platform.local.support import uids
 
 

@@ -1,0 +1,51 @@
+"""
+The command `mesh-bootstrap`: what the Envoy and the activator of one mesh pod are told, as files.
+
+It runs before them, from the same image as the orchestrator, so that what a
+mesh pod does and what the orchestrator expects of it are of one version.
+"""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import Final
+
+from orchestrator.activator.settings import ActivatorSettings
+from orchestrator.mesh.bootstrap import BootstrapSettings, bootstrap
+from orchestrator.platform.kube import names
+from orchestrator.settings import VERSION
+
+#: Between the containers of the pod.
+ADMIN: Final = "127.0.0.1:9901"
+ACTIVATOR: Final = "127.0.0.1:8036"
+ENVOY_FILE: Final = "envoy.json"
+ACTIVATOR_FILE: Final = "activator.json"
+
+
+def mesh_bootstrap(arguments: Namespace) -> int:
+    """Write both files; the exit code."""
+    anywhere = arguments.bind
+    envoy = BootstrapSettings(
+        node_id=arguments.node_id,
+        listen=f"{anywhere}:{names.MESH_PORT}",
+        admin=ADMIN,
+        xds=(arguments.leader,),
+        activator=ACTIVATOR,
+        ready=f"{anywhere}:{names.MESH_READY_PORT}",
+        max_message_bytes=arguments.max_message_bytes,
+    )
+    activator = ActivatorSettings(
+        listen=ACTIVATOR,
+        leader=(arguments.leader,),
+        max_message_bytes=arguments.max_message_bytes,
+        version=VERSION,
+        health=f"{anywhere}:{names.ACTIVATOR_HEALTH_PORT}",
+        envoy_admin=ADMIN,
+        log_level=arguments.log_level,
+    )
+    directory: Path = arguments.directory
+    (directory / ENVOY_FILE).write_text(json.dumps(bootstrap(envoy), indent=2) + "\n")
+    (directory / ACTIVATOR_FILE).write_text(activator.dump())
+    return 0

@@ -1,0 +1,172 @@
+"""
+What the API server has of one kind, followed: a list, then its changes, for ever.
+
+The rules are those of client-go's reflector, with one difference: the first
+list asks for the newest state (no version) and not for any (version 0), which
+after a failover of the API server may be older than what an earlier process
+has acted on. A list again asks for what is at least as new as what was seen,
+and for the newest where that version is gone.
+
+A watch that ends or breaks is taken up again from the last version that was
+seen; only where the server says that this version is gone, or says something
+else that is no passing trouble, is there a list again. A list that fails, or
+only half arrives, is never delivered: whoever deletes what is missing in a
+list must not be shown one that is not whole.
+
+Not promised: each state of an object. What is delivered ends at the last one.
+A version of the future, as after a restore of etcd from a backup, is noticed by
+the next list only; the documentation of such restores has controllers restarted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final, Never
+
+import structlog
+
+from orchestrator.machinery.backoff import Backoff
+from orchestrator.platform.kube.answers import ApiError, ApiUnreachable, Raw, error_of_status, has_name
+from orchestrator.platform.kube.api import KubeApi
+
+log = structlog.get_logger(__name__)
+
+#: How long the server may let a watch last: by its own choice it would be up to an hour.
+_WATCH_S: Final = (300, 600)
+#: A watch that lasted so long had not failed.
+_STABLE_S: Final = 10.0
+_CHANGES: Final = frozenset({"ADDED", "MODIFIED", "DELETED"})
+
+
+class Reflector:
+    """
+    One path, list and watch. `run` once.
+
+    Law: what was delivered, folded (a list replaces everything, an event one
+    object), is at each moment a state that the server had, and never goes back.
+    """
+
+    def __init__(
+        self,
+        api: KubeApi,
+        path: str,
+        *,
+        on_list: Callable[[list[Raw]], None],
+        on_event: Callable[[str, Raw], None],
+        clock: Callable[[], float],
+        random: Callable[[], float],
+        field_selector: str = "",
+        label_selector: str = "",
+        backoff_s: tuple[float, float] = (0.5, 10.0),
+    ) -> None:
+        """`clock` is monotonic, `random` gives [0, 1). What the callbacks raise ends `run`."""
+        self._api = api
+        self._path = path
+        self._on_list = on_list
+        self._on_event = on_event
+        self._clock = clock
+        self._random = random
+        selectors = {"fieldSelector": field_selector, "labelSelector": label_selector}
+        self._selectors = {key: value for key, value in selectors.items() if value}
+        self._backoff = Backoff(*backoff_s, random)
+        #: Set by the first list, for good.
+        self.synced: Final = asyncio.Event()
+        #: The last version that was seen; empty: none that the server still has.
+        self._version = ""
+        #: Whether a list was delivered that the version goes on from.
+        self._listed = False
+        #: When this round's watch was there.
+        self._since: float | None = None
+        #: Since when there is no watch, where that was said.
+        self._lost_at: float | None = None
+        self._contact: float | None = None
+
+    @property
+    def age_s(self) -> float:
+        """How long ago the server was last heard of: an answer, an event, a bookmark. Infinite before the first."""
+        return float("inf") if self._contact is None else self._clock() - self._contact
+
+    async def run(self) -> Never:
+        """Until cancelled."""
+        while True:
+            self._since = None
+            wanted_s = 0.0
+            try:
+                await self._round()
+            except ApiUnreachable as error:
+                self._lost(str(error))
+            except ApiError as error:
+                # Trouble that passes leaves the version good; a list again is right after all else.
+                self._listed = self._listed and error.passing and not error.expired
+                self._lost(str(error))
+                wanted_s = error.retry_after_s or 0.0
+            await asyncio.sleep(max(wanted_s, self._backoff.after(self._lasted_s(), _STABLE_S)))
+
+    async def _round(self) -> None:
+        """A list if one is needed, and one watch up to its end."""
+        if not self._listed:
+            await self._list()
+        await self._watch()
+
+    async def _list(self) -> None:
+        try:
+            result = await self._api.list(self._path, self._selectors | _not_older(self._version))
+        except ApiError as error:
+            if not (self._version and error.expired):
+                raise
+            self._version = ""
+            result = await self._api.list(self._path, self._selectors)
+        self._heard()
+        self._on_list(result.items)
+        self._version = result.resource_version
+        self._listed = True
+        self.synced.set()
+
+    async def _watch(self) -> None:
+        query = {
+            **self._selectors,
+            "resourceVersion": self._version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(round(_WATCH_S[0] + (_WATCH_S[1] - _WATCH_S[0]) * self._random())),
+        }
+        async with self._api.watch(self._path, query) as events:
+            self._heard()
+            self._since = self._clock()
+            if self._lost_at is not None:
+                log.info("watch_restored", path=self._path, lasted_s=round(self._clock() - self._lost_at, 1))
+                self._lost_at = None
+            async for event in events:
+                self._heard()
+                self._take(event["type"], event["object"])
+
+    def _take(self, kind: str, raw: dict[str, Any]) -> None:
+        if kind == "ERROR":
+            # Whatever it is: the same version might have it said again.
+            self._listed = False
+            raise error_of_status(raw)
+        metadata = raw.get("metadata")
+        version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
+        if kind in _CHANGES and has_name(raw):
+            self._on_event(kind, raw)
+        elif kind != "BOOKMARK":
+            log.warning("watch_event_ignored", path=self._path, type=kind, kind=raw.get("kind"))
+        # After the delivery: what was not delivered is asked for again.
+        if isinstance(version, str) and version not in {"", "0"}:
+            self._version = version
+
+    def _lasted_s(self) -> float:
+        return 0.0 if self._since is None else self._clock() - self._since
+
+    def _heard(self) -> None:
+        self._contact = self._clock()
+
+    def _lost(self, problem: str) -> None:
+        if self._lost_at is None:
+            self._lost_at = self._clock()
+            log.warning("watch_lost", path=self._path, problem=problem, list_again=not self._listed)
+
+
+def _not_older(version: str) -> dict[str, str]:
+    """Said in full: beside a limit a bare version means exactly this one."""
+    return {"resourceVersion": version, "resourceVersionMatch": "NotOlderThan"} if version else {}

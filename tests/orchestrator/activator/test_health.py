@@ -1,0 +1,54 @@
+"""What a kubelet is answered."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+import pytest
+
+from orchestrator.activator.health import HealthServer
+from tests.standalone.envoy_stack import free_address
+
+
+async def test_it_lives_while_it_drains() -> None:
+    """A drain that blocks does not look like a process that hangs; its answer is how the drain ended."""
+    drained: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    host, _, port = free_address().rpartition(":")
+
+    async def drain() -> str:
+        return await drained
+
+    server = HealthServer(drain)
+    await server.start(host, int(port))
+    try:
+        async with aiohttp.ClientSession(f"http://{host}:{port}") as session:
+            draining = asyncio.create_task(session.get("/drain").__aenter__())
+            async with session.get("/healthz") as response:
+                assert (response.status, await response.text()) == (200, "ok\n")
+            assert not draining.done()
+            drained.set_result("all gone")
+            response = await draining
+            assert (response.status, await response.text()) == (200, "all gone\n")
+            response.close()
+            async with session.get("/quitquitquit") as response:
+                assert response.status == 404
+    finally:
+        await server.close()
+
+
+async def test_a_taken_port_is_an_error() -> None:
+    """Not an activator that no kubelet can ask."""
+    host, _, port = free_address().rpartition(":")
+
+    async def drain() -> str:
+        return ""
+
+    first, second = HealthServer(drain), HealthServer(drain)
+    await first.start(host, int(port))
+    try:
+        with pytest.raises(OSError):
+            await second.start(host, int(port))
+    finally:
+        await second.close()
+        await first.close()

@@ -1,0 +1,161 @@
+"""The manifests say what the code relies on, and nothing that a restricted namespace or a foreign cluster refuses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from orchestrator.platform.kube import names
+
+MANIFESTS: Final = Path(__file__).resolve().parents[4] / "manifests"
+
+Object = dict[str, Any]
+
+
+def objects() -> list[Object]:
+    """All that `kubectl apply -f manifests/` applies."""
+    found: list[Object] = []
+    for path in sorted(MANIFESTS.glob("*.yaml")):
+        for document in yaml.safe_load_all(path.read_text()):
+            found += document["items"] if document["kind"] == "List" else [document]
+    return found
+
+
+OBJECTS: Final = objects()
+BY_ID: Final = {(o["kind"], o["metadata"]["name"]): o for o in OBJECTS}
+
+
+def pod_spec(name: str) -> Object:
+    """Of a Deployment."""
+    spec: Object = BY_ID["Deployment", name]["spec"]["template"]["spec"]
+    return spec
+
+
+def containers() -> Iterator[Any]:
+    """Every container of ours, with its pod's name."""
+    for name in (names.ORCHESTRATOR_NAME, names.MESH_NAME):
+        spec = pod_spec(name)
+        for container in [*spec.get("initContainers", ()), *spec["containers"]]:
+            yield pytest.param(container, id=f"{name}/{container['name']}")
+
+
+def container(deployment: str, name: str) -> Object:
+    spec = pod_spec(deployment)
+    return next(c for c in [*spec.get("initContainers", ()), *spec["containers"]] if c["name"] == name)
+
+
+def ports(found: Object) -> dict[str, int]:
+    return {port["name"]: port["containerPort"] for port in found["ports"]}
+
+
+def test_ports_are_where_others_look() -> None:
+    """Containers listen where Services, probes and the code say."""
+    assert ports(container(names.ORCHESTRATOR_NAME, "orchestrator")) == {
+        "control": names.CONTROL_PORT,
+        "admin": names.ADMIN_PORT,
+    }
+    assert ports(container(names.MESH_NAME, "envoy")) == {"grpc": names.MESH_PORT, "ready": names.MESH_READY_PORT}
+    assert ports(container(names.MESH_NAME, "activator")) == {"activator": names.ACTIVATOR_HEALTH_PORT}
+    drain = container(names.MESH_NAME, "envoy")["lifecycle"]["preStop"]["httpGet"]
+    assert drain == {"path": "/drain", "port": names.ACTIVATOR_HEALTH_PORT}
+    policy = BY_ID["NetworkPolicy", f"{names.PRODUCT}-{names.RUNTIME}"]["spec"]
+    assert [rule.get("ports") for rule in policy["ingress"]] == [
+        None,
+        [{"protocol": "TCP", "port": names.ADAPTER_PORT}],
+    ]
+
+
+def test_services_are_headless_and_find_their_pods() -> None:
+    """A balanced client, and an Envoy that looks for the leader, need every address."""
+    for name, component in ((names.PRODUCT, names.MESH), (names.ORCHESTRATOR_NAME, names.ORCHESTRATOR)):
+        spec = BY_ID["Service", name]["spec"]
+        assert spec["clusterIP"] == "None"
+        assert spec["selector"] == {names.LABEL_NAME: names.PRODUCT, names.LABEL_COMPONENT: component}
+    assert BY_ID["Service", names.PRODUCT]["spec"]["ports"][0]["port"] == names.MESH_PORT
+    assert {p["name"]: p["port"] for p in BY_ID["Service", names.ORCHESTRATOR_NAME]["spec"]["ports"]} == {
+        "control": names.CONTROL_PORT,
+        "admin": names.ADMIN_PORT,
+    }
+    leader = f"--leader={names.ORCHESTRATOR_NAME}:{names.CONTROL_PORT}"
+    assert leader in container(names.MESH_NAME, "bootstrap")["args"]
+
+
+def test_certificates_are_mounted_where_they_are_read() -> None:
+    """The mesh's own, not another role's."""
+    [volume] = [v for v in pod_spec(names.MESH_NAME)["volumes"] if v["name"] == "tls"]
+    assert volume["secret"]["secretName"] == names.TLS_SECRETS[names.MESH]
+    for name in ("envoy", "activator"):
+        mounts = {m["name"]: m["mountPath"] for m in container(names.MESH_NAME, name)["volumeMounts"]}
+        assert mounts["tls"] == names.TLS_DIRECTORY
+
+
+def test_secrets_are_named() -> None:
+    """Nothing of other Secrets can be read."""
+    rules = [r for r in BY_ID["Role", names.ORCHESTRATOR_NAME]["rules"] if "secrets" in r["resources"]]
+    named = {name for rule in rules for name in rule.get("resourceNames", ())}
+    assert named == {"storage-config", names.CA_SECRET, *names.TLS_SECRETS.values()}
+    assert [rule["verbs"] for rule in rules if "resourceNames" not in rule] == [["create"]]
+
+
+def test_nothing_is_wild_and_nothing_is_the_clusters() -> None:
+    """Only the CRDs need an administrator."""
+    assert {o["kind"] for o in OBJECTS} & {"ClusterRole", "ClusterRoleBinding", "Namespace"} == set()
+    for rule in BY_ID["Role", names.ORCHESTRATOR_NAME]["rules"]:
+        assert "*" not in [*rule["verbs"], *rule["resources"], *rule["apiGroups"]]
+
+
+@pytest.mark.parametrize("found", list(containers()))
+def test_containers_are_restricted(found: Object) -> None:
+    """As Pod Security's strictest level asks, with a root file system that cannot be written; no user is chosen."""
+    assert found["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert found["resources"]["limits"].keys() == {"memory"}
+    assert found["resources"]["requests"].keys() == {"cpu", "memory"}
+
+
+def test_pods_are_restricted() -> None:
+    """In what is said of all containers at once."""
+    for name in (names.ORCHESTRATOR_NAME, names.MESH_NAME):
+        security = pod_spec(name)["securityContext"]
+        assert security == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert pod_spec(names.MESH_NAME)["automountServiceAccountToken"] is False
+
+
+def test_each_image_is_written_once() -> None:
+    """Whoever mirrors images edits one file, and no image is forgotten."""
+    texts = {path.name: path.read_text() for path in MANIFESTS.glob("*.yaml")}
+    written = re.findall(r"^\s*image:\s*(?:&\w+\s+)?([\w.-]+[./][^\s*]+)$", texts["workloads.yaml"], re.MULTILINE)
+    used = {c.values[0]["image"] for c in containers()}
+    assert len(written) == len(set(written))
+    assert set(written) == used
+    environment = container(names.ORCHESTRATOR_NAME, "orchestrator")["env"]
+    product = container(names.ORCHESTRATOR_NAME, "orchestrator")["image"]
+    assert {"name": "IMAGE", "value": product} in environment
+    for file, text in texts.items():
+        assert file == "workloads.yaml" or not any(image in text for image in used), file
+
+
+def test_objects_go_where_they_are_applied() -> None:
+    """`-n` decides; an object that names a namespace would be refused in another."""
+    assert len(BY_ID) == len(OBJECTS)
+    assert [o["metadata"]["name"] for o in OBJECTS if "namespace" in o["metadata"]] == []
+
+
+def test_no_object_needs_another_of_them_first() -> None:
+    """A custom object in the same apply as its CRD would race it."""
+    own = {
+        (crd["spec"]["group"], crd["spec"]["names"]["kind"])
+        for crd in OBJECTS
+        if crd["kind"] == "CustomResourceDefinition"
+    }
+    assert {(o["apiVersion"].split("/")[0], o["kind"]) for o in OBJECTS} & own == set()
+    files = [p.name for p in MANIFESTS.glob("*.yaml") if "kind: CustomResourceDefinition" in p.read_text()]
+    assert sorted(files) == ["servingruntime-crd.yaml", "trainedmodel-crd.yaml"]
