@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
 from orchestrator.platform.kube.counts import KubeCounts
 
 
@@ -16,9 +23,54 @@ def test_an_answer_that_did_not_come_counts_beside_those_that_did() -> None:
 
 
 def test_lists_again_and_the_ends_of_certificates_are_shown() -> None:
-    """The latest word on each certificate."""
+    """A first list is no list again; the latest word on each certificate."""
     counts = KubeCounts()
-    counts.relisted("trainedmodels")
+    delivered: list[list[dict[str, Any]]] = []
+    on_list = counts.lists("trainedmodels", delivered.append)
+    counts.lists("pods", delivered.append)
+    on_list([])
+    on_list([{"kind": "TrainedModel"}])
+    assert delivered == [[], [{"kind": "TrainedModel"}]]
     counts.expires("mesh", 1.0)
     counts.expires("mesh", 2.0)
-    assert [figure.samples for figure in counts.figures()[1:]] == [{("trainedmodels",): 1}, {("mesh",): 2.0}]
+    assert [figure.samples for figure in counts.figures()[1:]] == [
+        {("trainedmodels",): 1, ("pods",): 0},
+        {("mesh",): 2.0},
+    ]
+
+
+async def test_a_session_is_counted_by_its_answers() -> None:
+    """Refused and accepted, watches apart; nobody at the port, and one who says nothing."""
+    counts = KubeCounts()
+    silence = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/silent":
+            await silence.wait()
+        return web.Response(status=409 if request.method == "PUT" else 200)
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with aiohttp.ClientSession(trace_configs=[counts.trace()]) as session:
+        for method, path in (("GET", "/a"), ("GET", "/a?watch=1"), ("PUT", "/a")):
+            async with session.request(method, url + path):
+                pass
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1), session.delete(f"{url}/silent"):
+                pass
+        silence.set()
+        await runner.cleanup()
+        with pytest.raises(aiohttp.ClientError):
+            async with session.patch(f"{url}/a"):
+                pass
+    assert counts.figures()[0].samples == {
+        ("get", "200"): 1,
+        ("watch", "200"): 1,
+        ("put", "409"): 1,
+        ("delete", "unreachable"): 1,
+        ("patch", "unreachable"): 1,
+    }
