@@ -86,6 +86,7 @@ class KubeApi:
         proxy: str | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
         silence_s: float = SILENCE_S,
+        trace: aiohttp.TraceConfig | None = None,
     ) -> None:
         """`authorize` gives the Authorization header's value, for each request anew. Raises OSError or ValueError."""
         self._server = server.rstrip("/")
@@ -104,6 +105,7 @@ class KubeApi:
             },
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeout_s, sock_read=silence_s),
             trust_env=False,
+            trace_configs=None if trace is None else [trace],
         )
 
     async def __aenter__(self) -> Self:
