@@ -22,6 +22,8 @@ from typing import Any, Final
 
 import structlog
 
+from adapters.drain import Drain
+from adapters.health import Health, serve
 from adapters.layouts import mlserver as mlserver_layout
 from adapters.layouts import triton as triton_layout
 from adapters.layouts.plan import Planner
@@ -55,7 +57,7 @@ def run(argv: Sequence[str]) -> int:
     _configure_logs(arguments.pod)
     try:
         asyncio.run(_serve(arguments))
-    except (UnusablePlaces, RuntimeError) as error:
+    except (UnusablePlaces, RuntimeError, OSError) as error:
         log.critical("adapter_cannot_run", problem=str(error))
         return 1
     return 0
@@ -88,6 +90,16 @@ async def _serve(arguments: argparse.Namespace) -> None:
     stopped = _on_signals()
     try:
         server = await listen(arguments.listen, service)
+        health = Health(
+            ledger=ledger,
+            service=service,
+            pulse=monitor,
+            drain=Drain(ledger, bells, arguments.drain_seconds),
+            patience_s=arguments.silent_seconds,
+        )
+        probes = await serve(
+            health.app(), host=_host(arguments.listen), port=arguments.health_port, socket=arguments.health_socket
+        )
         log.info("adapter_started", runtime=settings.runtime, listen=arguments.listen, server=arguments.server)
         work = asyncio.create_task(loader.run())
         stop = asyncio.create_task(stopped.wait())
@@ -96,6 +108,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
         finally:
             service.stop()
             await server.stop(grace=0.3)
+            await probes.cleanup()
             work.cancel()
             stop.cancel()
             await asyncio.wait({work, stop})
@@ -107,6 +120,11 @@ async def _serve(arguments: argparse.Namespace) -> None:
         await store.close()
         places.close()
     log.info("adapter_stopped", runtime=settings.runtime)
+
+
+def _host(listen: str) -> str:
+    """Of the address that leaders dial; loopback if that is of this machine only."""
+    return "127.0.0.1" if listen.startswith("unix:") else listen.rpartition(":")[0].strip("[]")
 
 
 def _on_signals() -> asyncio.Event:
@@ -173,6 +191,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-objects", type=_positive, default=10_000, help="of one model")
     add("--max-bytes", type=_positive, default=1024**4, help="of one model")
     add("--recheck-seconds", type=_seconds, default=60.0, help="how often the sources of failed copies are looked at")
+    add("--health-port", type=_port, default=0, help="HTTP for probes and the drain, at the host of --listen; 0 = none")
+    add("--health-socket", default="", help="the same, at a Unix socket")
+    add("--drain-seconds", type=_seconds, default=60.0, help="how long a drain waits for models to be moved")
+    add("--silent-seconds", type=_seconds, default=120.0, help="a server that is silent for so long has hung")
     return parser
 
 
@@ -180,6 +202,13 @@ def _positive(text: str) -> int:
     number = int(text)
     if number <= 0:
         raise argparse.ArgumentTypeError("must be positive")
+    return number
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError("must be a port")
     return number
 
 

@@ -23,7 +23,7 @@ from dataclasses import replace
 from typing import Final
 
 from adapters.domain.copies import Copy, CopyKey, CopyState, Failure, Reason, ServerState
-from adapters.domain.errors import ServerNotReady, StaleBoot, StaleEpoch
+from adapters.domain.errors import Draining, ServerNotReady, StaleBoot, StaleEpoch
 from adapters.domain.progress import Admission, Changes, Departure, Ticket
 from adapters.domain.table import Entry, Table
 
@@ -50,6 +50,7 @@ class Ledger:
         self.boot = ""
         self.server = ServerState.STARTING
         self.draining = False
+        self.closing = False
         self._on_change = on_change
         self._max_failed = max_failed
         self._copies = Table(max_gone)
@@ -74,6 +75,11 @@ class Ledger:
             raise StaleBoot(boot, self.boot)
         if self.server is not ServerState.READY:
             raise ServerNotReady
+
+    def admit(self) -> None:
+        """Raise Refused if nothing is loaded here any more."""
+        if self.draining:
+            raise Draining
 
     # The server.
 
@@ -114,9 +120,16 @@ class Ledger:
         self._bump()
 
     def drain(self) -> None:
-        """This adapter is about to stop."""
-        self.draining = True
-        self._bump()
+        """The pod is about to end: what is here is to leave. For good."""
+        if not self.draining:
+            self.draining = True
+            self._bump()
+
+    def close(self) -> None:
+        """It ends soon, whatever is left here."""
+        if not self.closing:
+            self.draining = self.closing = True
+            self._bump()
 
     # Commands.
 
@@ -288,6 +301,10 @@ class Ledger:
         """Whether the attempt may go on."""
         return self._current(ticket) is not None
 
+    def copies(self) -> tuple[Copy, ...]:
+        """All there are."""
+        return tuple(entry.copy for entry in self._copies)
+
     def copy(self, key: CopyKey) -> Copy | None:
         """The copy, if there is one."""
         entry = self._copies.get(key)
@@ -322,6 +339,7 @@ class Ledger:
             epoch=self.epoch,
             server=self.server,
             draining=self.draining,
+            closing=self.closing,
             total=self.total,
             reserved=self.reserved,
             copies=fresh.copies,

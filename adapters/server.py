@@ -17,7 +17,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 
 from adapters.domain.copies import Copy, CopyKey, CopyState, Credentials, Order, ServerState, Source
-from adapters.domain.errors import Refused, ServerNotReady
+from adapters.domain.errors import Draining, Refused, ServerNotReady
 from adapters.domain.progress import Changes
 from adapters.ledger import Ledger
 from adapters.loader.loader import Loader
@@ -84,10 +84,15 @@ class AdapterService(fleet_pb2_grpc.AdapterServicer):
         self._bells = bells
         self._stopping = False
 
+    @property
+    def stopping(self) -> bool:
+        """Whether no command is taken any more."""
+        return self._stopping
+
     def stop(self) -> None:
         """Say goodbye to the watchers."""
         self._stopping = True
-        self._ledger.drain()
+        self._bells.ring()
 
     async def Watch(
         self, request: fleet_pb2.Hello, context: grpc.aio.ServicerContext[fleet_pb2.Hello, fleet_pb2.Report]
@@ -123,7 +128,7 @@ class AdapterService(fleet_pb2_grpc.AdapterServicer):
         request: fleet_pb2.LoadRequest,
         context: grpc.aio.ServicerContext[fleet_pb2.LoadRequest, fleet_pb2.Accepted],
     ) -> fleet_pb2.Accepted:
-        epoch = await self._check(request.fence, request.key, context)
+        epoch = await self._check(request.fence, request.key, context, loads=True)
         self._loader.load(_order(request))
         if self._ledger.epoch > epoch:
             await self._loader.remember()
@@ -141,7 +146,12 @@ class AdapterService(fleet_pb2_grpc.AdapterServicer):
         return fleet_pb2.Accepted()
 
     async def _check(
-        self, fence: fleet_pb2.Fence, key: fleet_pb2.Key, context: grpc.aio.ServicerContext[Any, Any]
+        self,
+        fence: fleet_pb2.Fence,
+        key: fleet_pb2.Key,
+        context: grpc.aio.ServicerContext[Any, Any],
+        *,
+        loads: bool = False,
     ) -> int:
         """The epoch before this command; what is refused does not return."""
         if self._stopping:
@@ -151,12 +161,14 @@ class AdapterService(fleet_pb2_grpc.AdapterServicer):
         before = self._ledger.epoch
         try:
             self._ledger.check(fence.epoch, fence.boot)
+            if loads:
+                self._ledger.admit()
         except Refused as refusal:
             await self._refuse(refusal, context)
         return before
 
     async def _refuse(self, refusal: Refused, context: grpc.aio.ServicerContext[Any, Any]) -> NoReturn:
-        unavailable = isinstance(refusal, ServerNotReady)
+        unavailable = isinstance(refusal, ServerNotReady | Draining)
         code = grpc.StatusCode.UNAVAILABLE if unavailable else grpc.StatusCode.FAILED_PRECONDITION
         await context.abort(code, str(refusal), self._fence())
         raise AssertionError("abort raises")
@@ -185,6 +197,7 @@ def _report(changes: Changes, seq: int) -> fleet_pb2.Report:
         copies=[_copy(copy) for copy in changes.copies],
         gone=_keys(changes.gone),
         draining=changes.draining,
+        closing=changes.closing,
         server=_SERVER[changes.server],
     )
 

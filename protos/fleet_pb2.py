@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12protos/fleet.proto\x12\x0cwml.fleet.v1\x1a\x1egoogle/protobuf/duration.proto\"(\n\x05Hello\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x10\n\x08protocol\x18\x02 \x01(\r\"$\n\x05\x46\x65nce\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0c\n\x04\x62oot\x18\x02 \x01(\t\"3\n\x03Key\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\t\"\xfe\x01\n\x06Report\x12\x0c\n\x04\x62oot\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x04\x12\x0c\n\x04\x66ull\x18\x03 \x01(\x08\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x10\n\x08protocol\x18\x05 \x01(\r\x12(\n\x08\x63\x61pacity\x18\x06 \x01(\x0b\x32\x16.wml.fleet.v1.Capacity\x12\"\n\x06\x63opies\x18\x07 \x03(\x0b\x32\x12.wml.fleet.v1.Copy\x12\x1f\n\x04gone\x18\x08 \x03(\x0b\x32\x11.wml.fleet.v1.Key\x12\x10\n\x08\x64raining\x18\t \x01(\x08\x12)\n\x06server\x18\n \x01(\x0e\x32\x19.wml.fleet.v1.ServerState\"+\n\x08\x43\x61pacity\x12\r\n\x05total\x18\x01 \x01(\x04\x12\x10\n\x08reserved\x18\x02 \x01(\x04\"\xf0\x01\n\x04\x43opy\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.wml.fleet.v1.Key\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.wml.fleet.v1.CopyState\x12\x10\n\x08reserved\x18\x03 \x01(\x04\x12\x10\n\x08measured\x18\x04 \x01(\x04\x12&\n\x07\x66\x61ilure\x18\x05 \x01(\x0b\x32\x15.wml.fleet.v1.Failure\x12+\n\x08\x64ownload\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x04load\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"v\n\x07\x46\x61ilure\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06needed\x18\x03 \x01(\x04\x12\x11\n\tavailable\x18\x04 \x01(\x04\x12\x16\n\x0esource_changed\x18\x05 \x01(\x08\x12\x0f\n\x07\x63rashed\x18\x06 \x01(\x08\"F\n\x06Source\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x11\n\tframework\x18\x03 \x01(\t\x12\x0b\n\x03uri\x18\x04 \x01(\t\"z\n\x0b\x43redentials\x12\x15\n\raccess_key_id\x18\x01 \x01(\t\x12\x19\n\x11secret_access_key\x18\x02 \x01(\t\x12\x14\n\x0c\x65ndpoint_url\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\x13\n\x0b\x63\x65rtificate\x18\x05 \x01(\t\"\xf4\x01\n\x0bLoadRequest\x12\"\n\x05\x66\x65nce\x18\x01 \x01(\x0b\x32\x13.wml.fleet.v1.Fence\x12\x1e\n\x03key\x18\x02 \x01(\x0b\x32\x11.wml.fleet.v1.Key\x12$\n\x06source\x18\x03 \x01(\x0b\x32\x14.wml.fleet.v1.Source\x12.\n\x0b\x63redentials\x18\x04 \x01(\x0b\x32\x19.wml.fleet.v1.Credentials\x12\x0f\n\x07reserve\x18\x05 \x01(\x04\x12\x0e\n\x06urgent\x18\x06 \x01(\x08\x12*\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"S\n\rUnloadRequest\x12\"\n\x05\x66\x65nce\x18\x01 \x01(\x0b\x32\x13.wml.fleet.v1.Fence\x12\x1e\n\x03key\x18\x02 \x01(\x0b\x32\x11.wml.fleet.v1.Key\"\n\n\x08\x41\x63\x63\x65pted*u\n\x0bServerState\x12\x1c\n\x18SERVER_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15SERVER_STATE_STARTING\x10\x01\x12\x16\n\x12SERVER_STATE_READY\x10\x02\x12\x15\n\x11SERVER_STATE_LOST\x10\x03*\xa3\x01\n\tCopyState\x12\x1a\n\x16\x43OPY_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43OPY_STATE_DOWNLOADING\x10\x01\x12\x16\n\x12\x43OPY_STATE_LOADING\x10\x02\x12\x15\n\x11\x43OPY_STATE_LOADED\x10\x03\x12\x18\n\x14\x43OPY_STATE_UNLOADING\x10\x04\x12\x15\n\x11\x43OPY_STATE_FAILED\x10\x05\x32\xb9\x01\n\x07\x41\x64\x61pter\x12\x34\n\x05Watch\x12\x13.wml.fleet.v1.Hello\x1a\x14.wml.fleet.v1.Report0\x01\x12\x39\n\x04Load\x12\x19.wml.fleet.v1.LoadRequest\x1a\x16.wml.fleet.v1.Accepted\x12=\n\x06Unload\x12\x1b.wml.fleet.v1.UnloadRequest\x1a\x16.wml.fleet.v1.Acceptedb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12protos/fleet.proto\x12\x0cwml.fleet.v1\x1a\x1egoogle/protobuf/duration.proto\"(\n\x05Hello\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x10\n\x08protocol\x18\x02 \x01(\r\"$\n\x05\x46\x65nce\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0c\n\x04\x62oot\x18\x02 \x01(\t\"3\n\x03Key\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\t\"\x8f\x02\n\x06Report\x12\x0c\n\x04\x62oot\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x04\x12\x0c\n\x04\x66ull\x18\x03 \x01(\x08\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x10\n\x08protocol\x18\x05 \x01(\r\x12(\n\x08\x63\x61pacity\x18\x06 \x01(\x0b\x32\x16.wml.fleet.v1.Capacity\x12\"\n\x06\x63opies\x18\x07 \x03(\x0b\x32\x12.wml.fleet.v1.Copy\x12\x1f\n\x04gone\x18\x08 \x03(\x0b\x32\x11.wml.fleet.v1.Key\x12\x10\n\x08\x64raining\x18\t \x01(\x08\x12)\n\x06server\x18\n \x01(\x0e\x32\x19.wml.fleet.v1.ServerState\x12\x0f\n\x07\x63losing\x18\x0b \x01(\x08\"+\n\x08\x43\x61pacity\x12\r\n\x05total\x18\x01 \x01(\x04\x12\x10\n\x08reserved\x18\x02 \x01(\x04\"\xf0\x01\n\x04\x43opy\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.wml.fleet.v1.Key\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.wml.fleet.v1.CopyState\x12\x10\n\x08reserved\x18\x03 \x01(\x04\x12\x10\n\x08measured\x18\x04 \x01(\x04\x12&\n\x07\x66\x61ilure\x18\x05 \x01(\x0b\x32\x15.wml.fleet.v1.Failure\x12+\n\x08\x64ownload\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x04load\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"v\n\x07\x46\x61ilure\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06needed\x18\x03 \x01(\x04\x12\x11\n\tavailable\x18\x04 \x01(\x04\x12\x16\n\x0esource_changed\x18\x05 \x01(\x08\x12\x0f\n\x07\x63rashed\x18\x06 \x01(\x08\"F\n\x06Source\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x11\n\tframework\x18\x03 \x01(\t\x12\x0b\n\x03uri\x18\x04 \x01(\t\"z\n\x0b\x43redentials\x12\x15\n\raccess_key_id\x18\x01 \x01(\t\x12\x19\n\x11secret_access_key\x18\x02 \x01(\t\x12\x14\n\x0c\x65ndpoint_url\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\x13\n\x0b\x63\x65rtificate\x18\x05 \x01(\t\"\xf4\x01\n\x0bLoadRequest\x12\"\n\x05\x66\x65nce\x18\x01 \x01(\x0b\x32\x13.wml.fleet.v1.Fence\x12\x1e\n\x03key\x18\x02 \x01(\x0b\x32\x11.wml.fleet.v1.Key\x12$\n\x06source\x18\x03 \x01(\x0b\x32\x14.wml.fleet.v1.Source\x12.\n\x0b\x63redentials\x18\x04 \x01(\x0b\x32\x19.wml.fleet.v1.Credentials\x12\x0f\n\x07reserve\x18\x05 \x01(\x04\x12\x0e\n\x06urgent\x18\x06 \x01(\x08\x12*\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"S\n\rUnloadRequest\x12\"\n\x05\x66\x65nce\x18\x01 \x01(\x0b\x32\x13.wml.fleet.v1.Fence\x12\x1e\n\x03key\x18\x02 \x01(\x0b\x32\x11.wml.fleet.v1.Key\"\n\n\x08\x41\x63\x63\x65pted*u\n\x0bServerState\x12\x1c\n\x18SERVER_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15SERVER_STATE_STARTING\x10\x01\x12\x16\n\x12SERVER_STATE_READY\x10\x02\x12\x15\n\x11SERVER_STATE_LOST\x10\x03*\xa3\x01\n\tCopyState\x12\x1a\n\x16\x43OPY_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43OPY_STATE_DOWNLOADING\x10\x01\x12\x16\n\x12\x43OPY_STATE_LOADING\x10\x02\x12\x15\n\x11\x43OPY_STATE_LOADED\x10\x03\x12\x18\n\x14\x43OPY_STATE_UNLOADING\x10\x04\x12\x15\n\x11\x43OPY_STATE_FAILED\x10\x05\x32\xb9\x01\n\x07\x41\x64\x61pter\x12\x34\n\x05Watch\x12\x13.wml.fleet.v1.Hello\x1a\x14.wml.fleet.v1.Report0\x01\x12\x39\n\x04Load\x12\x19.wml.fleet.v1.LoadRequest\x1a\x16.wml.fleet.v1.Accepted\x12=\n\x06Unload\x12\x1b.wml.fleet.v1.UnloadRequest\x1a\x16.wml.fleet.v1.Acceptedb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.fleet_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SERVERSTATE']._serialized_start=1406
-  _globals['_SERVERSTATE']._serialized_end=1523
-  _globals['_COPYSTATE']._serialized_start=1526
-  _globals['_COPYSTATE']._serialized_end=1689
+  _globals['_SERVERSTATE']._serialized_start=1423
+  _globals['_SERVERSTATE']._serialized_end=1540
+  _globals['_COPYSTATE']._serialized_start=1543
+  _globals['_COPYSTATE']._serialized_end=1706
   _globals['_HELLO']._serialized_start=68
   _globals['_HELLO']._serialized_end=108
   _globals['_FENCE']._serialized_start=110
@@ -43,23 +43,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KEY']._serialized_start=148
   _globals['_KEY']._serialized_end=199
   _globals['_REPORT']._serialized_start=202
-  _globals['_REPORT']._serialized_end=456
-  _globals['_CAPACITY']._serialized_start=458
-  _globals['_CAPACITY']._serialized_end=501
-  _globals['_COPY']._serialized_start=504
-  _globals['_COPY']._serialized_end=744
-  _globals['_FAILURE']._serialized_start=746
-  _globals['_FAILURE']._serialized_end=864
-  _globals['_SOURCE']._serialized_start=866
-  _globals['_SOURCE']._serialized_end=936
-  _globals['_CREDENTIALS']._serialized_start=938
-  _globals['_CREDENTIALS']._serialized_end=1060
-  _globals['_LOADREQUEST']._serialized_start=1063
-  _globals['_LOADREQUEST']._serialized_end=1307
-  _globals['_UNLOADREQUEST']._serialized_start=1309
-  _globals['_UNLOADREQUEST']._serialized_end=1392
-  _globals['_ACCEPTED']._serialized_start=1394
-  _globals['_ACCEPTED']._serialized_end=1404
-  _globals['_ADAPTER']._serialized_start=1692
-  _globals['_ADAPTER']._serialized_end=1877
+  _globals['_REPORT']._serialized_end=473
+  _globals['_CAPACITY']._serialized_start=475
+  _globals['_CAPACITY']._serialized_end=518
+  _globals['_COPY']._serialized_start=521
+  _globals['_COPY']._serialized_end=761
+  _globals['_FAILURE']._serialized_start=763
+  _globals['_FAILURE']._serialized_end=881
+  _globals['_SOURCE']._serialized_start=883
+  _globals['_SOURCE']._serialized_end=953
+  _globals['_CREDENTIALS']._serialized_start=955
+  _globals['_CREDENTIALS']._serialized_end=1077
+  _globals['_LOADREQUEST']._serialized_start=1080
+  _globals['_LOADREQUEST']._serialized_end=1324
+  _globals['_UNLOADREQUEST']._serialized_start=1326
+  _globals['_UNLOADREQUEST']._serialized_end=1409
+  _globals['_ACCEPTED']._serialized_start=1411
+  _globals['_ACCEPTED']._serialized_end=1421
+  _globals['_ADAPTER']._serialized_start=1709
+  _globals['_ADAPTER']._serialized_end=1894
 # @@protoc_insertion_point(module_scope)

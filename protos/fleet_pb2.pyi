@@ -11,7 +11,7 @@ left alone, so that a leader that knows less never destroys more.
 Refusals use gRPC status codes:
   FAILED_PRECONDITION  stale epoch or boot; trailing metadata
                        `wml-epoch` and `wml-boot` carry the adapter's own.
-  UNAVAILABLE          the server beside the adapter is not ready.
+  UNAVAILABLE          the server beside the adapter is not ready; a Load while the pod drains.
 """
 
 from collections import abc as _abc
@@ -171,6 +171,7 @@ class Report(_message.Message):
     GONE_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     SERVER_FIELD_NUMBER: _builtins.int
+    CLOSING_FIELD_NUMBER: _builtins.int
     boot: _builtins.str
     """empty until the server was ready once"""
     seq: _builtins.int
@@ -181,7 +182,10 @@ class Report(_message.Message):
     """the highest epoch seen"""
     protocol: _builtins.int
     draining: _builtins.bool
+    """The pod is about to end, for good: no Load is accepted, what is loaded serves on until it is unloaded."""
     server: Global___ServerState.ValueType
+    closing: _builtins.bool
+    """The drain is about to end: what is still here goes with the server, handed over or not."""
     @_builtins.property
     def capacity(self) -> Global___Capacity: ...
     @_builtins.property
@@ -203,10 +207,11 @@ class Report(_message.Message):
         gone: _abc.Iterable[Global___Key] | None = ...,
         draining: _builtins.bool = ...,
         server: Global___ServerState.ValueType = ...,
+        closing: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "capacity", b"capacity", "copies", b"copies", "draining", b"draining", "epoch", b"epoch", "full", b"full", "gone", b"gone", "protocol", b"protocol", "seq", b"seq", "server", b"server"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "capacity", b"capacity", "closing", b"closing", "copies", b"copies", "draining", b"draining", "epoch", b"epoch", "full", b"full", "gone", b"gone", "protocol", b"protocol", "seq", b"seq", "server", b"server"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -11,7 +11,7 @@ left alone, so that a leader that knows less never destroys more.
 Refusals use gRPC status codes:
   FAILED_PRECONDITION  stale epoch or boot; trailing metadata
                        `wml-epoch` and `wml-boot` carry the adapter's own.
-  UNAVAILABLE          the server beside the adapter is not ready.
+  UNAVAILABLE          the server beside the adapter is not ready; a Load while the pod drains.
 """
 
 from collections import abc as _abc

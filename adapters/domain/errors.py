@@ -7,6 +7,7 @@ The tree:
     - `Refused`: a command was not accepted, and changed nothing
         - `StaleEpoch`, `StaleBoot`: a command of a former leader, or for a server that is no more
         - `ServerNotReady`
+        - `Draining`: a load, where all is to leave
     - `LoadFailure`: a copy could not be made; carries what is reported
     - `SourceChanged`: the objects changed while they were read; worth another try
     - `ServerError`: the model server did not do as it was told
@@ -59,6 +60,13 @@ class ServerNotReady(Refused):
 
     def __str__(self) -> str:
         return "the model server is not ready"
+
+
+class Draining(Refused):
+    """The pod is about to end."""
+
+    def __str__(self) -> str:
+        return "the pod drains: nothing is loaded here any more"
 
 
 class LoadFailure(AdapterError):

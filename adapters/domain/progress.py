@@ -51,6 +51,7 @@ class Changes:
     epoch: int
     server: ServerState
     draining: bool
+    closing: bool
     total: int
     reserved: int
     copies: tuple[Copy, ...]

@@ -10,6 +10,8 @@ ready" count: both servers say so while any one model is not.
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final
 
@@ -32,9 +34,22 @@ class _Pulse(Enum):
 class Monitor:
     """Watches one server through one connection after another."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._target = target
+        self._clock = clock
         self._channel: grpc.aio.Channel | None = None
+        #: When the server that is there answered last; None while none is there.
+        self._answered_at: float | None = None
+
+    @property
+    def silent_s(self) -> float:
+        """
+        For how many seconds the server has not answered on a connection that stands; 0 while there is none.
+
+        That is for somebody more patient than this to judge. One that is not there is being started or has ended:
+        whoever keeps it running sees that for himself.
+        """
+        return 0.0 if self._answered_at is None else self._clock() - self._answered_at
 
     async def appeared(self) -> None:
         """Return when the server answers on a new connection."""
@@ -42,6 +57,7 @@ class Monitor:
         self._channel = grpc.aio.insecure_channel(self._target, options=CHANNEL_OPTIONS)
         while True:
             if await _probe(self._channel) is _Pulse.ANSWERED:
+                self._answered_at = self._clock()
                 return
             await asyncio.sleep(_RETRY_S)
 
@@ -51,19 +67,27 @@ class Monitor:
         if channel is None:
             return
         watch = asyncio.create_task(_until_dropped(channel))
-        poll = asyncio.create_task(_until_broken(channel))
+        poll = asyncio.create_task(self._until_broken(channel))
         try:
             await asyncio.wait({watch, poll}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             watch.cancel()
             poll.cancel()
             await asyncio.wait({watch, poll})
+            self._answered_at = None
 
     async def close(self) -> None:
         """Drop the connection."""
+        self._answered_at = None
         if self._channel is not None:
             await self._channel.close()
             self._channel = None
+
+    async def _until_broken(self, channel: grpc.aio.Channel) -> None:
+        while (pulse := await _probe(channel)) is not _Pulse.BROKEN:
+            if pulse is _Pulse.ANSWERED:
+                self._answered_at = self._clock()
+            await asyncio.sleep(_POLL_S)
 
 
 async def _probe(channel: grpc.aio.Channel) -> _Pulse:
@@ -77,13 +101,6 @@ async def _probe(channel: grpc.aio.Channel) -> _Pulse:
         failed = error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
         return _Pulse.BROKEN if failed else _Pulse.ANSWERED
     return _Pulse.ANSWERED
-
-
-async def _until_broken(channel: grpc.aio.Channel) -> None:
-    while True:
-        if await _probe(channel) is _Pulse.BROKEN:
-            return
-        await asyncio.sleep(_POLL_S)
 
 
 async def _until_dropped(channel: grpc.aio.Channel) -> None:

@@ -19,7 +19,7 @@ from orchestrator.controller.desired import DesiredState
 from orchestrator.controller.pool_keeper import PoolKeeper
 from orchestrator.controller.reconciler import Reconciler
 from orchestrator.controller.removals import Removals
-from orchestrator.domain.errors import FleetError
+from orchestrator.domain.errors import FleetError, PlatformUnavailable
 from orchestrator.domain.serving_runtime import ServingRuntime
 from orchestrator.domain.storage import StorageConfig
 from orchestrator.domain.trained_model import TrainedModel
@@ -88,7 +88,7 @@ class Controller:
 
     def fleet_changed(self, models: frozenset[str], runtimes: frozenset[str]) -> None:
         """Copies of these models changed; so did pods of these runtimes."""
-        for name in models:
+        for name in self._reconciler.by_use(models):
             self._queue.add(Key("model", name))
         for runtime in runtimes:
             self._queue.add(Key("pool", runtime))
@@ -124,6 +124,10 @@ class Controller:
             # Ordinary: a pod went, a boot changed, a leader was deposed. The next look sees it.
             log.info("command_refused", **_named(key), problem=str(error))
             self._counts.reconcile_failures.add(key.kind, "refused")
+            self._queue.add_rate_limited(key)
+        except PlatformUnavailable as error:
+            # Nobody's mistake here, and it may be of all models at once: no traceback.
+            log.warning("platform_unavailable", **_named(key), problem=str(error))
             self._queue.add_rate_limited(key)
         except Exception:
             # One model's trouble must not end the worker that serves all others.

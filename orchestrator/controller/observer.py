@@ -44,6 +44,7 @@ class Observer:
             # Nothing has been seen of any revision of it, whatever was seen of the one before.
             known = memories.resumed(model)
             before = replace(before, failure=known.failure, last_good=before.last_good or known.last_good)
+        pods = {uid: pod for uid in {c.pod for c in copies} if (pod := self._fleet.pod(uid)) is not None}
         memory = memories.remember(
             before,
             uid=model.uid if model else "",
@@ -51,12 +52,12 @@ class Observer:
             last_good=last_good,
             copies=copies,
             now=self._clock(),
+            ending={uid for uid, pod in pods.items() if pod.ending},
         )
         if model is None and not copies:
             self._memories.pop(name, None)
         else:
             self._memories[name] = memory
-        pods = {uid: pod for uid in {c.pod for c in copies} if (pod := self._fleet.pod(uid)) is not None}
         runtimes = {each.runtime.name for each in (target, last_good) if isinstance(each, Target)}
         if not isinstance(target, Target) and model is not None and model.status.runtime:
             runtimes.add(model.status.runtime)

@@ -19,6 +19,8 @@ class PoolKeeper:
         self._models: defaultdict[str, set[str]] = defaultdict(set)
         self._needs: dict[str, frozenset[str]] = {}
         self._idle_since: dict[str, float] = {}
+        #: How many pods each runtime was last said to have: more or fewer are there while one replaces another.
+        self._replicas: dict[str, int] = {}
         self._waits_for: dict[str, str] = {}
         self._waiting: defaultdict[str, set[str]] = defaultdict(set)
         #: Since when, by runtime and model.
@@ -78,12 +80,16 @@ class PoolKeeper:
         now = self._clock()
         models = len(self._models[runtime])
         idle_since = now if models else self._idle_since.setdefault(runtime, now)
-        return plan_pool(
+        current = self._replicas.get(runtime, len(pods))
+        on_its_way = any(p.coming for p in pods) or len(pods) < current
+        decided = plan_pool(
             models=models,
-            current=len(pods),
-            starved=bool(self._starved[runtime]) and not any(p.coming for p in pods),
+            current=current,
+            starved=bool(self._starved[runtime]) and not on_its_way,
             unheard=any(p.unheard for p in pods),
             limit=limit,
             idle_s=now - idle_since,
             grace_s=grace_s,
         )
+        self._replicas[runtime] = decided.replicas
+        return decided

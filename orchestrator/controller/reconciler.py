@@ -7,7 +7,7 @@ it twice does nothing the second time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import structlog
@@ -141,6 +141,10 @@ class Reconciler:
             log.info("pool_scaled", runtime=runtime, replicas=decided.replicas, before=len(pods))
         return decided.requeue_after
 
+    def by_use(self, names: Iterable[str]) -> Sequence[str]:
+        """The last used first: if there is not time or room for all, for those that are asked for."""
+        return self._residency.by_use(names)
+
     def _account(self, seen: Observation, decided: Plan) -> None:
         """Keep the pool keeper's books on this model."""
         goal = seen.goal
@@ -154,7 +158,8 @@ class Reconciler:
                 needed |= {pod.pod.runtime}
         for runtime in self._keeper.needs(seen.name, needed):
             self._enqueue_pool(runtime)
-        under_way = any(c.state is not CopyState.FAILED for c in goal.target_copies)
+        # What is in a pod on its way out waits for another.
+        under_way = any(c.state is not CopyState.FAILED and seen.stays(c) for c in goal.target_copies)
         for_room = any(isinstance(a, MakeRoom) for a in decided.actions)
         urgent = seen.want is not None and seen.want.load
         stands_by = decided.stands_by or (

@@ -39,6 +39,11 @@ class Residency:
         if loaded:
             self._models[model] = {key: before.get(key, _Times(now, now)) for key in loaded}
 
+    def by_use(self, models: Iterable[str]) -> list[str]:
+        """These models, the last used first, and those of which nothing is known last."""
+        used = {m: max((t.used for t in self._models.get(m, {}).values()), default=float("-inf")) for m in models}
+        return sorted(used, key=lambda model: (-used[model], model))
+
     def used(self, key: CopyKey, now: float) -> None:
         """A request asked for it."""
         times = self._models.get(key.model, {})

@@ -6,7 +6,9 @@ The tree:
 - `ProductError`
     - `InvalidManifest`: a document that is not the object it claims to be
     - `FleetError`: an adapter did not accept a command
+    - `PlatformUnavailable`: the platform did not do or store something now
     - `Deposed`: another leads; ends the process
+    - `LeadLost`: another may lead; ends the process
     - `ModelProblem`: a TrainedModel that cannot be served as it stands; carries
       the condition reason and a message that says what to do
 
@@ -73,6 +75,10 @@ class FleetError(ProductError):
     """An adapter did not accept a command; the caller looks again rather than assuming anything."""
 
 
+class PlatformUnavailable(ProductError):
+    """The platform, such as an API server, could not be asked, or puts it off; what was to be done is done later."""
+
+
 class Deposed(ProductError):
     """Another has taken the lead. Ends the process: whatever it knows is of an age that is over."""
 
@@ -83,3 +89,15 @@ class Deposed(ProductError):
 
     def __str__(self) -> str:
         return f"another leads, of epoch {self.successor}; this one's was {self.epoch}"
+
+
+class LeadLost(ProductError):
+    """The lead was not confirmed any more, so that another may have taken it. Ends the process."""
+
+    def __init__(self, epoch: int, why: str) -> None:
+        super().__init__(epoch, why)
+        self.epoch = epoch
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"the lead of epoch {self.epoch} is lost: {self.why}"

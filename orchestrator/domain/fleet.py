@@ -98,14 +98,26 @@ class PodView:
     server: ServerState = ServerState.STARTING
     total: int = 0
     reserved: int = 0
+    #: Its adapter says that it is about to end, for good; and that this is a matter of seconds.
     draining: bool = False
+    closing: bool = False
     #: It was there before this controller was, and has not been heard: what it holds is not known.
     unheard: bool = False
 
     @property
+    def leaving(self) -> bool:
+        """Whether it is on its way out: what it holds is to be handed over to others."""
+        return self.draining or self.pod.terminating
+
+    @property
+    def ending(self) -> bool:
+        """Whether what it holds is to be withdrawn now, handed over or not. Not on the word of one that is silent."""
+        return self.known and self.closing
+
+    @property
     def usable(self) -> bool:
         """Whether a load may be sent there."""
-        return self.known and self.server is ServerState.READY and not (self.draining or self.pod.terminating)
+        return self.known and self.server is ServerState.READY and not self.leaving
 
     @property
     def coming(self) -> bool:
@@ -116,7 +128,7 @@ class PodView:
         is: had its adapter a word to say, it might be usable.
         """
         broken = bool(self.pod.message) and self.server is not ServerState.READY
-        return not (self.usable or self.draining or self.pod.terminating or broken)
+        return not (self.usable or self.leaving or broken)
 
     @property
     def free(self) -> int:

@@ -4,7 +4,7 @@ How what is seen becomes what is remembered: pure transitions of `Memory`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -25,6 +25,7 @@ _OF_LOADS: Final = frozenset(
         Reason.MODEL_TOO_LARGE,
     }
 )
+_PRESENT: Final = frozenset({CopyState.DOWNLOADING, CopyState.LOADING, CopyState.LOADED})
 
 
 def remember(
@@ -35,14 +36,15 @@ def remember(
     copies: Iterable[Copy],
     now: float,
     last_good: Target | None = None,
+    ending: Collection[str] = (),
 ) -> Memory:
-    """The memory after a look at the copies of the model with that uid. `now`: monotonic seconds."""
+    """The memory after a look at the copies of the model with that uid. `now`: monotonic seconds; `ending`: pods that end."""
     copies = tuple(copies)
     before = None
     if last_good is not None:
         before = replace(memory.last_good or Memory(), evict=memory.evict)
-        before = replace(_look(before, uid, last_good, copies, now), evict=None)
-    return replace(_look(memory, uid, target, copies, now), last_good=before)
+        before = replace(_look(before, uid, last_good, copies, now, ending), evict=None)
+    return replace(_look(memory, uid, target, copies, now, ending), last_good=before)
 
 
 def resumed(model: TrainedModel) -> Memory:
@@ -64,7 +66,12 @@ def _failure_said(said: Condition | None) -> Failure | None:
 
 
 def _look(
-    memory: Memory, uid: str, target: Target | ModelProblem | None, copies: tuple[Copy, ...], now: float
+    memory: Memory,
+    uid: str,
+    target: Target | ModelProblem | None,
+    copies: tuple[Copy, ...],
+    now: float,
+    ending: Collection[str],
 ) -> Memory:
     if isinstance(target, Target) and (memory.uid, memory.revision) != (uid, target.revision):
         failure = memory.failure if not memory.uid else None
@@ -78,19 +85,19 @@ def _look(
     if not isinstance(target, Target):
         return memory
     own_copies = [c for c in copies if (c.key.uid, c.key.revision) == (uid, target.revision) and c.key != memory.evict]
-    for copy in own_copies:
-        if copy.state is CopyState.LOADED:
-            # What failed in another pod is of no account then.
-            return replace(
-                memory,
-                loads=0,
-                failed_at=None,
-                failure=None,
-                room=None,
-                crashes=0,
-                reserve=copy.reserved,
-                evicted=False,
-            )
+    loaded = [c for c in own_copies if c.state is CopyState.LOADED]
+    if loaded:
+        # What failed in another pod is of no account then.
+        return replace(
+            memory,
+            loads=0,
+            failed_at=None,
+            failure=None,
+            room=None,
+            crashes=0,
+            reserve=loaded[0].reserved,
+            evicted=not any(c.pod not in ending and c.state in _PRESENT for c in own_copies),
+        )
     for copy in own_copies:
         if copy.state is CopyState.FAILED and copy.failure is not None and memory.pod in ("", copy.pod):
             memory = _failed(memory, copy, copy.failure, now)
@@ -104,7 +111,8 @@ def _failed(memory: Memory, copy: Copy, failure: Failure, now: float) -> Memory:
         # It did not come to a load: what is known of those before stands.
         return replace(memory, room=failure, reserve=failure.needed)
     crashes = (memory.crashes + fresh) if failure.crashed else 0
-    return replace(memory, failure=failure, room=None, crashes=crashes)
+    # What could not be handed over does not stand by: it was not there, and is tried again.
+    return replace(memory, failure=failure, room=None, crashes=crashes, evicted=False)
 
 
 def commanded(memory: Memory, target: Target, pod: str) -> Memory:

@@ -46,7 +46,7 @@ class Memory:
     reserve: int = 0
     #: The copy that must go to make room for another model.
     evict: CopyKey | None = None
-    #: It went, and comes back on demand.
+    #: It went, or goes with a pod that ends, and comes back on demand.
     evicted: bool = False
     #: The same of the last good revision, while that is not the one asked for. Its `evict` and `last_good` say nothing.
     last_good: Memory | None = None
@@ -136,13 +136,36 @@ class Observation:
         """Its copies, in whatever state."""
         return tuple(c for c in self.copies if c.key == self.target_key)
 
+    def stays(self, copy: Copy) -> bool:
+        """Whether its pod is not on its way out."""
+        pod = self.pod(copy.pod)
+        return pod is None or not pod.leaving
+
     @property
     def serving(self) -> tuple[Copy, ...]:
+        """
+        The copies that are to answer: of those that may, the ones in pods that stay.
+
+        While there is none, or none that is known to be there, those in pods on their way out answer as well; but for
+        pods that end now, which do not, whether there is another or not.
+        """
+        here = tuple(c for c in self.loaded if (pod := self.pod(c.pod)) is None or not pod.ending)
+        staying = tuple(c for c in here if self.stays(c))
+        return staying if any((pod := self.pod(c.pod)) is not None and pod.known for c in staying) else here
+
+    @property
+    def leaves(self) -> bool:
+        """Whether all that answers is in pods on their way out."""
+        return bool(self.serving) and not any(self.stays(c) for c in self.serving)
+
+    @property
+    def loaded(self) -> tuple[Copy, ...]:
         """
         The copies that may answer: the target's if one is loaded, else the last good revision's, else any of this
         very object. A copy of another uid is another model's.
 
-        While the spec has no target, the last that it had counts as one: it may have loaded a moment ago.
+        While the spec has no target, the last that it had counts as one: it may have loaded a moment ago. But what is
+        in a pod that ends cannot be had again then, and counts only if there is nothing else.
         """
         if self.model is None:
             return ()
@@ -151,7 +174,11 @@ class Observation:
             for c in self.copies
             if c.state is CopyState.LOADED and c.key.uid == self.model.uid and c.key != self.memory.evict
         ]
-        target = self.target.revision if isinstance(self.target, Target) else self.memory.revision
+        if isinstance(self.target, Target):
+            target = self.target.revision
+        else:
+            target = self.memory.revision
+            loaded = [c for c in loaded if (pod := self.pod(c.pod)) is None or not pod.closing] or loaded
         for revision in (target, self.model.status.active_revision):
             if chosen := tuple(c for c in loaded if c.key.revision == revision):
                 return chosen

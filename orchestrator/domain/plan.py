@@ -14,7 +14,7 @@ from typing import Final
 from orchestrator.domain.conditions import progress_verdict, ready_verdict
 from orchestrator.domain.demand import Answer, OnDemand, ReadyAt, Refused, WaitFor
 from orchestrator.domain.errors import ModelProblem
-from orchestrator.domain.fleet import Copy, CopyKey, CopyState, PodView
+from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, PodView
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.placement import choose_pod
 from orchestrator.domain.routes import Route
@@ -33,6 +33,8 @@ POOL_RECHECK_S: Final = 30.0
 #: First retry of a failed load, doubled each time up to the cap.
 RETRY_BASE_S: Final = 2.0
 RETRY_CAP_S: Final = 300.0
+
+_PRESENT: Final = frozenset({CopyState.DOWNLOADING, CopyState.LOADING, CopyState.LOADED})
 
 _GRPC_NOT_FOUND: Final = 5
 _GRPC_FAILED_PRECONDITION: Final = 9
@@ -177,7 +179,7 @@ def _unloads(seen: Observation, now: float, due: list[float]) -> list[Action]:
             if not _may_have_replaced(seen, copy):
                 actions.append(UnloadCopy(copy.pod, copy.key))
                 continue
-        wait = _until_withdrawn(seen, pod.pod.endpoint, now)
+        wait = _until_withdrawn(seen, copy, pod.pod.endpoint, now)
         if wait <= 0:
             actions.append(UnloadCopy(copy.pod, copy.key))
         else:
@@ -189,7 +191,21 @@ def _wants(seen: Observation, copy: Copy) -> bool:
     """Whether what is on its way or failed is of use: not if a later load elsewhere has made up for it or repeated it."""
     if copy.key != seen.target_key:
         return False
-    return copy.state is not CopyState.FAILED or (not seen.serves_target and seen.memory.pod in ("", copy.pod))
+    if copy.state is not CopyState.FAILED:
+        return seen.stays(copy) or not _moved(seen, copy)
+    # Of a hand-over: not tried there again.
+    handed = seen.leaves and seen.stays(copy)
+    return handed or (not seen.serves_target and seen.memory.pod in ("", copy.pod))
+
+
+def _moved(seen: Observation, copy: Copy) -> bool:
+    """Whether what is on its way in a pod that ends is so in another as well, or comes too late."""
+    pod = seen.pod(copy.pod)
+    if pod is not None and pod.ending:
+        return True
+    others = (c for c in seen.copies if c.key == copy.key and seen.stays(c) and c.state in _PRESENT)
+    known = any((p := seen.pod(c.pod)) is not None and p.known for c in others)
+    return known and not _may_have_replaced(seen, copy)
 
 
 def _may_have_replaced(seen: Observation, copy: Copy) -> bool:
@@ -199,12 +215,12 @@ def _may_have_replaced(seen: Observation, copy: Copy) -> bool:
     )
 
 
-def _until_withdrawn(seen: Observation, endpoint: str, now: float) -> float:
-    """Seconds until no Envoy sends requests for this model to `endpoint` any more, as far as can be waited for."""
-    if endpoint in seen.endpoints:
-        # The pod's other copy of this name serves there: an in-place replacement, which the adapter ends itself.
+def _until_withdrawn(seen: Observation, copy: Copy, endpoint: str, now: float) -> float:
+    """Seconds until no Envoy sends requests for it to `endpoint` any more, as far as can be waited for."""
+    if any(c.pod == copy.pod and c.key != copy.key for c in seen.loaded):
+        # The pod's other copy of this name answers there: an in-place replacement, which the adapter ends itself.
         return 0.0
-    if seen.route is None or seen.route.route.endpoints != seen.endpoints:
+    if seen.route is None or endpoint in seen.route.route.endpoints:
         # Nobody has withdrawn it yet: some Envoy may hold a route of the leader before.
         return ACK_BOUND_S
     bound = seen.route.since + ACK_BOUND_S - now
@@ -218,6 +234,11 @@ def _next_load(seen: Observation, now: float, due: list[float]) -> list[Action] 
     before = seen.before
     if before is None:
         return _load(seen, now, due)
+    if before.serves_target and before.leaves:
+        # One of the two takes over, and nobody is evicted for an update meanwhile.
+        update: list[Action] = [a for a in _load(seen, now, due) or [] if isinstance(a, LoadCopy)]
+        on_its_way = any(c.state in _PRESENT and seen.stays(c) for c in seen.target_copies)
+        return update if update or on_its_way else _load(before, now, due)
     if before.serves_target:
         # It answers in the target's stead: looked after like one.
         return [*(_load(before, now, due) or []), *(_load(seen, now, due) or [])]
@@ -237,10 +258,15 @@ def _load(seen: Observation, now: float, due: list[float]) -> list[Action] | Non
     urgent = seen.want is not None and seen.want.load
     copies = seen.target_copies
     loaded = [c for c in copies if c.state is CopyState.LOADED]
-    if loaded:
+    if any(seen.stays(c) for c in loaded):
         return _verify(seen, loaded, key, target)
-    if any(c.state in (CopyState.DOWNLOADING, CopyState.LOADING, CopyState.UNLOADING) for c in copies):
+    if loaded:
+        return _elsewhere(seen, key, target)
+    under_way = [c for c in copies if c.state is not CopyState.FAILED]
+    if any(seen.stays(c) or c.state is CopyState.UNLOADING for c in under_way):
         return []
+    if under_way:
+        return _elsewhere(seen, key, target)
     if any(c.key.uid != key.uid for c in seen.copies) or seen.memory.evict is not None:
         # Another model of this name, or this one's own eviction, has to leave first.
         return []
@@ -250,7 +276,7 @@ def _load(seen: Observation, now: float, due: list[float]) -> list[Action] | Non
     memory = seen.memory
     # What loaded once may wait for demand, and so may a failed update of such; unless another revision answers.
     came_before = seen.loaded_before or (seen.last_good is not None and memory.failed is not None)
-    may_evict = urgent or not came_before or bool(seen.serving)
+    may_evict = urgent or not came_before or bool(seen.loaded)
     if memory.evicted and not may_evict:
         return []
     if memory.failed is not None and memory.room is None:
@@ -283,6 +309,30 @@ def _load(seen: Observation, now: float, due: list[float]) -> list[Action] | Non
         # Pods are smaller than they were: the adapter refuses it with both numbers.
         return [LoadCopy(roomiest.pod.uid, key, target, need, urgent)]
     return [MakeRoom(roomiest.pod.uid, need)]
+
+
+def _elsewhere(seen: Observation, key: CopyKey, target: Target) -> list[Action]:
+    """
+    Have what is in pods on their way out in another as well: once in each that has room, and in nobody's place.
+
+    Where there is none, one may come until the pod ends.
+    """
+    copies = seen.target_copies
+    if seen.memory.evict is not None or any(c.key.uid != key.uid for c in seen.copies):
+        return []
+    if any(c.state is not CopyState.FAILED and seen.stays(c) for c in copies):
+        return []
+    room = seen.memory.room
+    need = max(seen.memory.reserve, room.needed if room is not None else 0, *(c.reserved for c in copies))
+    failures = {c.pod: c.failure for c in copies if c.failure is not None}
+    places = (
+        p
+        for p in _pool(seen)
+        if (failure := failures.get(p.pod.uid)) is None or (failure.reason == NO_ROOM and p.free >= failure.needed)
+    )
+    pod = choose_pod(places, need=need)
+    urgent = seen.want is not None and seen.want.load
+    return [LoadCopy(pod.pod.uid, key, target, need, urgent)] if pod is not None else []
 
 
 def _pool(seen: Observation) -> tuple[PodView, ...]:

@@ -8,8 +8,8 @@ to the platform, which gets the raw object.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from orchestrator.domain.errors import InvalidManifest, ModelProblem, Reason
@@ -110,8 +110,7 @@ def parse_serving_runtime(raw: Mapping[str, Any]) -> ServingRuntime:
     containers = _list_of_mappings(spec.get("containers"), "spec.containers")
     if not containers:
         raise InvalidManifest("spec.containers", "required: the server's container")
-    # Upstream's rule: the server's container is named like its type; one container needs no rule.
-    container = next((c for c in containers if c.get("name") == server_type), containers[0])
+    container = containers[_server_container(containers, server_type)]
     resources = container.get("resources") or {}
     limits = resources.get("limits") or {} if isinstance(resources, Mapping) else {}
     memory = limits.get("memory") if isinstance(limits, Mapping) else None
@@ -134,6 +133,20 @@ def parse_serving_runtime(raw: Mapping[str, Any]) -> ServingRuntime:
         ),
         raw=raw,
     )
+
+
+def with_image(runtime: ServingRuntime, image: str | None) -> ServingRuntime:
+    """The runtime whose server runs from that image; None: from its own."""
+    if not image:
+        return runtime
+    containers = [dict(container) for container in runtime.raw["spec"]["containers"]]
+    containers[_server_container(containers, runtime.server_type)]["image"] = image
+    return replace(runtime, raw={**runtime.raw, "spec": {**runtime.raw["spec"], "containers": containers}})
+
+
+def _server_container(containers: Sequence[Mapping[str, Any]], server_type: Any) -> int:
+    """Upstream's rule: the server's container is named like its type; one container needs no rule."""
+    return next((index for index, each in enumerate(containers) if each.get("name") == server_type), 0)
 
 
 def _names(runtimes: Iterable[ServingRuntime]) -> str:

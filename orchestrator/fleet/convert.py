@@ -48,6 +48,7 @@ def report_from_proto(report: fleet_pb2.Report, pod: str) -> Report:
         copies=tuple(_copy(copy, pod) for copy in report.copies),
         gone=tuple(key_from_proto(key) for key in report.gone),
         draining=report.draining,
+        closing=report.closing,
     )
 
 

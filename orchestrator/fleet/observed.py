@@ -32,6 +32,7 @@ class Report:
     copies: tuple[Copy, ...] = ()
     gone: tuple[CopyKey, ...] = ()
     draining: bool = False
+    closing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +151,11 @@ class ObservedFleet:
             total=report.total,
             reserved=report.reserved,
             draining=report.draining,
+            closing=report.closing,
             unheard=before.unheard and not report.full,
         )
-        if entry.view.known != before.known:
-            # What was kept as unknown is a fact again, for better or worse.
+        if _fate(entry.view) != _fate(before):
+            # What was kept as unknown is a fact again, for better or worse; or is to leave.
             models |= {k.model for k in entry.copies}
         changed = _standing(entry.view) != _standing(before)
         return Changes(frozenset(models), frozenset({before.pod.runtime}) if changed else frozenset())
@@ -217,8 +219,18 @@ class ObservedFleet:
         self._holders.setdefault(copy.key.model, set()).add((uid, copy.key))
 
     def _note_loss(self, copy: Copy, state: CopyState | None) -> None:
-        if copy.state is CopyState.LOADED and state is not CopyState.UNLOADING:
+        if copy.state is not CopyState.LOADED or state is CopyState.UNLOADING:
+            return
+        # Where a pod ends all is withdrawn in time; and what another pod has as well is not lost.
+        if not self._pods[copy.pod].view.closing and not self._has_another(copy):
             self._lost.add(copy.key.model)
+
+    def _has_another(self, copy: Copy) -> bool:
+        entries = ((self._pods[uid], key) for uid, key in self._holders[copy.key.model] if uid != copy.pod)
+        return any(
+            key == copy.key and entry.view.known and entry.copies[key].state is CopyState.LOADED
+            for entry, key in entries
+        )
 
     def _forget(self, uid: str, key: CopyKey) -> set[str]:
         """Drop one copy by the adapter's own word: no loss, an unload or a replacement ended."""
@@ -245,6 +257,11 @@ class ObservedFleet:
 
 def _nothing() -> None:
     """There is nothing to undo."""
+
+
+def _fate(view: PodView) -> tuple[bool, bool, bool]:
+    """What of a pod matters to models that it holds, beside their copies."""
+    return (view.known, view.draining, view.closing)
 
 
 def _standing(view: PodView) -> tuple[bool, bool, ServerState, str, int, int]:

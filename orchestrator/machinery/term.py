@@ -1,10 +1,11 @@
 """
-One leader's term: its epoch, and whether a later leader's has been heard of.
+One leader's term: its epoch, and whether it is over.
 
 Whoever meets a higher epoch says so here: a watch, a refused command, the
 platform. Losing the lead ends the process, for what it knows is of an age that
 is over; whoever started it starts it again, and that is another term. Until
-the process is gone nothing more is commanded.
+the process is gone nothing more is commanded. A lead that has to be renewed can also be
+lost without a successor: when nobody confirmed it in time.
 
 Not promised: that a leader which was frozen hears of its successor before it
 does anything else. That is what fences are for.
@@ -17,7 +18,7 @@ from typing import Final, Never
 
 import structlog
 
-from orchestrator.domain.errors import Deposed
+from orchestrator.domain.errors import Deposed, LeadLost
 
 log = structlog.get_logger(__name__)
 
@@ -29,11 +30,13 @@ class Term:
         self.epoch: Final = epoch
         #: The highest epoch of a later leader that was heard of; 0: none.
         self.successor = 0
+        #: Why it is over where no successor was heard of.
+        self._lost = ""
         self._over = asyncio.Event()
 
     @property
     def over(self) -> bool:
-        """Whether another leads."""
+        """Whether another leads, or might."""
         return self._over.is_set()
 
     def hear(self, epoch: int, told_by: str) -> None:
@@ -45,7 +48,17 @@ class Term:
         self.successor = epoch
         self._over.set()
 
+    def lose(self, why: str) -> None:
+        """Nothing holds it any more, whoever leads now."""
+        if self.over:
+            return
+        log.error("lead_lost", epoch=self.epoch, why=why)
+        self._lost = why
+        self._over.set()
+
     async def run(self) -> Never:
-        """Wait until it is over. Raises Deposed."""
+        """Wait until it is over. Raises Deposed or LeadLost."""
         await self._over.wait()
+        if self._lost:
+            raise LeadLost(self.epoch, self._lost)
         raise Deposed(self.epoch, self.successor)

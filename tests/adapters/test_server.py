@@ -123,13 +123,31 @@ async def test_another_protocol_is_refused(stub: fleet_pb2_grpc.AdapterAsyncStub
 async def test_watchers_are_told_when_the_adapter_stops(
     stub: fleet_pb2_grpc.AdapterAsyncStub, service: AdapterService, world: World
 ) -> None:
-    """The last report says that it drains; then the stream ends, and no command is taken."""
+    """The stream ends, and no command is taken. That is not to say that the pod ends, and its models with it."""
     leader = Leader(stub, 5)
     await leader.until(lambda: leader.last.server == READY)
     service.stop()
     await leader.end()
-    assert leader.last.draining
+    assert not leader.last.draining
     assert (await refused(leader.load("a")))[0] is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_where_all_is_to_leave_nothing_is_loaded(stub: fleet_pb2_grpc.AdapterAsyncStub, world: World) -> None:
+    """What is there stays until it is unloaded, or the server ends."""
+    leader = Leader(stub, 5)
+    await leader.until(lambda: leader.last.server == READY)
+    await leader.load("a")
+    await leader.until_state(LOADED, "a")
+    world.ledger.drain()
+    await leader.until(lambda: leader.last.draining)
+    assert not leader.last.closing
+    for model in ("a", "b"):
+        assert (await refused(leader.load(model)))[0] is grpc.StatusCode.UNAVAILABLE
+    assert leader.copies.keys() == {"a"}
+    world.ledger.close()
+    await leader.until(lambda: leader.last.closing)
+    await leader.unload("a")
+    await leader.until(lambda: "a" in leader.gone)
 
 
 async def test_a_reader_that_sleeps_gets_the_latest_state_and_no_backlog(

@@ -11,7 +11,9 @@ directory to be imported at all, so that not even its configuration is, but
 where there is a KUBECONFIG (see connect.py).
 
 Nothing is retried here: only the caller knows whether its request may take
-effect twice. An ApiUnreachable means that it may have taken effect once.
+effect twice. An ApiUnreachable means that it may have taken effect once. (What
+HTTP calls idempotent, aiohttp sends again when a connection that it had kept
+turns out closed: a PUT of a version may find its own effect as a conflict.)
 
 Not promised: that a watch notices a silent death within less than 75 s; the
 server sends a bookmark about each minute.

@@ -115,6 +115,11 @@ class PodPlace:
         return self.directory / "scratch"
 
     @property
+    def health_socket(self) -> Path:
+        """Where the adapter answers what a kubelet would ask."""
+        return self.adapter_socket.with_suffix(".http")
+
+    @property
     def work(self) -> Path:
         """MLServer reads settings from its working directory: an empty one has none."""
         return self.directory / "work"
@@ -188,6 +193,7 @@ def adapter_spec(
     argv = (
         *(python, "-P", "-m", "adapters"),
         *("--listen", f"unix:{place.adapter_socket}"),
+        *("--health-socket", str(place.health_socket)),
         *("--server-type", template.server_type),
         *("--server", place.endpoint),
         *("--model-dir", str(place.models)),

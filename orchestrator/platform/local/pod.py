@@ -133,7 +133,7 @@ class RuntimePod:
                 self._adapter.stop()
         finally:
             self.terminating = True
-            for path in (place.adapter_socket, place.repository, place.backends):
+            for path in (place.adapter_socket, place.health_socket, place.repository, place.backends):
                 path.unlink(missing_ok=True)
             await asyncio.to_thread(remove_leftovers, place.shm_prefix, (place.directory,))
             log.info("pod_ended", pod=self.name, runtime=self.template.runtime)

@@ -75,3 +75,21 @@ async def test_a_server_that_never_answered_has_not_appeared(
 async def test_lost_without_a_connection_is_lost(monitor: Monitor) -> None:
     """There is nothing to wait for."""
     await monitor.lost()
+
+
+async def test_silence_is_counted_while_the_connection_stands(
+    monitor: Monitor, inference: InferenceServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the last answer to the next; a server that is not there is not silent."""
+    monkeypatch.setattr(module, "_POLL_S", 0.02)
+    assert monitor.silent_s == 0
+    await monitor.appeared()
+    lost = asyncio.create_task(monitor.lost())
+    inference.answers.clear()
+    await until(lambda: monitor.silent_s > 0.5)
+    assert not lost.done()
+    inference.answers.set()
+    await until(lambda: monitor.silent_s < 0.5)
+    await inference.stop()
+    await lost
+    assert monitor.silent_s == 0

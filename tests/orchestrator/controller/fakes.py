@@ -50,7 +50,7 @@ class FakePlatform:
     pods: list[Pod] = field(default_factory=list)
     on_pods: Callable[[tuple[Pod, ...]], None] = lambda pods: None
     #: What writing a status raises, if anything.
-    trouble: str = ""
+    trouble: Exception | None = None
     _started: int = 0
 
     def deliver(self, sink: DesiredSink, *, deleted: Collection[tuple[str, str]] | None = None) -> None:
@@ -66,7 +66,7 @@ class FakePlatform:
     async def write_status(self, name: str, uid: str, status: ModelStatus) -> None:
         await asyncio.sleep(0)
         if self.trouble:
-            raise OSError(self.trouble)
+            raise self.trouble
         self.writes.append((name, status))
         model = self.models.get(name)
         if model is not None and model.uid == uid:

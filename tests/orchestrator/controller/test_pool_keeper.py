@@ -55,7 +55,11 @@ def test_a_pool_ends_when_its_grace_has_passed_since_its_last_model_went() -> No
 
 
 def test_a_pool_grows_for_who_lacks_room_and_not_while_it_grows() -> None:
-    """Waiting for a first pod is no want of room; neither counts what is on its way out."""
+    """
+    Waiting for a first pod is no want of room.
+
+    Pods that replace others are no growth, and that one is on its way out and not replaced yet is no shrinking.
+    """
     keeper = PoolKeeper(Clock())
     ready, coming, ending = make_view("p1"), make_view("p2", server=ServerState.STARTING), make_view(terminating=True)
 
@@ -66,11 +70,15 @@ def test_a_pool_grows_for_who_lacks_room_and_not_while_it_grows() -> None:
     assert not keeper.waits("a", "x")
     assert plan(ready) == PoolPlan(1)
     assert keeper.waits("a", "x", for_room=True)
-    assert plan(ready, coming) == PoolPlan(2)
+    assert plan(ready, coming) == PoolPlan(1)
+    assert plan(ready) == PoolPlan(2)
+    assert plan(ready) == PoolPlan(2)
     assert plan(ready, ending) == PoolPlan(2)
+    assert plan(ready, coming) == PoolPlan(2)
     assert plan(ready, make_view("p2", server=ServerState.LOST, message="exited with code 1")) == PoolPlan(3)
     assert keeper.waits("a", None)
-    assert plan(ready) == PoolPlan(1)
+    assert plan(ready) == PoolPlan(3)
+    assert plan(ready, make_view("p2"), make_view("p3"), coming) == PoolPlan(3)
 
 
 def test_how_long_a_model_has_lacked_room_is_counted_from_when_it_began_to() -> None:

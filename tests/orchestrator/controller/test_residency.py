@@ -43,3 +43,13 @@ def test_only_loaded_copies_can_leave_and_pins_are_asked_for_each() -> None:
     copies = (A, make_copy(CopyState.LOADING, key=make_key("r0")), B)
     residents = Residency().residents(copies, 1.0, lambda key: key == B.key)
     assert [(r.key, r.reserved, r.pinned) for r in residents] == [(A.key, A.reserved, False), (B.key, B.reserved, True)]
+
+
+def test_the_last_used_come_first() -> None:
+    """Of any names; what is not known was not used."""
+    residency = Residency()
+    residency.look((A,), "digits", 5.0)
+    residency.look((B,), "other", 6.0)
+    assert residency.by_use({"unknown", "digits", "other"}) == ["other", "digits", "unknown"]
+    residency.used(A.key, 7.0)
+    assert residency.by_use(["other", "digits"]) == ["digits", "other"]

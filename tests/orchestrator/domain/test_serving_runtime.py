@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.domain.errors import InvalidManifest, ModelProblem, Reason
-from orchestrator.domain.serving_runtime import DEFAULT_MEMORY_BYTES, choose_runtime, parse_serving_runtime
+from orchestrator.domain.serving_runtime import DEFAULT_MEMORY_BYTES, choose_runtime, parse_serving_runtime, with_image
 from tests.orchestrator.builders import make_runtime
 
 RAW: dict[str, Any] = {
@@ -186,3 +186,15 @@ def test_with_no_runtime_at_all_the_message_says_none() -> None:
         choose_runtime("onnx", "", ())
     with pytest.raises(ModelProblem, match="known: none"):
         choose_runtime("onnx", "x", ())
+
+
+def test_another_image_is_the_servers() -> None:
+    """Not that of what is beside it; the runtime is the same in all else, and what it was made from is not touched."""
+    before = deepcopy(RAW)
+    runtime = parse_serving_runtime(RAW)
+    other = with_image(runtime, "mine:2")
+    assert other == runtime
+    proxy, server = other.raw["spec"]["containers"]
+    assert (proxy, server) == (RAW["spec"]["containers"][0], RAW["spec"]["containers"][1] | {"image": "mine:2"})
+    assert before == RAW
+    assert with_image(runtime, None) is runtime

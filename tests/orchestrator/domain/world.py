@@ -39,14 +39,14 @@ class World:
         """Plan and act until there is nothing to do; the last plan. Time passes when a plan asks for it."""
         idle = 0
         for _ in range(rounds):
-            decided, before = self.look(), self.seen
+            before, decided = self.seen, self.look()
             for action in decided.actions:
                 self.act(action)
             self.progress()
             self.blocked = self.seen == before and bool(decided.actions)
             if self.blocked:
                 return decided
-            idle = 0 if decided.actions or decided.stands_by or self.seen != before else idle + 1
+            idle = 0 if decided.actions or self.seen != before else idle + 1
             memory = self.seen.memory
             loads = max(memory.loads, memory.last_good.loads if memory.last_good is not None else 0)
             if idle and (decided.requeue_after is None or idle > 5 or loads > 6):
@@ -67,6 +67,7 @@ class World:
             last_good=self.seen.last_good,
             copies=self.seen.copies,
             now=self.now,
+            ending={p.pod.uid for p in self.seen.pods if p.ending},
         )
         self.seen = replace(self.seen, memory=memory)
         decided = plan(self.seen, self.now)

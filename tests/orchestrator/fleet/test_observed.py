@@ -40,9 +40,15 @@ class FleetMachine(RuleBasedStateMachine):
 
     def vanish(self, uid: str, key: CopyKey) -> None:
         """A copy went with its server."""
-        copy = self.pods[uid].pop(key)
-        if copy.state is CopyState.LOADED:
-            self.lost.add(key.model)
+        self.lose(uid, self.pods[uid].pop(key))
+
+    def lose(self, uid: str, copy: Copy) -> None:
+        """It does not serve any more: a loss, unless another pod has it that answers."""
+        others = [
+            held[copy.key] for other, held in self.pods.items() if other in self.known - {uid} and copy.key in held
+        ]
+        if copy.state is CopyState.LOADED and not any(c.state is CopyState.LOADED for c in others):
+            self.lost.add(copy.key.model)
 
     def check(self, changes: Changes, before: dict[str, dict[CopyKey, Copy]]) -> None:
         """Whoever's copies are others than before is named."""
@@ -108,9 +114,8 @@ class FleetMachine(RuleBasedStateMachine):
             held.pop(key, None)
         for copy in report.copies:
             old = held.get(copy.key)
-            was_loaded = old is not None and old.state is CopyState.LOADED
-            if was_loaded and copy.state not in (CopyState.LOADED, CopyState.UNLOADING):
-                self.lost.add(copy.key.model)
+            if old is not None and copy.state not in (CopyState.LOADED, CopyState.UNLOADING):
+                self.lose(uid, old)
             held[copy.key] = copy
         self.boots[uid] = boot
         if full:
@@ -264,3 +269,33 @@ def test_pods_are_listed_once_the_platform_has_spoken() -> None:
     assert not fleet.listed
     fleet.list_pods(())
     assert fleet.listed
+
+
+def test_whatever_is_in_a_pod_on_its_way_out_is_looked_at() -> None:
+    """When the platform says so, when its adapter does, and when it is a matter of seconds: each once."""
+    fleet = ObservedFleet()
+    fleet.list_pods([make_pod()])
+    report = make_report("p1", {KEYS[0]: CopyState.LOADED, KEYS[3]: CopyState.LOADED}, full=True)
+    fleet.report("p1", report)
+    everything = frozenset({"digits", "other"})
+    steps = (replace(report, draining=True), replace(report, draining=True, closing=True))
+    for step in steps:
+        assert fleet.report("p1", replace(step, full=False, copies=())).models == everything
+        assert fleet.report("p1", replace(step, full=False, copies=())) == NOTHING
+    assert fleet.list_pods([make_pod(terminating=True)]).models == everything
+
+
+def test_what_was_to_leave_with_its_pod_is_not_lost() -> None:
+    """It was withdrawn in time. One that ends before its time takes along what no other pod has."""
+    fleet = ObservedFleet()
+    pods = [make_pod("p1"), make_pod("p2")]
+    fleet.list_pods(pods)
+    both = {KEYS[0]: CopyState.LOADED, KEYS[3]: CopyState.LOADED}
+    fleet.report("p1", replace(make_report("p1", both, full=True), draining=True))
+    fleet.report("p2", make_report("p2", {KEYS[0]: CopyState.LOADED}, full=True))
+    fleet.list_pods(pods[1:])
+    assert not fleet.lost("digits")
+    assert fleet.lost("other")
+    fleet.report("p2", replace(make_report("p2", {}), draining=True, closing=True))
+    fleet.list_pods([])
+    assert not fleet.lost("digits")

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from orchestrator.domain.errors import Deposed
+from orchestrator.domain.errors import Deposed, LeadLost
 from orchestrator.machinery.term import Term
 
 
@@ -32,3 +32,25 @@ async def test_a_higher_epoch_ends_the_term() -> None:
         await running
     assert (term.over, term.successor) == (True, 10)
     assert [(line["event"], line["successor"], line["told_by"]) for line in lines] == [("deposed", 8, "pod")]
+
+
+async def test_a_lead_that_is_lost_ends_the_term() -> None:
+    """Without a successor that anybody has heard of; what is said first is why it ended."""
+    term = Term(7)
+    with capture_logs() as lines:
+        term.lose("nobody confirmed it")
+        term.lose("again")
+        term.hear(8, "pod")
+    with pytest.raises(LeadLost, match="the lead of epoch 7 is lost: nobody confirmed it"):
+        await term.run()
+    assert (term.over, term.successor) == (True, 8)
+    assert [line["event"] for line in lines] == ["lead_lost"]
+
+
+async def test_who_was_deposed_has_nothing_to_lose() -> None:
+    """The successor's epoch is the better news."""
+    term = Term(7)
+    term.hear(8, "pod")
+    term.lose("nobody confirmed it")
+    with pytest.raises(Deposed):
+        await term.run()

@@ -50,9 +50,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class Silence:
-    """No answer until the event; what was asked for is done then, if `done`, before the silence."""
+    """No answer until the event, or never; what was asked for is done before the silence if `done`, else after it."""
 
-    until: asyncio.Event = field(default_factory=asyncio.Event)
+    until: asyncio.Event | None = None
     done: bool = False
 
 
@@ -146,8 +146,8 @@ class FakeApi:
                 return fault
         return self.meet(call)
 
-    async def _until(self, event: asyncio.Event) -> None:
-        waits = [asyncio.ensure_future(each.wait()) for each in (event, self._closed)]
+    async def _until(self, event: asyncio.Event | None) -> None:
+        waits = [asyncio.ensure_future(each.wait()) for each in (event, self._closed) if each is not None]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -196,7 +196,8 @@ class FakeApi:
             if not asked:
                 for raw in self.store.select(place, call.query):
                     await response.write(_line("ADDED", raw))
-            while loop.time() < ends and not self._closed.is_set():
+            # A client that has gone shows as a request without a transport.
+            while loop.time() < ends and not self._closed.is_set() and request.transport is not None:
                 if seen < self.store.compacted:
                     await response.write(_line("ERROR", gone.status()))
                     break

@@ -1,0 +1,109 @@
+"""
+What a kubelet asks of a runtime pod, over plain HTTP.
+
+    /healthz  this process's loop lives
+    /readyz   requests may be sent to the server beside it: 503 and one line why not
+    /livez    503 when the server has hung: for its liveness probe
+    /drain    returns when the server's models have been moved: for its preStop hook
+
+A server that hangs keeps its connection and answers nothing. So does one that
+loads a large model in its only thread: while a load or an unload is under way,
+which has a bound of its own, silence proves nothing.
+
+None of the answers holds a name or a word of a user's.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from aiohttp import web
+
+from adapters.domain.copies import CopyState, ServerState
+from adapters.drain import Drain
+from adapters.ledger import Ledger
+from adapters.server import AdapterService
+
+_BUSY: Final = frozenset({CopyState.LOADING, CopyState.UNLOADING})
+
+
+class Pulse(Protocol):
+    """How the server answers."""
+
+    @property
+    def silent_s(self) -> float:
+        """For how many seconds it has not, on a connection that stands."""
+
+
+class Health:
+    """The answers. All reads are of memory: none waits but for `drain`."""
+
+    def __init__(
+        self, *, ledger: Ledger, service: AdapterService, pulse: Pulse, drain: Drain, patience_s: float
+    ) -> None:
+        """A server that has been silent for `patience_s` has hung."""
+        self._ledger = ledger
+        self._service = service
+        self._pulse = pulse
+        self._drain = drain
+        self._patience_s = patience_s
+
+    def app(self) -> web.Application:
+        """The routes."""
+        app = web.Application()
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/livez", self._livez)
+        app.router.add_get("/drain", self._drained)
+        return app
+
+    @property
+    def unready(self) -> str:
+        """Why the server takes no requests; empty if it does."""
+        if self._service.stopping:
+            return "the adapter is stopping"
+        if self._ledger.draining:
+            return "the pod drains"
+        if self._ledger.server is not ServerState.READY:
+            return f"the model server is not ready: {self._ledger.server.value}"
+        return ""
+
+    @property
+    def hung(self) -> str:
+        """Why the server has hung; empty if it has not."""
+        silent_s = self._pulse.silent_s
+        if silent_s < self._patience_s or any(copy.state in _BUSY for copy in self._ledger.copies()):
+            return ""
+        return f"the model server is connected and has not answered for {silent_s:.0f} s"
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        return _verdict(self.unready)
+
+    async def _livez(self, _: web.Request) -> web.Response:
+        return _verdict(self.hung)
+
+    async def _drained(self, _: web.Request) -> web.Response:
+        return web.Response(text=f"left: {await self._drain.wait()}\n")
+
+
+async def serve(app: web.Application, *, host: str | None = None, port: int = 0, socket: str = "") -> web.AppRunner:
+    """Listen at each of the two that is given; `cleanup` what is returned. Raises OSError when one is taken."""
+    # A drain that is waited for must not keep the process from ending.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        if port:
+            await web.TCPSite(runner, host, port).start()
+        if socket:
+            await web.UnixSite(runner, socket).start()
+    except OSError:
+        await runner.cleanup()
+        raise
+    return runner
+
+
+def _verdict(problem: str) -> web.Response:
+    return web.Response(status=503, text=f"{problem}\n") if problem else web.Response(text="ok\n")

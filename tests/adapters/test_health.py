@@ -1,0 +1,139 @@
+"""What a kubelet hears, over real sockets; and the same of a real process."""
+
+from __future__ import annotations
+
+import asyncio
+import socket as sockets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from adapters.drain import Drain
+from adapters.health import Health, serve
+from adapters.server import AdapterService
+from tests.adapters.process import adapter
+from tests.adapters.runtimes.inference_server import inference_server
+from tests.adapters.world import FakeServer, World, until
+
+PATIENCE_S = 120.0
+
+
+@dataclass
+class Pulse:
+    """As told."""
+
+    silent_s: float = 0.0
+
+
+class Probe:
+    """Asks as a kubelet does: the status, and the line."""
+
+    def __init__(self, session: aiohttp.ClientSession, base: str = "http://pod") -> None:
+        self._session = session
+        self._base = base
+
+    async def get(self, path: str) -> tuple[int, str]:
+        async with self._session.get(self._base + path) as response:
+            return response.status, (await response.text()).strip()
+
+
+@pytest.fixture
+def pulse() -> Pulse:
+    return Pulse()
+
+
+@pytest.fixture
+def service(world: World) -> AdapterService:
+    return AdapterService(world.ledger, world.loader, world.bells)
+
+
+@pytest.fixture
+async def probe(world: World, service: AdapterService, pulse: Pulse, tmp_path: Path) -> AsyncIterator[Probe]:
+    drain = Drain(world.ledger, world.bells, 600.0)
+    health = Health(ledger=world.ledger, service=service, pulse=pulse, drain=drain, patience_s=PATIENCE_S)
+    path = f"{tmp_path}/h.sock"
+    runner = await serve(health.app(), socket=path)
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(path)) as session:
+        yield Probe(session)
+    await runner.cleanup()
+
+
+async def test_ready_is_the_server_and_not_the_adapter(probe: Probe, world: World, server: FakeServer) -> None:
+    """Lost: not ready, but this process lives, and it is not for the liveness probe to restart what is restarted anyway."""
+    assert await probe.get("/readyz") == (200, "ok")
+    server.die()
+    await world.until(lambda: world.ledger.server == "Lost")
+    assert await probe.get("/readyz") == (503, "the model server is not ready: Lost")
+    assert await probe.get("/healthz") == (200, "ok")
+    assert await probe.get("/livez") == (200, "ok")
+    server.start()
+    await world.until_ready()
+    assert await probe.get("/readyz") == (200, "ok")
+
+
+async def test_a_stopping_adapter_is_not_ready(probe: Probe, service: AdapterService) -> None:
+    """Requests would be served; but nobody is there to say so."""
+    service.stop()
+    assert await probe.get("/readyz") == (503, "the adapter is stopping")
+
+
+async def test_a_drain_answers_when_the_models_are_gone(probe: Probe, world: World) -> None:
+    """Not ready from the moment it is asked; asked twice, both are answered."""
+    world.load("a")
+    await world.until(lambda: world.state("a") == "Loaded")
+    drains = [asyncio.create_task(probe.get("/drain")) for _ in range(2)]
+    await world.until(lambda: world.ledger.draining)
+    assert await probe.get("/readyz") == (503, "the pod drains")
+    assert not any(drain.done() for drain in drains)
+    world.unload("a")
+    assert await asyncio.gather(*drains) == [(200, "left: nothing")] * 2
+    assert await probe.get("/readyz") == (503, "the pod drains")
+
+
+async def test_a_server_that_hangs_is_not_alive_but_one_that_loads_is(
+    probe: Probe, world: World, server: FakeServer, pulse: Pulse
+) -> None:
+    """MLServer answers nothing while it loads a model in its only thread."""
+    pulse.silent_s = PATIENCE_S - 1
+    assert (await probe.get("/livez"))[0] == 200
+    pulse.silent_s = PATIENCE_S + 1
+    assert await probe.get("/livez") == (503, "the model server is connected and has not answered for 121 s")
+    server.may_load.clear()
+    world.load("a")
+    await world.until(lambda: world.state("a") == "Loading")
+    assert await probe.get("/livez") == (200, "ok")
+    server.may_load.set()
+    await world.until(lambda: world.state("a") == "Loaded")
+    assert (await probe.get("/livez"))[0] == 503
+
+
+async def test_a_process_answers_at_its_port_and_its_socket(tmp_path: Path) -> None:
+    """And a port that is taken is exit code 1."""
+    with sockets.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        taken.listen(1)
+        with adapter(tmp_path, "127.0.0.1:9", options=("--health-port", str(port))) as refused:
+            assert await asyncio.to_thread(refused.process.wait, 30) == 1
+    options = ("--health-port", str(port), "--health-socket", f"{tmp_path}/h.sock", "--drain-seconds", "0.2")
+    async with inference_server() as server:
+        with adapter(tmp_path, server.target, options=options) as process:
+            await until(lambda: Path(f"{tmp_path}/h.sock").exists())
+            async with (
+                aiohttp.ClientSession() as tcp,
+                aiohttp.ClientSession(connector=aiohttp.UnixConnector(f"{tmp_path}/h.sock")) as unix,
+            ):
+                probes = [Probe(tcp, f"http://127.0.0.1:{port}"), Probe(unix)]
+                for probe in probes:
+                    assert await probe.get("/healthz") == (200, "ok")
+                    assert await probe.get("/livez") == (200, "ok")
+                async with asyncio.timeout(30):
+                    while (await probes[0].get("/readyz"))[0] != 200:
+                        await asyncio.sleep(0.02)
+                for probe in probes:
+                    assert await probe.get("/drain") == (200, "left: nothing")
+                    assert (await probe.get("/readyz"))[0] == 503
+            assert process.process.poll() is None

@@ -1,0 +1,146 @@
+"""Built-in runtimes in a cluster: there, up to date, and nobody's own taken from him."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+from structlog.testing import capture_logs
+
+from orchestrator.domain.serving_runtime import API_VERSION
+from orchestrator.platform.builtin import builtin_manifests
+from orchestrator.platform.kube.answers import ApiError, ApiUnreachable, Raw
+from orchestrator.platform.kube.api import KubeApi
+from orchestrator.platform.kube.builtin_keeper import BuiltinKeeper, without
+from orchestrator.platform.kube.names import LABEL_MANAGED_BY, PRODUCT
+from orchestrator.platform.kube.paths import group
+from tests.orchestrator.platform.kube.fake_api import Answer, Call, FakeApi, Lost, fake_api
+
+NAMESPACE = "wml-serving"
+TRITON = "triton-2.x"
+PATH = group(API_VERSION, "servingruntimes", NAMESPACE, TRITON)
+#: As a real API server words it.
+CONFLICT = (
+    'Apply failed with 2 conflicts: conflicts with "kubectl-edit" using serving.kserve.io/v1alpha1:\n'
+    "- .spec.containers\n- .spec.builtInAdapter.memBufferBytes"
+)
+
+
+@dataclass
+class Bench:
+    fake: FakeApi
+    keeper: BuiltinKeeper
+
+    def applied(self) -> list[Raw]:
+        return [call.body for call in self.fake.calls if call.verb == "apply"]
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    async with fake_api() as fake, KubeApi(fake.url, timeout_s=5.0) as api:
+        yield Bench(fake, BuiltinKeeper(api, NAMESPACE, builtin_manifests()))
+
+
+def ours(bench: Bench) -> None:
+    bench.fake.store.put(PATH, {"metadata": {"labels": {LABEL_MANAGED_BY: PRODUCT}}, "spec": {"containers": []}})
+
+
+def refusal(code: int, reason: str, message: str) -> Answer:
+    return Answer(code, {"kind": "Status", "code": code, "reason": reason, "message": message})
+
+
+async def test_one_that_is_missing_is_created(bench: Bench) -> None:
+    """With our label; again, it is the same."""
+    raw = await bench.keeper.ensure(TRITON)
+    assert raw is not None
+    assert raw["metadata"]["labels"][LABEL_MANAGED_BY] == PRODUCT
+    assert raw["spec"] == builtin_manifests()[TRITON]["spec"]
+    again = await bench.keeper.ensure(TRITON)
+    assert again is not None
+    assert again["metadata"]["resourceVersion"] == raw["metadata"]["resourceVersion"]
+    # Nobody's fields are taken by force.
+    assert {call.query["force"] for call in bench.fake.calls if call.verb == "apply"} == {"false"}
+
+
+async def test_one_of_ours_gets_the_new_definition(bench: Bench) -> None:
+    """After an upgrade. What is not in the definition stays, such as spec.disabled."""
+    ours(bench)
+    bench.fake.store.merge(PATH, {"spec": {"disabled": True}})
+    raw = await bench.keeper.ensure(TRITON)
+    assert raw is not None
+    assert raw["spec"] == builtin_manifests()[TRITON]["spec"] | {"disabled": True}
+
+
+async def test_the_users_own_of_that_name_is_left_alone(bench: Bench) -> None:
+    """It has not our label; that is said once."""
+    bench.fake.store.put(PATH, {"metadata": {"labels": {}}, "spec": {"containers": []}})
+    with capture_logs() as lines:
+        for _ in range(2):
+            raw = await bench.keeper.ensure(TRITON)
+            assert raw is not None
+            assert raw["spec"] == {"containers": []}
+    assert bench.applied() == []
+    assert [line["event"] for line in lines] == ["builtin_runtime_is_the_users"]
+
+
+async def test_what_a_user_has_changed_is_the_users(bench: Bench) -> None:
+    """The rest is still ours; that is said once."""
+    ours(bench)
+    with capture_logs() as lines:
+        for _ in range(2):
+            bench.fake.once(refusal(409, "Conflict", CONFLICT), "apply")
+            assert await bench.keeper.ensure(TRITON)
+    spec = builtin_manifests()[TRITON]["spec"]
+    rest = {name: value for name, value in spec.items() if name not in {"containers", "builtInAdapter"}}
+    assert [body["spec"] for body in bench.applied()] == [spec, rest] * 2
+    assert [line["event"] for line in lines] == ["builtin_runtime_edited"]
+
+
+@pytest.mark.parametrize("words", ["", CONFLICT])
+async def test_a_conflict_that_stays_changes_nothing(bench: Bench, words: str) -> None:
+    """It is as it is."""
+    ours(bench)
+
+    def refuse(call: Call) -> Answer | None:
+        return refusal(409, "Conflict", words) if call.verb == "apply" else None
+
+    bench.fake.meet = refuse
+    raw = await bench.keeper.ensure(TRITON)
+    assert raw is not None
+    assert raw["spec"] == {"containers": []}
+    assert len(bench.applied()) <= 2
+
+
+async def test_one_that_is_being_deleted_is_waited_for(bench: Bench) -> None:
+    """It cannot be created before it is gone."""
+    metadata = {"labels": {LABEL_MANAGED_BY: PRODUCT}, "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    bench.fake.store.put(PATH, {"metadata": metadata})
+    assert await bench.keeper.ensure(TRITON) is None
+    assert bench.applied() == []
+
+
+async def test_trouble_is_the_callers(bench: Bench) -> None:
+    """Whether it passes is in the error; one that does not is said once."""
+    bench.fake.once(Answer(403, "no"), "apply")
+    with pytest.raises(ApiError) as caught:
+        await bench.keeper.ensure(TRITON)
+    with capture_logs() as lines:
+        bench.keeper.refused(TRITON, caught.value)
+        bench.keeper.refused(TRITON, caught.value)
+    assert [line["event"] for line in lines] == ["builtin_runtime_refused"]
+    bench.fake.once(Lost(after=5), "get")
+    with pytest.raises(ApiUnreachable):
+        await bench.keeper.ensure(TRITON)
+    ours(bench)
+    bench.fake.once(refusal(409, "Conflict", CONFLICT), "apply")
+    bench.fake.once(Answer(500, "no"), "apply")
+    with pytest.raises(ApiError):
+        await bench.keeper.ensure(TRITON)
+
+
+def test_without_names_nothing_is_left() -> None:
+    """A conflict that cannot be understood takes no field from anybody."""
+    body = {"spec": {"a": 1, "b": 2}}
+    assert without(body, "who knows") == {"spec": {}}
+    assert without(body, "- .spec.a") == {"spec": {"b": 2}}

@@ -1,0 +1,365 @@
+"""The API server as a source of desired state: what is delivered, when, and at what cost."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import random
+import time
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from orchestrator.domain.config import Config
+from orchestrator.domain.serving_runtime import ServingRuntime
+from orchestrator.domain.storage import StorageConfig
+from orchestrator.domain.trained_model import TrainedModel
+from orchestrator.platform.builtin import builtin_manifests
+from orchestrator.platform.kube import source as source_module
+from orchestrator.platform.kube.api import KubeApi
+from orchestrator.platform.kube.events import EventRecorder
+from orchestrator.platform.kube.objects import MODEL_VERSIONS
+from orchestrator.platform.kube.paths import core, group
+from orchestrator.platform.kube.source import KubeSource
+from tests.orchestrator.builders import make_raw_model
+from tests.orchestrator.platform.kube.fake_api import Answer, Call, FakeApi, fake_api
+from tests.orchestrator.waiting import eventually
+
+NAMESPACE = "wml-serving"
+MODELS = group(MODEL_VERSIONS[0], "trainedmodels", NAMESPACE)
+RUNTIMES = group("serving.kserve.io/v1alpha1", "servingruntimes", NAMESPACE)
+SECRET = core("secrets", NAMESPACE, "storage-config")
+CONFIG = core("configmaps", NAMESPACE, "wml-serving-config")
+TRITON, MLSERVER = "triton-2.x", "mlserver-0.x"
+
+
+@dataclass
+class Sink:
+    """Implements ports.DesiredSink: the state, and how it came."""
+
+    models: dict[str, TrainedModel] = field(default_factory=dict)
+    runtimes: Mapping[str, ServingRuntime] = field(default_factory=dict)
+    storage: StorageConfig | None = None
+    config: Mapping[str, str] = field(default_factory=dict)
+    listings: int = 0
+    changes: list[set[str]] = field(default_factory=list)
+    deleted: set[tuple[str, str]] = field(default_factory=set)
+
+    def replace(
+        self,
+        *,
+        models: Mapping[str, TrainedModel],
+        runtimes: Mapping[str, ServingRuntime],
+        storage: StorageConfig | None,
+        config: Mapping[str, str],
+        deleted: Collection[tuple[str, str]] | None = None,
+    ) -> None:
+        # None would make every absence a deletion.
+        assert deleted is not None
+        self.models, self.runtimes, self.storage, self.config = dict(models), runtimes, storage, config
+        self.deleted |= set(deleted)
+        self.listings += 1
+
+    def change(self, models: Mapping[str, TrainedModel | None], *, deleted: Collection[tuple[str, str]] = ()) -> None:
+        assert self.listings
+        self.changes.append(set(models))
+        for name, model in models.items():
+            self.models.pop(name, None)
+            if model is not None:
+                self.models[name] = model
+        self.deleted |= set(deleted)
+
+
+@dataclass
+class Bench:
+    fake: FakeApi
+    source: KubeSource
+    recorder: EventRecorder
+    configs: list[Config]
+
+    @asynccontextmanager
+    async def leading(self) -> AsyncIterator[Sink]:
+        sink = Sink()
+        async with task(self.source.run(sink)):
+            await eventually(lambda: sink.listings)
+            yield sink
+
+    def put(self, name: str, **metadata: Any) -> None:
+        raw = make_raw_model(name)
+        raw["metadata"] = {"name": name, **metadata}
+        self.fake.store.put(f"{MODELS}/{name}", raw)
+
+
+@asynccontextmanager
+async def task(work: Any) -> AsyncIterator[None]:
+    """In the background; nothing but the end of the context ends it."""
+    running = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+    assert running.cancelled(), running.exception()
+
+
+@asynccontextmanager
+async def started(*, version: str = MODEL_VERSIONS[0]) -> AsyncIterator[Bench]:
+    """A source that knows nothing yet, and a server."""
+    async with fake_api() as fake, KubeApi(fake.url, timeout_s=5.0) as api:
+        configs: list[Config] = []
+        recorder = EventRecorder(
+            api,
+            namespace=NAMESPACE,
+            identity="pod",
+            timestamp=lambda: "2026-01-01T00:00:00Z",
+            new_suffix=lambda: str(random.random()),
+            clock=time.monotonic,
+            random=random.random,
+        )
+        source = KubeSource(
+            api,
+            namespace=NAMESPACE,
+            recorder=recorder,
+            builtins=builtin_manifests(),
+            clock=time.monotonic,
+            random=random.random,
+            api_version=version,
+            on_config=configs.append,
+        )
+        yield Bench(fake, source, recorder, configs)
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    """The source is warm."""
+    async with started() as bench, task(bench.source.watch()), task(bench.recorder.run()):
+        yield bench
+
+
+async def test_objects_come_and_go(bench: Bench) -> None:
+    """A model's change is a change and no listing; what was deleted was said to be."""
+    bench.put("a")
+    async with bench.leading() as sink:
+        await eventually(lambda: "a" in sink.models)
+        assert sink.runtimes.keys() == {TRITON, MLSERVER}
+        assert all(runtime.uid for runtime in sink.runtimes.values())
+        listings = sink.listings
+        bench.put("b", generation=2)
+        await eventually(lambda: "b" in sink.models)
+        uid = sink.models["b"].uid
+        bench.fake.store.delete(f"{MODELS}/b")
+        await eventually(lambda: "b" not in sink.models)
+        assert sink.deleted == {("b", uid)}
+        assert (sink.listings, set().union(*sink.changes)) == (listings, {"b"})
+
+
+async def test_a_burst_is_one_delivery(bench: Bench) -> None:
+    """All that arrives in one turn of the loop."""
+    async with bench.leading() as sink:
+        for number in range(100):
+            bench.put(f"m{number}")
+        await eventually(lambda: len(sink.models) == 100)
+        assert len(sink.changes) < 50
+
+
+async def test_nothing_is_delivered_before_each_kind_was_listed() -> None:
+    """One that cannot be listed is not one of which there is nothing."""
+    async with started() as bench, task(bench.source.watch()):
+        bench.put("a")
+
+        def refuse(call: Call) -> Answer | None:
+            return Answer(503, "not yet") if refusing and call.path == core("secrets", NAMESPACE) else None
+
+        refusing = True
+        bench.fake.meet = refuse
+        sink = Sink()
+        async with task(bench.source.run(sink)):
+            await eventually(lambda: sum(call.path == core("secrets", NAMESPACE) for call in bench.fake.calls) > 1)
+            assert sink.listings == 0
+            refusing = False
+            await eventually(lambda: sink.listings)
+            assert "a" in sink.models
+
+
+async def test_no_more_is_asked_for_than_is_needed(bench: Bench) -> None:
+    """This namespace alone, and of Secrets and ConfigMaps the one of our name."""
+    async with bench.leading():
+        assert all(f"/namespaces/{NAMESPACE}/" in call.path for call in bench.fake.calls)
+        for call in bench.fake.calls:
+            if call.path.endswith(("/secrets", "/configmaps")):
+                assert call.query["fieldSelector"] in {
+                    "metadata.name=storage-config",
+                    "metadata.name=wml-serving-config",
+                }
+
+
+async def test_secret_and_config(bench: Bench) -> None:
+    """They come and go; the Secret's bytes are in no log line."""
+    text = base64.b64encode(b"hunter2").decode()
+    with capture_logs() as lines:
+        async with bench.leading() as sink:
+            assert (sink.storage, sink.config) == (None, {})
+            bench.fake.store.put(SECRET, {"metadata": {}, "data": {"k": text}})
+            bench.fake.store.put(CONFIG, {"metadata": {}, "data": {"podsPerRuntime": "2"}})
+            await eventually(lambda: sink.storage is not None and sink.config)
+            assert sink.storage is not None
+            assert sink.storage.entries == {"k": "hunter2"}
+            assert sink.config == {"podsPerRuntime": "2"}
+            bench.fake.store.delete(SECRET)
+            bench.fake.store.delete(CONFIG)
+            await eventually(lambda: sink.storage is None and not sink.config)
+    assert "hunter2" not in str(lines)
+
+
+def image(runtime: ServingRuntime) -> str:
+    return str(runtime.raw["spec"]["containers"][0]["image"])
+
+
+async def test_live_settings(bench: Bench) -> None:
+    """An image in the place of a runtime's, and taken back; the log level is told when it is another."""
+    async with bench.leading() as sink:
+        before = image(sink.runtimes[TRITON])
+        data = {"image.triton-2.x": "mine:1", "logLevel": "debug", "typo": "x"}
+        bench.fake.store.put(CONFIG, {"metadata": {}, "data": data})
+        await eventually(lambda: image(sink.runtimes[TRITON]) == "mine:1")
+        assert image(sink.runtimes[MLSERVER]) != "mine:1"
+        bench.fake.store.put(CONFIG, {"metadata": {}, "data": {"podsPerRuntime": "2"}})
+        await eventually(lambda: image(sink.runtimes[TRITON]) == before)
+    assert [config.log_level for config in bench.configs] == ["debug", ""]
+
+
+async def test_a_standby_is_warm_and_takes_over(bench: Bench) -> None:
+    """It follows without leading, and delivers at once; what was deleted in between is still known to have been."""
+    bench.put("a")
+    bench.put("b")
+    await eventually(lambda: bench.source.shown("b"))
+    found = bench.source.shown("b")
+    assert found is not None
+    bench.fake.store.delete(f"{MODELS}/b")
+    await eventually(lambda: bench.source.shown("b") is None)
+    # Nothing was written: it does not lead.
+    assert {"list", "watch"} >= set(bench.fake.verbs())
+    async with bench.leading() as sink:
+        assert sink.models.keys() == {"a"}
+        assert sink.deleted == {("b", found.uid)}
+        bench.put("c")
+        await eventually(lambda: "c" in sink.models)
+
+
+async def test_an_absence_in_a_list_is_no_deletion(bench: Bench) -> None:
+    """The watch was broken, and its version is gone (law 9)."""
+    bench.put("a")
+    bench.put("b")
+    async with bench.leading() as sink:
+        await eventually(lambda: len(sink.models) == 2)
+        bench.fake.mute = True
+        bench.fake.store.delete(f"{MODELS}/a")
+        bench.fake.store.compact()
+        bench.fake.cut()
+        bench.fake.mute = False
+        await eventually(lambda: sink.models.keys() == {"b"})
+        assert sink.deleted == set()
+
+
+async def test_an_object_that_cannot_be_read_says_so_itself(bench: Bench) -> None:
+    """An Event on it and a line, once each; the others are not disturbed; what it was before stays."""
+    bench.put("a")
+    with capture_logs() as lines:
+        async with bench.leading() as sink:
+            await eventually(lambda: "a" in sink.models)
+            uid = sink.models["a"].uid
+            for _ in range(2):
+                raw = bench.fake.store.get(f"{MODELS}/a")
+                raw["spec"]["model"]["memory"] = "-1"
+                raw["metadata"].pop("resourceVersion")
+                bench.fake.store.put(f"{MODELS}/a", raw)
+            wrong = dict(builtin_manifests()[TRITON])
+            wrong["spec"] = wrong["spec"] | {"builtInAdapter": {"serverType": "ovms"}}
+            bench.fake.store.put(f"{RUNTIMES}/{TRITON}", wrong)
+            bench.put("b")
+            events = core("events", NAMESPACE)
+            await eventually(lambda: len(bench.fake.store.collection(events, {})["items"]) == 2)
+            await eventually(lambda: "b" in sink.models)
+            assert sink.models["a"].uid == uid
+            assert sink.runtimes[TRITON].server_type == "triton"
+            told = bench.fake.store.collection(events, {})["items"]
+            assert {(e["involvedObject"]["kind"], e["involvedObject"]["name"], e["reason"]) for e in told} == {
+                ("TrainedModel", "a", "InvalidManifest"),
+                ("ServingRuntime", TRITON, "InvalidManifest"),
+            }
+            assert len(bench.source.problems()) == 2
+            bench.put("a")
+            await eventually(lambda: len(bench.source.problems()) == 1)
+            await eventually(lambda: any(line["event"] == "object_mended" for line in lines))
+    assert [line["event"] for line in lines if line["event"].startswith("object_")].count("object_invalid") == 2
+
+
+async def test_kserves_own_runtimes_are_nobodys_business(bench: Bench) -> None:
+    """Not delivered, and not a word about them."""
+    kserves = {"metadata": {}, "spec": {"containers": [{"name": "kserve-container"}]}}
+    with capture_logs() as lines:
+        bench.fake.store.put(f"{RUNTIMES}/kserve-sklearnserver", kserves)
+        async with bench.leading() as sink:
+            bench.put("a")
+            await eventually(lambda: "a" in sink.models)
+            assert sink.runtimes.keys() == {TRITON, MLSERVER}
+    assert not [line for line in lines if line.get("log_level") in {"warning", "error"}]
+
+
+async def test_a_builtin_runtime_that_is_deleted_comes_back(bench: Bench) -> None:
+    """As a new object, and nobody is told meanwhile that there is none; a disabled one stays disabled."""
+    async with bench.leading() as sink:
+        uid = sink.runtimes[TRITON].uid
+        seen: set[bool] = set()
+        bench.fake.store.delete(f"{RUNTIMES}/{TRITON}")
+
+        def back() -> bool:
+            seen.add(TRITON in sink.runtimes)
+            return sink.runtimes[TRITON].uid != uid
+
+        await eventually(back)
+        assert seen == {True}
+        bench.fake.store.merge(f"{RUNTIMES}/{TRITON}", {"spec": {"disabled": True}})
+        await eventually(lambda: sink.runtimes[TRITON].disabled)
+    async with bench.leading() as sink:
+        assert sink.runtimes[TRITON].disabled
+
+
+async def test_an_api_server_that_is_away_is_waited_for_before_the_first_delivery(bench: Bench) -> None:
+    """Without the built-in runtimes models would be told that there are none."""
+    bench.fake.once(Answer(503, "away"), "apply")
+    async with bench.leading() as sink:
+        assert sink.runtimes.keys() == {TRITON, MLSERVER}
+
+
+async def test_a_builtin_runtime_that_is_refused_stops_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said once, and tried again after a while."""
+    monkeypatch.setattr(source_module, "REFUSED_S", 0.05)
+    refusing = True
+
+    def refuse(call: Call) -> Answer | None:
+        return Answer(403, "no") if refusing and call.verb == "apply" else None
+
+    bench.fake.meet = refuse
+    with capture_logs() as lines:
+        async with bench.leading() as sink:
+            assert sink.runtimes == {}
+            await eventually(lambda: bench.fake.verbs().count("apply") > 4)
+            refusing = False
+            await eventually(lambda: sink.runtimes.keys() == {TRITON, MLSERVER})
+    assert [line["event"] for line in lines].count("builtin_runtime_refused") == 2
+
+
+async def test_the_other_group_by_configuration() -> None:
+    """TrainedModels of KServe's group, and of no other."""
+    path = group(MODEL_VERSIONS[1], "trainedmodels", NAMESPACE)
+    async with started(version=MODEL_VERSIONS[1]) as bench, task(bench.source.watch()):
+        raw = make_raw_model("a") | {"apiVersion": MODEL_VERSIONS[1]}
+        bench.fake.store.put(f"{path}/a", raw)
+        bench.put("b")
+        async with bench.leading() as sink:
+            assert sink.models.keys() == {"a"}

@@ -1,0 +1,103 @@
+"""
+A pod that is about to end: what it holds is handed over first.
+
+Asked as a kubelet's preStop hook asks, of the adapter beside a real server, while clients ask the models.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import aiohttp
+
+from tests.standalone.manifests import Document, serving_runtime, trained_model
+from tests.standalone.models import Models
+from tests.standalone.processes import Process
+from tests.standalone.stack import Stack
+from tests.standalone.waiting import wait_until
+from tests.standalone.watch import watching
+
+RUNTIME = "two-pods"
+#: So many models there are of one size that is not the least.
+PADDED = 3
+TWO_PODS: Document = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "wml-serving-config"},
+    "data": {"podsPerRuntime": "2"},
+}
+
+
+def copies(stack: Stack, name: str) -> list[Document]:
+    """Where the model is."""
+    document = stack.get(name)
+    assert document is not None
+    found: list[Document] = document["live"]["copies"]
+    return found
+
+
+def holders(stack: Stack, *names: str) -> dict[str, set[str]]:
+    """The pods in which each is loaded."""
+    return {name: {c["pod"] for c in copies(stack, name) if c["state"] == "Loaded"} for name in names}
+
+
+def adapter_of(stack: Stack, pod: str) -> Process:
+    """The adapter in that pod."""
+    (found,) = (p for p in stack.processes("adapter") if p.option("--pod") == pod)
+    return found
+
+
+def ask(adapter: Process, path: str) -> tuple[int, str]:
+    """As a kubelet does: the status, and the line."""
+
+    async def get() -> tuple[int, str]:
+        connector = aiohttp.UnixConnector(adapter.option("--health-socket"))
+        async with aiohttp.ClientSession(connector=connector) as session, session.get(f"http://pod{path}") as response:
+            return response.status, (await response.text()).strip()
+
+    return asyncio.run(get())
+
+
+def test_a_pod_is_emptied_before_it_ends(make_stack: Callable[..., Stack], models: Models) -> None:
+    """
+    Its models are loaded in the other pod, routed to there, and only then unloaded, under constant traffic.
+
+    No request fails, READY is True throughout, and the pod that was there keeps what it had.
+    """
+    with make_stack() as stack:
+        stack.apply(TWO_PODS, trained_model("size", models.uri("padded-0.joblib"), "sklearn"))
+        stack.wait_ready("size")
+        size = copies(stack, "size")[0]["reservedBytes"]
+        stack.delete("size")
+        names = {f"m-{turn}": turn % PADDED for turn in range(5)}
+        stack.apply(serving_runtime(RUNTIME, "mlserver", ["sklearn"], memory=str(size * 9 // 2)))
+        for name, number in names.items():
+            stack.apply(trained_model(name, models.uri(f"padded-{number}.joblib"), "sklearn", runtime=RUNTIME))
+        stack.wait_ready(*names)
+        wait_until(
+            lambda: all(holders(stack, *names).values()), lambda: f"no second pod: {holders(stack, *names)}", within=60
+        )
+        pods = holders(stack, *names)
+        (lonely,) = (name for name in names if sum(pods[name] == other for other in pods.values()) == 1)
+        (staying,) = pods[lonely]
+        crowd = [name for name in names if name != lonely]
+        stack.delete(*crowd[:2])
+        for name in crowd[:2]:
+            stack.wait_gone(name)
+        moved = crowd[2:]
+        (leaving,) = pods[moved[0]]
+        kept = [lonely, *moved]
+        with watching(stack, models, *kept, rate=100) as watch:
+            for name in kept:
+                watch.witness.heard(name, names[name])
+            assert ask(adapter_of(stack, leaving), "/readyz") == (200, "ok")
+            assert ask(adapter_of(stack, leaving), "/drain") == (200, "left: nothing")
+            assert holders(stack, *kept) == {name: {staying} for name in kept}
+            assert ask(adapter_of(stack, leaving), "/readyz") == (503, "the pod drains")
+            assert ask(adapter_of(stack, leaving), "/livez") == (200, "ok")
+            for name in kept:
+                watch.witness.heard(name, names[name])
+        assert not watch.readiness.said_false(*kept)
+        for name in kept:
+            assert watch.witness.phases(name) == [names[name]]
