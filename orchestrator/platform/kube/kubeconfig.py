@@ -17,8 +17,8 @@ from collections.abc import Callable
 from kubernetes_asyncio import config
 from kubernetes_asyncio.client import Configuration
 
-from orchestrator.platform.kube.api import KubeApi
 from orchestrator.platform.kube.answers import ApiUnreachable
+from orchestrator.platform.kube.api import KubeApi
 from orchestrator.platform.kube.connect import REFRESH_S, NoCluster
 
 
