@@ -4,6 +4,7 @@ What a kubelet asks of a runtime pod, over plain HTTP.
     /healthz  this process's loop lives
     /readyz   requests may be sent to the server beside it: 503 and one line why not
     /livez    503 when the server has hung: for its liveness probe
+    /metrics  its copies and bytes, for Prometheus
     /drain    returns when the server's models have been moved: for its preStop hook
 
 A server that hangs keeps its connection and answers nothing. So does one that
@@ -22,6 +23,7 @@ from aiohttp import web
 from adapters.domain.copies import CopyState, ServerState
 from adapters.drain import Drain
 from adapters.ledger import Ledger
+from adapters.metrics import CONTENT_TYPE, exposition
 from adapters.server import AdapterService
 
 _BUSY: Final = frozenset({CopyState.LOADING, CopyState.UNLOADING})
@@ -54,6 +56,7 @@ class Health:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/livez", self._livez)
+        app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/drain", self._drained)
         return app
 
@@ -84,6 +87,9 @@ class Health:
 
     async def _livez(self, _: web.Request) -> web.Response:
         return _verdict(self.hung)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=exposition(self._ledger), headers={"Content-Type": CONTENT_TYPE})
 
     async def _drained(self, _: web.Request) -> web.Response:
         return web.Response(text=f"left: {await self._drain.wait()}\n")

@@ -53,7 +53,7 @@ async def run(settings: ActivatorSettings) -> None:
     drain = EnvoyDrain(
         settings.envoy_admin, least_s=settings.drain_least_s, most_s=settings.drain_most_s, clock=time.monotonic
     )
-    health = HealthServer(drain)
+    health = HealthServer(drain, proxy.figures)
     identities = IdentityFiles(Path(settings.tls_dir)) if settings.tls_dir is not None else None
     server = grpc.aio.server(options=server_options(settings.max_message_bytes))
     server.add_generic_rpc_handlers((proxy,))

@@ -58,7 +58,7 @@ async def replica(arguments: Namespace) -> None:
     """Stand by, and lead until cancelled or until another does. Raises NoCluster."""
     configure_logs(arguments.log_level, process="controller")
     counts = KubeCounts()
-    async with await connect(os.environ, time.monotonic, traces=[counts.trace()]) as api:
+    async with await connect(os.environ, time.monotonic, trace=counts.trace()) as api:
         await Replica(api, arguments, counts).run()
 
 

@@ -156,7 +156,11 @@ class Router:
         return [
             *self._counts.figures(),
             gauge("wml_mesh_nodes_connected", "Envoys that are connected.", len(self._connections)),
-            gauge("wml_mesh_nodes_expected", "Envoys that exist.", len(self._expected)),
+            gauge(
+                "wml_mesh_nodes_expected",
+                "Envoys that get requests: READY waits for each of them.",
+                len(self._expected),
+            ),
             gauge("wml_routes", "Models that have a route.", len(self._snapshot)),
         ]
 

@@ -74,6 +74,15 @@ async def test_ready_is_the_server_and_not_the_adapter(probe: Probe, world: Worl
     assert await probe.get("/readyz") == (200, "ok")
 
 
+async def test_a_scrape_shows_the_ledger(probe: Probe, world: World) -> None:
+    """As it is now."""
+    world.load("a")
+    await world.until(lambda: world.state("a") == "Loaded")
+    status, page = await probe.get("/metrics")
+    assert status == 200
+    assert 'wml_adapter_copies{state="Loaded"} 1.0' in page.splitlines()
+
+
 async def test_a_stopping_adapter_is_not_ready(probe: Probe, service: AdapterService) -> None:
     """Requests would be served; but nobody is there to say so."""
     service.stop()

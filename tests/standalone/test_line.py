@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import json
 import re
+import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.standalone.client import Client
 from tests.standalone.models import SAMPLES, Models
@@ -93,6 +95,29 @@ def test_describe_shows_conditions_copies_and_events(line: dict[str, str], share
         assert re.search(rf"^{section}$", done.stdout, re.MULTILINE), done.stdout
     events = done.stdout.partition("Events:")[2]
     assert re.search(r"Normal +Loaded ", events), events
+
+
+def test_metrics_tell_what_was_loaded(line: dict[str, str], shared: Stack) -> None:
+    """Of a real stack: models by state, loads with their times, the Envoy's answers; and no model's name."""
+    with urllib.request.urlopen(f"{shared.admin}/metrics", timeout=10) as answer:
+        page = answer.read().decode()
+    read = {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+    }
+    triton, mlserver = (frozenset({("runtime", runtime)}) for runtime in ("triton-2.x", "mlserver-0.x"))
+    assert read["wml_leader", frozenset()] == 1
+    assert read["wml_trained_models", frozenset({("ready", "True"), ("reason", "Loaded")})] >= len(line)
+    for runtime in (triton, mlserver):
+        loads = read["wml_loads_total", runtime]
+        assert loads >= 1
+        assert read["wml_load_seconds_count", runtime] == loads
+        assert 0 < read["wml_model_memory_reserved_bytes", runtime] <= read["wml_model_memory_capacity_bytes", runtime]
+    assert read["wml_mesh_nodes_connected", frozenset()] == read["wml_mesh_nodes_expected", frozenset()] == 1
+    assert read["wml_xds_ack_seconds_count", frozenset()] >= len(line)
+    assert read["wml_xds_nacks_total", frozenset()] == 0
+    assert not [name for name in line.values() if name in page]
 
 
 def test_verbs_say_what_is_not_there(shared: Stack) -> None:

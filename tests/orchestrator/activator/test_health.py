@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from orchestrator.activator.health import HealthServer
+from orchestrator.machinery.figures import gauge
 from tests.standalone.envoy_stack import free_address
 
 
@@ -52,3 +53,21 @@ async def test_a_taken_port_is_an_error() -> None:
     finally:
         await second.close()
         await first.close()
+
+
+async def test_it_shows_what_it_holds() -> None:
+    """As of the moment of the scrape."""
+    held = 1
+    host, _, port = free_address().rpartition(":")
+
+    async def drain() -> str:
+        return ""
+
+    server = HealthServer(drain, lambda: [gauge("wml_activator_held_requests", "Held.", held)])
+    await server.start(host, int(port))
+    try:
+        held = 2
+        async with aiohttp.ClientSession(f"http://{host}:{port}") as session, session.get("/metrics") as response:
+            assert "\nwml_activator_held_requests 2.0\n" in await response.text()
+    finally:
+        await server.close()

@@ -93,6 +93,16 @@ async def test_a_config_that_is_none_leaves_the_defaults() -> None:
         assert bench.platform.pods == []
 
 
+async def test_settings_that_are_anothers_are_passed_on() -> None:
+    """Such as the level of logs: once a change, and again when it is taken back."""
+    async with Bench() as bench:
+        for config in ({"logLevel": "debug"}, {"logLevel": "debug"}, {"logLevel": "loud"}, {}):
+            bench.platform.config = config
+            bench.platform.deliver(bench.controller)
+            await bench.after()
+        assert [each.log_level for each in bench.configs] == ["debug", "debug", ""]
+
+
 async def test_the_pool_of_a_runtime_that_was_deleted_is_brought_down() -> None:
     """When what it served is gone; until then it serves on."""
     async with Bench(grace_s=10.0) as bench:

@@ -9,7 +9,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from orchestrator.platform.kube.api import ApiError, KubeApi
 from orchestrator.platform.kube.counts import KubeCounts
+from orchestrator.platform.kube.paths import core
+from tests.orchestrator.platform.kube.fake_api import fake_api
 
 
 def test_an_answer_that_did_not_come_counts_beside_those_that_did() -> None:
@@ -74,3 +77,13 @@ async def test_a_session_is_counted_by_its_answers() -> None:
         ("delete", "unreachable"): 1,
         ("patch", "unreachable"): 1,
     }
+
+
+async def test_the_client_takes_the_trace() -> None:
+    """What goes through it is counted, an error of the server's too."""
+    counts = KubeCounts()
+    async with fake_api() as fake, KubeApi(fake.url, trace=counts.trace()) as api:
+        await api.list(core("configmaps", "ns"))
+        with pytest.raises(ApiError):
+            await api.get(core("configmaps", "ns", "nobody"))
+    assert counts.figures()[0].samples == {("get", "200"): 1, ("get", "404"): 1}
