@@ -35,6 +35,7 @@ from adapters.loader.settings import LoaderSettings
 from adapters.runtimes.client import RuntimeClient
 from adapters.runtimes.mlserver import MLServerClient
 from adapters.runtimes.monitor import Monitor
+from adapters.runtimes.stubs import conceal
 from adapters.runtimes.triton import TritonClient
 from adapters.server import AdapterService, Bells, listen
 from adapters.storage.limits import StorageLimits
@@ -56,6 +57,8 @@ def run(argv: Sequence[str]) -> int:
     """Run an adapter until a signal ends it; the exit code."""
     arguments = _parser().parse_args(argv)
     _configure_logs(arguments.pod)
+    if arguments.conceal:
+        conceal()
     try:
         asyncio.run(_serve(arguments))
     except (UnusablePlaces, RuntimeError, OSError) as error:
@@ -200,6 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--health-socket", default="", help="the same, at a Unix socket")
     add("--drain-seconds", type=_seconds, default=60.0, help="how long a drain waits for models to be moved")
     add("--silent-seconds", type=_seconds, default=120.0, help="a server that is silent for so long has hung")
+    add("--conceal", action="store_true", help="from other processes of its user, in a pod where it sees them")
     return parser
 
 
