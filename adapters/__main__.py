@@ -5,8 +5,8 @@ The adapter: the sidecar beside one Triton or MLServer.
         --model-dir /models/repository --scratch /models/adapter --capacity-bytes 1000000000
 
 Exit codes: 0 after SIGTERM or SIGINT, 1 when it cannot run (an address that is
-taken, directories it cannot use), 2 for arguments. It leaves the server's
-models alone when it ends: one that is started again adopts them.
+taken, directories it cannot use, no certificate), 2 for arguments. It leaves
+the server's models alone when it ends: one that is started again adopts them.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def test_arguments_that_make_no_sense_are_exit_code_2(tmp_path: Path, changes: d
     assert caught.value.code == 2
 
 
-@pytest.mark.parametrize("changes", [{"listen": "nowhere:at:all"}, {"scratch": "/proc/none"}])
+@pytest.mark.parametrize("changes", [{"listen": "nowhere:at:all"}, {"scratch": "/proc/none"}, {"tls-dir": "/none"}])
 def test_what_cannot_run_is_exit_code_1(tmp_path: Path, changes: dict[str, str]) -> None:
     """With one line that says why."""
     assert run(arguments(tmp_path, **changes)) == 1

@@ -22,10 +22,13 @@ import grpc
 
 from orchestrator.domain.routes import Route
 from orchestrator.mesh.bootstrap import BootstrapSettings, bootstrap
+from orchestrator.mesh.control_tls import sds_files
 from orchestrator.mesh.resources import ClusterFactory
 from orchestrator.mesh.router import Router
 from orchestrator.mesh.server import SERVER_OPTIONS, MeshServer
 from orchestrator.platform.local.installation import find_installation
+from orchestrator.transport.identity import MESH, Identities
+from orchestrator.transport.server import OnlyRole, server_credentials
 from tests.orchestrator.waiting import eventually
 
 SERVICE = "/inference.GRPCInferenceService/"
@@ -142,9 +145,11 @@ def free_address() -> str:
 class ControlPlane:
     """A router and its server, that can be stopped and made anew, as empty as a new leader."""
 
-    def __init__(self, address: str, activator: str) -> None:
+    def __init__(self, address: str, activator: str, identities: Identities | None = None) -> None:
+        """With `identities` it is served to the mesh's role alone."""
         self.address = address
         self._activator = activator
+        self._identities = identities
         self.changes: list[frozenset[str]] = []
         self.router = self._router()
         self._server: grpc.aio.Server | None = None
@@ -160,9 +165,13 @@ class ControlPlane:
 
     async def start(self) -> None:
         """Open the port."""
-        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        guards = (OnlyRole(MESH),) if self._identities is not None else None
+        self._server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=guards)
         MeshServer(self.router).add_to(self._server)
-        self._server.add_insecure_port(self.address)
+        if self._identities is None:
+            self._server.add_insecure_port(self.address)
+        else:
+            self._server.add_secure_port(self.address, server_credentials(self._identities))
         await self._server.start()
 
     async def stop(self) -> None:
@@ -235,10 +244,22 @@ async def running(directory: Path, *, standbys: int = 0) -> AsyncIterator[Stack]
 
 @asynccontextmanager
 async def waiting(
-    directory: Path, listen: str, *, activator: str = "unix:/nowhere", standbys: int = 0
+    directory: Path,
+    listen: str,
+    *,
+    activator: str = "unix:/nowhere",
+    standbys: int = 0,
+    tls: tuple[Path, Identities] | None = None,
 ) -> AsyncIterator[tuple[ControlPlane, asyncio.subprocess.Process]]:
-    """An Envoy that waits for a control plane, which is not started; its admin socket is admin.sock."""
-    control = ControlPlane(f"unix:{directory}/xds.sock", activator)
+    """
+    An Envoy that waits for a control plane, which is not started; its admin socket is admin.sock.
+
+    `tls`: Envoy's directory of certificates, and the control plane's identity.
+    """
+    control = ControlPlane(f"unix:{directory}/xds.sock", activator, tls[1] if tls is not None else None)
+    if tls is not None:
+        for name, content in sds_files(str(tls[0])).items():
+            (directory / name).write_text(json.dumps(content))
     admin = f"{directory}/admin.sock"
     made = BootstrapSettings(
         node_id=NODE,
@@ -247,6 +268,8 @@ async def waiting(
         xds=(*(free_address() for _ in range(standbys)), control.address),
         activator=activator,
         ready=f"unix:{directory}/ready.sock",
+        tls_dir=str(tls[0]) if tls is not None else None,
+        sds_dir=str(directory),
     )
     config = directory / "envoy.json"
     config.write_text(json.dumps(bootstrap(made)))
