@@ -2,7 +2,8 @@
 
 .DEFAULT_GOAL := setup
 .DELETE_ON_ERROR:
-.PHONY: setup environments demo bench test lint format unit contract standalone protos locks clean distclean
+.PHONY: setup environments demo bench test lint format unit contract standalone protos locks images clean distclean
+.PHONY: cluster cluster-down cluster-exec cluster-parts test-cluster
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Nothing is written outside of the checkout but pip's own cache.
@@ -80,8 +81,56 @@ demo: setup
 bench: setup .runtimes/bench/.built
 	@.venv/bin/python -m tests.bench $(ARGS)
 
+# The node's binaries, by the same toolchain: from the Go module proxy, checked against go.sum.
+NODE := tests/cluster/node
+KUBERNETES := $(shell sed -n 's|.*k8s.io/kubernetes v||p' $(NODE)/kubernetes/go.mod | cut -d ' ' -f 1)
+VERSIONED = -X k8s.io/component-base/version.gitVersion=v$(KUBERNETES) \
+	-X k8s.io/component-base/version.gitMajor=$(word 1,$(subst ., ,$(KUBERNETES))) \
+	-X k8s.io/component-base/version.gitMinor=$(word 2,$(subst ., ,$(KUBERNETES)))
+
+.runtimes/kubernetes/.built: .runtimes/bench/.stamp $(wildcard $(NODE)/kubernetes/go.* $(NODE)/coredns/go.*)
+	@echo "building Kubernetes $(KUBERNETES) and CoreDNS: minutes, once"
+	@mkdir -p .runtimes/kubernetes/bin
+	@cd $(NODE)/kubernetes && $(GO) build -ldflags '-s -w $(VERSIONED)' -o $(CURDIR)/.runtimes/kubernetes/bin/ tool
+	@cd $(NODE)/coredns && $(GO) build -ldflags '-s -w' -o $(CURDIR)/.runtimes/kubernetes/bin/ tool
+	@touch $@
+
+# The product's image, in the storage of the tool that is here. ARGS: more for the build, see Containerfile.
+VERSION := $(shell sed -n 's/^version = //p' setup.cfg)
+IMAGE := quay.io/wml-serving/wml-serving:$(VERSION)
+
+images:
+	@tool=$$(command -v buildah || command -v podman || command -v docker) || \
+	{ echo "needs buildah, podman or docker" >&2; exit 1; }; \
+	"$$tool" build --file Containerfile --tag $(IMAGE) $(ARGS) .
+
+# A real Kubernetes node in namespaces of its own, with the product applied: tests/cluster/node.
+CLUSTER := .venv/bin/python -m tests.cluster.node
+
+cluster-parts: setup
+	@.venv/bin/python scripts/check_cluster
+	@$(MAKE) --no-print-directory .runtimes/kubernetes/.built
+	@$(CLUSTER) images
+
+cluster: cluster-parts
+	@$(CLUSTER) up
+	@$(CLUSTER) apply
+
+cluster-down:
+	@$(CLUSTER) down
+
+# CMD: what to run where its network is, with its KUBECONFIG; for a shell.
+cluster-exec:
+	@$(CLUSTER) exec "$$CMD"
+
+# On a node of its own, or on the one that is up; on the cluster of KUBECONFIG where that is set.
+test-cluster: setup
+	@if [ -z "$$KUBECONFIG" ]; then $(MAKE) --no-print-directory cluster-parts; fi
+	@$(TOX) run -e cluster
+
 # All of it, then what could not run here, by name. Every part runs, whatever failed before.
 test: setup
+	@if .venv/bin/python scripts/check_cluster >/dev/null 2>&1; then $(MAKE) --no-print-directory cluster-parts; fi
 	@scripts/test_all
 
 lint: setup

@@ -59,10 +59,24 @@ def _parser() -> ArgumentParser:
     standalone.add_argument("--log-level", choices=_LEVELS, default="info")
     standalone.set_defaults(command=_standalone)
 
-    for name, command in (("controller", _controller), ("activator", _activator)):
-        process = commands.add_parser(name, help="a process of the product; platforms start it")
-        process.add_argument("--settings", type=Path, required=True, metavar="FILE")
-        process.set_defaults(command=command)
+    controller = commands.add_parser("controller", help="a process of the product; platforms start it")
+    controller.add_argument("--settings", type=Path, metavar="FILE", help="on one machine; else in a cluster:")
+    controller.add_argument("--namespace", type=_name, help="the only one that is looked at")
+    controller.add_argument("--identity", metavar="POD", help="the pod's name")
+    controller.add_argument("--address", metavar="IP", help="the pod's")
+    controller.add_argument("--image", help="the product's own: what adapters run from")
+    controller.add_argument(
+        "--runtime-user", type=_positive, metavar="UID", help="for servers whose images would run as root"
+    )
+    controller.add_argument("--models-api", choices=_MODEL_APIS, default=_MODEL_APIS[0], help="of TrainedModels")
+    controller.add_argument("--bind", default="0.0.0.0", metavar="ADDRESS", help="where ports are opened")
+    controller.add_argument("--max-message-bytes", type=_positive, default=16 << 20)
+    controller.add_argument("--log-level", choices=_LEVELS, default="info")
+    controller.set_defaults(command=_controller, error=controller.error)
+
+    activator = commands.add_parser("activator", help="a process of the product; platforms start it")
+    activator.add_argument("--settings", type=Path, required=True, metavar="FILE")
+    activator.set_defaults(command=_activator)
 
     mesh = commands.add_parser("mesh-bootstrap", help="write what a mesh pod's Envoy and activator are told")
     mesh.add_argument("directory", metavar="DIR", type=Path)
@@ -119,6 +133,8 @@ def _name(text: str) -> str:
 
 
 _LEVELS = ("debug", "info", "warning", "error")
+#: The second is KServe's, whose own controller deletes TrainedModels of InferenceServices that it cannot find.
+_MODEL_APIS = ("serving.kubeflow.org/v1alpha1", "serving.kserve.io/v1alpha1")
 _RESOURCES = ("trainedmodels", "trainedmodel", "tm")
 
 
@@ -138,9 +154,15 @@ def _describe(arguments: Namespace) -> int:
 
 
 def _controller(arguments: Namespace) -> int:
-    from orchestrator.cli.controller import controller
+    if arguments.settings is not None:
+        from orchestrator.cli.controller import controller
 
-    return _run("controller", lambda: controller(arguments.settings))
+        return _run("controller", lambda: controller(arguments.settings))
+    if missing := [f"--{name}" for name in ("namespace", "identity", "address", "image") if not vars(arguments)[name]]:
+        arguments.error(f"--settings, or all that a cluster's needs: {', '.join(missing)} missing")
+    from orchestrator.cli.replica import replica
+
+    return _run("controller", lambda: replica(arguments))
 
 
 def _activator(arguments: Namespace) -> int:

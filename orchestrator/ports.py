@@ -9,14 +9,15 @@ Callbacks are synchronous and only mark work to do: they never block.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 from orchestrator.domain.demand import Answer, Want
-from orchestrator.domain.fleet import Copy, CopyKey, Pod, PodView
+from orchestrator.domain.fleet import Copy, CopyKey, LoadOrder, Pod, PodView, Pool
 from orchestrator.domain.routes import Route, RouteView
 from orchestrator.domain.serving_runtime import ServingRuntime
-from orchestrator.domain.storage import Credentials, StorageConfig
-from orchestrator.domain.trained_model import ModelStatus, S3Uri, TrainedModel
+from orchestrator.domain.storage import StorageConfig
+from orchestrator.domain.trained_model import ModelStatus, TrainedModel
 
 
 class DesiredSink(Protocol):
@@ -72,6 +73,13 @@ class Recorder(Protocol):
         """Record it; an equal one that comes again raises its count."""
 
 
+class OnPods(Protocol):
+    """Where a platform delivers what runs."""
+
+    def __call__(self, pods: tuple[Pod, ...], pools: Mapping[str, Pool] = MappingProxyType({}), /) -> None:
+        """All pods, and by runtime all pools, from a complete and successful list: what is missing in it is gone."""
+
+
 class Pools(Protocol):
     """What runs runtime pods."""
 
@@ -81,26 +89,14 @@ class Pools(Protocol):
     async def end(self, runtime: str) -> None:
         """Have no pods of the runtime of that name, of which nothing else needs to be known any more."""
 
-    async def run(self, on_pods: Callable[[tuple[Pod, ...]], None]) -> None:
-        """Call back with the complete list of pods, now and on each change, until cancelled. No list, no call."""
+    async def run(self, on_pods: OnPods) -> None:
+        """Call back with the complete list, now and on each change, until cancelled. No list, no call."""
 
 
 class Fleet(Protocol):
     """Commands to adapters. Accepted at once; progress shows in the observed copies."""
 
-    async def load(
-        self,
-        pod: str,
-        key: CopyKey,
-        *,
-        source: S3Uri,
-        uri: str,
-        framework: str,
-        credentials: Credentials,
-        reserve: int,
-        urgent: bool,
-        timeout_s: float,
-    ) -> None:
+    async def load(self, pod: str, order: LoadOrder) -> None:
         """Ask the pod (by uid) for a copy. Raises FleetError when it was not accepted."""
 
     async def unload(self, pod: str, key: CopyKey) -> None:
@@ -115,6 +111,9 @@ class FleetView(Protocol):
 
     def pod(self, uid: str) -> PodView | None:
         """The pod with that uid, if the platform lists it."""
+
+    def pool(self, runtime: str) -> Pool | None:
+        """The pool of the runtime, if the platform knows more of it than its pods."""
 
     def copies(self, model: str) -> tuple[Copy, ...]:
         """All copies of that name, of whatever uid and revision."""

@@ -42,5 +42,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """For the report of what ran: scripts/report_tiers."""
-    marks = [tier for tier in ("standalone", "contract") if item.get_closest_marker(tier)]
+    marks = [tier for tier in ("cluster", "standalone", "contract") if item.get_closest_marker(tier)]
     item.user_properties.append(("tier", (*marks, "unit")[0]))

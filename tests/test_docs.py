@@ -47,7 +47,7 @@ def test_every_setting_is_listed() -> None:
     """What ConfigMap `wml-serving-config` takes is in the table of docs/operations.md."""
     text = (ROOT / "docs/operations.md").read_text().split("\n## Configuration\n", 1)[1].split("\n## ", 1)[0]
     listed = set(re.findall(r"^\| `([\w.<>]+)`", text, re.MULTILINE))
-    _, (problem,) = parse_config({"nonsense": "1"}, Config())
+    _, [problem] = parse_config({"nonsense": "1"}, Config())
     assert set(str(problem).split("known: ")[1].split(", ")) == listed
 
 

@@ -34,7 +34,7 @@ ELSEWHERE: Final = {
 #: Tests that mirror no module: of the project as a whole, or of several modules together.
 OF_THE_WHOLE: Final = frozenset({"tests/test_docs.py", "tests/test_mirror.py", "tests/test_monitoring.py"})
 #: Folders whose tests are of processes, or of what is beside them there, not of the packages' modules.
-TIERS: Final = ("tests/bench/", "tests/standalone/", "tests/samples/")
+TIERS: Final = ("tests/bench/", "tests/cluster/", "tests/standalone/", "tests/samples/")
 
 
 def modules() -> set[str]:

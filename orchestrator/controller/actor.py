@@ -78,17 +78,7 @@ class Actor:
 
     async def _load(self, action: LoadCopy) -> None:
         target = action.target
-        await self._fleet.load(
-            action.pod,
-            action.key,
-            source=target.source,
-            uri=target.uri,
-            framework=target.framework,
-            credentials=target.credentials,
-            reserve=action.reserve,
-            urgent=action.urgent,
-            timeout_s=target.runtime.load_timeout_s,
-        )
+        await self._fleet.load(action.pod, action.order)
         if not action.verify:
             name = action.key.model
             self._claims.end(name)

@@ -73,6 +73,7 @@ class Observer:
             target=target,
             last_good=last_good,
             pods=tuple(pods[uid] for uid in sorted(pods)),
+            pools=tuple((r, pool.message) for r in sorted(runtimes) if (pool := self._fleet.pool(r)) is not None),
             copies=copies,
             route=route,
             stranger=stranger,

@@ -74,13 +74,19 @@ class PoolKeeper:
         """The models that need this runtime. O(models): for a pod that came or went, not for every event."""
         return frozenset(self._models[runtime])
 
-    def plan(self, runtime: str, pods: Iterable[PodView], *, limit: int, grace_s: float) -> PoolPlan:
-        """How many pods it should have, that has these. While one of them is on its way another would come too early."""
+    def plan(
+        self, runtime: str, pods: Iterable[PodView], *, limit: int, grace_s: float, replicas: int | None = None
+    ) -> PoolPlan:
+        """
+        How many pods it should have, that has these. While one of them is on its way another would come too early.
+
+        `replicas`: how many it is to have so far, where that is known: while pods are replaced there are more.
+        """
         pods = [p for p in pods if not p.pod.terminating]
         now = self._clock()
         models = len(self._models[runtime])
         idle_since = now if models else self._idle_since.setdefault(runtime, now)
-        current = self._replicas.get(runtime, len(pods))
+        current = self._replicas.get(runtime, len(pods)) if replicas is None else replicas
         on_its_way = any(p.coming for p in pods) or len(pods) < current
         decided = plan_pool(
             models=models,

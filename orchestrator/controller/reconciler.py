@@ -26,7 +26,7 @@ from orchestrator.domain.fleet import CopyState
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.plan import MakeRoom, Plan, answer, destructive, plan
 from orchestrator.domain.pool import growth_wait
-from orchestrator.domain.serving_runtime import ServingRuntime
+from orchestrator.domain.serving_runtime import ServingRuntime, with_image
 from orchestrator.domain.target import Target
 from orchestrator.domain.trained_model import TrainedModel
 from orchestrator.ports import Activators, FleetView, Pools, Recorder, StatusWriter
@@ -128,17 +128,25 @@ class Reconciler:
         found = self._desired.runtimes.get(runtime) or self._runtimes.get(runtime)
         config = self._config()
         pods = [p for p in self._view.pods(runtime) if not p.pod.terminating]
-        decided = self._keeper.plan(runtime, pods, limit=config.pods_per_runtime, grace_s=config.pool_grace_s)
+        pool = self._view.pool(runtime)
+        decided = self._keeper.plan(
+            runtime,
+            pods,
+            replicas=pool.replicas if pool is not None else None,
+            limit=config.pods_per_runtime,
+            grace_s=config.pool_grace_s,
+        )
+        before = pool.replicas if pool is not None else len(pods)
         if found is not None:
             self._runtimes[runtime] = found
-            await self._pools.scale(found, decided.replicas)
-        elif pods and not decided.replicas:
+            await self._pools.scale(with_image(found, config.images.get(runtime)), decided.replicas)
+        elif (pods or before) and not decided.replicas:
             # Its ServingRuntime went while no controller ran.
             await self._pools.end(runtime)
         else:
             return decided.requeue_after
-        if decided.replicas != len(pods):
-            log.info("pool_scaled", runtime=runtime, replicas=decided.replicas, before=len(pods))
+        if decided.replicas != before:
+            log.info("pool_scaled", runtime=runtime, replicas=decided.replicas, before=before)
         return decided.requeue_after
 
     def by_use(self, names: Iterable[str]) -> Sequence[str]:

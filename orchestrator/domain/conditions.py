@@ -219,7 +219,8 @@ def _as_before(seen: Observation) -> Verdict:
 
 def _pool_message(seen: Observation, what: str) -> str:
     assert isinstance(seen.target, Target)
-    said = [f"pod {p.pod.name}: {p.pod.message}" for p in seen.pool() if p.pod.message]
+    said = [message for runtime, message in seen.pools if runtime == seen.target.runtime.name and message]
+    said += [f"pod {p.pod.name}: {p.pod.message}" for p in seen.pool() if p.pod.message]
     return "; ".join([f"runtime {seen.target.runtime.name}: {what}", *said])
 
 

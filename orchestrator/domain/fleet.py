@@ -11,6 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orchestrator.domain.storage import Credentials
+from orchestrator.domain.trained_model import S3Uri
+
 
 class ServerState(StrEnum):
     """The model server beside an adapter."""
@@ -42,6 +45,20 @@ class CopyKey:
     model: str
     uid: str
     revision: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOrder:
+    """All that an adapter is told of a copy to make."""
+
+    key: CopyKey
+    source: S3Uri
+    uri: str
+    framework: str
+    credentials: Credentials
+    reserve: int
+    urgent: bool
+    timeout_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,12 +95,26 @@ class Pod:
     uid: str
     name: str
     runtime: str
-    #: gRPC target of the adapter, e.g. "unix:/run/…/adapter.sock" or "10.0.0.7:8085".
+    #: gRPC target of the adapter, e.g. "unix:/run/…/adapter.sock" or "10.0.0.7:8085"; "" until it has an address.
     adapter: str
-    #: host:port at which the mesh reaches the server.
+    #: host:port at which the mesh reaches the server; "" until it has an address.
     endpoint: str
     terminating: bool = False
     #: What the platform has to say about it (a crash loop, an image that cannot be pulled).
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """
+    A pool as the platform keeps it, whatever has become of its pods so far.
+
+    A platform that knows nothing of a pool but its pods says none of this.
+    """
+
+    #: How many pods it is to have: fewer may be there yet, or more while they are replaced.
+    replicas: int
+    #: Why there are not as many as there should be, if that is no pod's fault.
     message: str = ""
 
 

@@ -76,6 +76,8 @@ class Observation:
     #: something is there, or routed to, for which nobody here has published a route.
     pods: tuple[PodView, ...] = ()
     copies: tuple[Copy, ...] = ()
+    #: What keeps the pools of these runtimes from having their pods, by runtime.
+    pools: tuple[tuple[str, str], ...] = ()
     route: RouteView | None = None
     #: Some Envoy has a route for this name that nobody here published.
     stranger: bool = False

@@ -14,7 +14,7 @@ from typing import Final
 from orchestrator.domain.conditions import progress_verdict, ready_verdict
 from orchestrator.domain.demand import Answer, OnDemand, ReadyAt, Refused, WaitFor
 from orchestrator.domain.errors import ModelProblem
-from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, PodView
+from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, LoadOrder, PodView
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.placement import choose_pod
 from orchestrator.domain.routes import Route
@@ -64,6 +64,20 @@ class LoadCopy:
     reserve: int
     urgent: bool
     verify: bool = False
+
+    @property
+    def order(self) -> LoadOrder:
+        """What the pod is told."""
+        return LoadOrder(
+            key=self.key,
+            source=self.target.source,
+            uri=self.target.uri,
+            framework=self.target.framework,
+            credentials=self.target.credentials,
+            reserve=self.reserve,
+            urgent=self.urgent,
+            timeout_s=self.target.runtime.load_timeout_s,
+        )
 
 
 @dataclass(frozen=True, slots=True)

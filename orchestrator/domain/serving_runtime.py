@@ -110,7 +110,7 @@ def parse_serving_runtime(raw: Mapping[str, Any]) -> ServingRuntime:
     containers = _list_of_mappings(spec.get("containers"), "spec.containers")
     if not containers:
         raise InvalidManifest("spec.containers", "required: the server's container")
-    container = containers[_server_container(containers, server_type)]
+    container = containers[server_container(containers, server_type)]
     resources = container.get("resources") or {}
     limits = resources.get("limits") or {} if isinstance(resources, Mapping) else {}
     memory = limits.get("memory") if isinstance(limits, Mapping) else None
@@ -140,11 +140,11 @@ def with_image(runtime: ServingRuntime, image: str | None) -> ServingRuntime:
     if not image:
         return runtime
     containers = [dict(container) for container in runtime.raw["spec"]["containers"]]
-    containers[_server_container(containers, runtime.server_type)]["image"] = image
+    containers[server_container(containers, runtime.server_type)]["image"] = image
     return replace(runtime, raw={**runtime.raw, "spec": {**runtime.raw["spec"], "containers": containers}})
 
 
-def _server_container(containers: Sequence[Mapping[str, Any]], server_type: Any) -> int:
+def server_container(containers: Sequence[Mapping[str, Any]], server_type: Any) -> int:
     """Upstream's rule: the server's container is named like its type; one container needs no rule."""
     return next((index for index, each in enumerate(containers) if each.get("name") == server_type), 0)
 

@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 import grpc
 import structlog
 
 from orchestrator.domain.errors import FleetError
-from orchestrator.domain.fleet import CopyKey, Pod
-from orchestrator.domain.storage import Credentials
-from orchestrator.domain.trained_model import S3Uri
+from orchestrator.domain.fleet import CopyKey, LoadOrder, Pod, Pool
 from orchestrator.fleet.convert import key_to_proto, load_request, report_from_proto
 from orchestrator.fleet.observed import Changes, ObservedFleet
 from orchestrator.machinery.backoff import Backoff
@@ -58,21 +57,29 @@ class FleetClient:
         self._term = term
         self._on_change = on_change
         self._channels: dict[str, grpc.aio.Channel] = {}
+        #: Where each watched pod was dialled.
+        self._dialled: dict[str, str] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._retired: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
 
-    def list_pods(self, pods: Iterable[Pod]) -> None:
-        """The platform's complete list of pods: watches begin and end accordingly."""
-        changes = self._observed.list_pods(pods)
-        listed = {view.pod.uid: view.pod for view in self._observed.pods()}
-        for uid in [uid for uid in self._watches if uid not in listed]:
+    def list_pods(self, pods: Iterable[Pod], pools: Mapping[str, Pool] = MappingProxyType({})) -> None:
+        """
+        The platform's complete list of pods: watches begin and end accordingly.
+
+        A pod is dialled once it has an address, and again when it gets another (its node came back).
+        """
+        changes = self._observed.list_pods(pods, pools)
+        listed = {view.pod.uid: view.pod for view in self._observed.pods() if view.pod.adapter}
+        for uid in [uid for uid in self._watches if uid not in listed or listed[uid].adapter != self._dialled[uid]]:
+            del self._dialled[uid]
             task = self._watches.pop(uid)
             self._retired.add(task)
             task.add_done_callback(self._retired.discard)
             task.cancel()
         for uid, pod in listed.items():
             if uid not in self._watches:
+                self._dialled[uid] = pod.adapter
                 self._channels[uid] = grpc.aio.insecure_channel(pod.adapter, options=_CHANNEL_OPTIONS)
                 self._watches[uid] = asyncio.create_task(
                     self._watch(pod, self._channels[uid]), name=f"watch {pod.name}"
@@ -81,17 +88,19 @@ class FleetClient:
 
     async def heard(self, patience_s: float) -> None:
         """
-        Return once pods are listed and each of them has reported, or after `patience_s` with those that have not.
+        Return once pods are listed and all that have an address reported, or after `patience_s` with those that have not.
 
         The list is waited for however long it takes: without one every pod would be taken for absent.
         """
         await self._until(lambda: self._observed.listed)
         try:
             async with asyncio.timeout(patience_s):
-                await self._until(lambda: all(view.known for view in self._observed.pods()))
+                await self._until(lambda: not self._silent())
         except TimeoutError:
-            silent = [view.pod.name for view in self._observed.pods() if not view.known]
-            log.warning("pods_silent", pods=silent, patience_s=patience_s)
+            log.warning("pods_silent", pods=self._silent(), patience_s=patience_s)
+
+    def _silent(self) -> list[str]:
+        return [view.pod.name for view in self._observed.pods() if view.pod.adapter and not view.known]
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():
@@ -105,34 +114,12 @@ class FleetClient:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._watches.clear()
+        self._dialled.clear()
 
-    async def load(
-        self,
-        pod: str,
-        key: CopyKey,
-        *,
-        source: S3Uri,
-        uri: str,
-        framework: str,
-        credentials: Credentials,
-        reserve: int,
-        urgent: bool,
-        timeout_s: float,
-    ) -> None:
+    async def load(self, pod: str, order: LoadOrder) -> None:
         """Ask the pod for a copy. Raises FleetError when it was not accepted."""
-        request = load_request(
-            fence=self._fence(pod),
-            key=key,
-            source=source,
-            uri=uri,
-            framework=framework,
-            credentials=credentials,
-            reserve=reserve,
-            urgent=urgent,
-            timeout_s=timeout_s,
-        )
-        call = self._stub(pod).Load(request, timeout=_COMMAND_TIMEOUT_S)
-        await self._accepted(f"load of {key.model}", call, self._observed.sending_load(pod, key))
+        call = self._stub(pod).Load(load_request(self._fence(pod), order), timeout=_COMMAND_TIMEOUT_S)
+        await self._accepted(f"load of {order.key.model}", call, self._observed.sending_load(pod, order.key))
 
     async def unload(self, pod: str, key: CopyKey) -> None:
         """Ask the pod to drop a copy. Raises FleetError when it was not accepted."""

@@ -9,9 +9,7 @@ from typing import Final
 from google.protobuf.duration_pb2 import Duration
 
 from orchestrator.domain.errors import Reason
-from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure, ServerState
-from orchestrator.domain.storage import Credentials
-from orchestrator.domain.trained_model import S3Uri
+from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure, LoadOrder, ServerState
 from orchestrator.fleet.observed import Report
 from protos import fleet_pb2
 
@@ -62,25 +60,17 @@ def key_to_proto(key: CopyKey) -> fleet_pb2.Key:
     return fleet_pb2.Key(model=key.model, uid=key.uid, revision=key.revision)
 
 
-def load_request(
-    *,
-    fence: fleet_pb2.Fence,
-    key: CopyKey,
-    source: S3Uri,
-    uri: str,
-    framework: str,
-    credentials: Credentials,
-    reserve: int,
-    urgent: bool,
-    timeout_s: float,
-) -> fleet_pb2.LoadRequest:
+def load_request(fence: fleet_pb2.Fence, order: LoadOrder) -> fleet_pb2.LoadRequest:
     """The command to load a copy. It holds the credentials in the clear: never log it."""
     timeout = Duration()
-    timeout.FromNanoseconds(int(timeout_s * 1e9))
+    timeout.FromNanoseconds(int(order.timeout_s * 1e9))
+    credentials = order.credentials
     return fleet_pb2.LoadRequest(
         fence=fence,
-        key=key_to_proto(key),
-        source=fleet_pb2.Source(bucket=source.bucket, path=source.path, framework=framework, uri=uri),
+        key=key_to_proto(order.key),
+        source=fleet_pb2.Source(
+            bucket=order.source.bucket, path=order.source.path, framework=order.framework, uri=order.uri
+        ),
         credentials=fleet_pb2.Credentials(
             access_key_id=credentials.access_key_id,
             secret_access_key=credentials.secret_access_key,
@@ -88,8 +78,8 @@ def load_request(
             region=credentials.region,
             certificate=credentials.certificate,
         ),
-        reserve=reserve,
-        urgent=urgent,
+        reserve=order.reserve,
+        urgent=order.urgent,
         timeout=timeout,
     )
 

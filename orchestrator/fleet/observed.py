@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
-from orchestrator.domain.fleet import Copy, CopyKey, CopyState, Pod, PodView, ServerState
+from orchestrator.domain.fleet import Copy, CopyKey, CopyState, Pod, PodView, Pool, ServerState
 from orchestrator.fleet.counts import FleetCounts
 
 
@@ -59,6 +60,8 @@ class ObservedFleet:
         self._holders: dict[str, set[tuple[str, CopyKey]]] = {}
         #: Models of which a loaded copy vanished without our asking, until `found`.
         self._lost: set[str] = set()
+        #: By runtime.
+        self._pools: Mapping[str, Pool] = {}
         #: Whether the platform has listed its pods at all.
         self.listed = False
         self.counts = FleetCounts()
@@ -75,9 +78,13 @@ class ObservedFleet:
         entry = self._pods.get(uid)
         return entry.view if entry else None
 
+    def pool(self, runtime: str) -> Pool | None:
+        """What the platform says of a pool as a whole."""
+        return self._pools.get(runtime)
+
     def runtimes(self) -> frozenset[str]:
-        """The runtimes that have pods."""
-        return frozenset(r for r, uids in self._by_runtime.items() if uids)
+        """The runtimes that have pods, or are to have some."""
+        return frozenset(r for r, uids in self._by_runtime.items() if uids) | self._pools.keys()
 
     def copies(self, model: str) -> tuple[Copy, ...]:
         """All copies of that name, of whatever uid and revision."""
@@ -102,11 +109,12 @@ class ObservedFleet:
 
     # Events.
 
-    def list_pods(self, pods: Iterable[Pod]) -> Changes:
+    def list_pods(self, pods: Iterable[Pod], pools: Mapping[str, Pool] = MappingProxyType({})) -> Changes:
         """The platform's complete list."""
         inherited, self.listed = not self.listed, True
         models: set[str] = set()
-        runtimes: set[str] = set()
+        runtimes = {r for r in self._pools.keys() | pools.keys() if self._pools.get(r) != pools.get(r)}
+        self._pools = dict(pools)
         current = {p.uid: p for p in pods}
         for uid in [uid for uid in self._pods if uid not in current]:
             models |= self._drop_copies(uid)
@@ -116,7 +124,8 @@ class ObservedFleet:
         for uid, pod in current.items():
             entry = self._pods.get(uid)
             if entry is None:
-                self._pods[uid] = _Entry(PodView(pod=pod, unheard=inherited))
+                # One without an address has not begun to run, and holds nothing.
+                self._pods[uid] = _Entry(PodView(pod=pod, unheard=inherited and bool(pod.adapter)))
                 self._by_runtime.setdefault(pod.runtime, set()).add(uid)
                 runtimes.add(pod.runtime)
             elif entry.view.pod != pod:

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.domain.demand import Want
 from orchestrator.domain.errors import ModelProblem
-from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure, Pod, PodView, ServerState
+from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure, LoadOrder, Pod, PodView, ServerState
 from orchestrator.domain.observation import Memory, Observation
 from orchestrator.domain.routes import Route, RouteView
 from orchestrator.domain.serving_runtime import ServingRuntime
@@ -101,6 +101,21 @@ def make_copy(
     """A copy of `make_target()`, of 10 MiB."""
     values: dict[str, Any] = {"reserved": 10 * MIB}
     return Copy(key=key or make_key(), pod=pod, state=state, **values | fields)
+
+
+def make_order(**fields: Any) -> LoadOrder:
+    """To load a copy of `make_target()`."""
+    values: dict[str, Any] = {
+        "key": make_key(),
+        "source": S3Uri("models", "digits"),
+        "uri": "s3://models/digits",
+        "framework": "sklearn",
+        "credentials": make_credentials(),
+        "reserve": 5,
+        "urgent": True,
+        "timeout_s": 90.0,
+    }
+    return LoadOrder(**values | fields)
 
 
 def make_failed(reason: str = "StorageUnavailable", *, pod: str = "p1", **failure: Any) -> Copy:

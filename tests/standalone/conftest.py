@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -29,6 +28,7 @@ from tests.standalone.patience import Ending, patience
 from tests.standalone.stack import Stack
 from tests.standalone.store import Store
 from tests.standalone.witness import Witness
+from tests.tiers import claim
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -37,20 +37,7 @@ HERE = Path(__file__).resolve().parent
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark all of this directory; before -m chooses."""
-    mine = [item for item in items if HERE in item.path.parents]
-    excuse = _excuse() if mine else ""
-    for item in mine:
-        item.add_marker(pytest.mark.standalone)
-        if excuse:
-            item.add_marker(pytest.mark.skip(reason=excuse))
-
-
-def _excuse() -> str:
-    """Why this machine cannot run the servers; "" if it can."""
-    python = ROOT / ".runtimes" / "triton" / "bin" / "python"
-    check = [str(python), str(ROOT / "scripts" / "check_host")]
-    done = subprocess.run(check, capture_output=True, text=True, check=False)
-    return "; ".join(done.stderr.split("\n")).strip("; ") if done.returncode else ""
+    claim(items, HERE, "standalone", ROOT / ".runtimes" / "triton" / "bin" / "python", ROOT / "scripts" / "check_host")
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,10 @@ from __future__ import annotations
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from tests.standalone.store import Store
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _PYTHON: Final = _ROOT / ".runtimes" / "mlserver" / "bin" / "python"
@@ -33,6 +31,12 @@ Images = NDArray[np.float32]
 Labels = NDArray[Any]
 
 
+class Puts(Protocol):
+    """An S3 server of the tests, wherever it runs."""
+
+    def put(self, uri: str, content: bytes | Path) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Models:
     """Files, and the digits to ask about."""
@@ -45,7 +49,7 @@ class Models:
     probes: Images
     probe_labels: Labels
 
-    def upload(self, store: Store) -> None:
+    def upload(self, store: Puts) -> None:
         """Put everything into the bucket, under the names that it has here."""
         for path in sorted(self.directory.rglob("*.*")):
             store.put(self.uri(path.relative_to(self.directory).as_posix()), path)

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from orchestrator.domain.fleet import Copy, CopyKey, CopyState
+from orchestrator.domain.fleet import Copy, CopyKey, CopyState, LoadOrder
 from orchestrator.domain.storage import Credentials
 from orchestrator.domain.trained_model import parse_storage_uri
 from orchestrator.fleet.client import FleetClient
@@ -73,14 +73,16 @@ class RealPod:
         key = CopyKey(model, f"uid-{model}", revision)
         await self._fleet.load(
             self._pod.view().uid,
-            key,
-            source=parse_storage_uri(uri),
-            uri=uri,
-            framework=framework,
-            credentials=self._credentials,
-            reserve=reserve,
-            urgent=True,
-            timeout_s=60.0,
+            LoadOrder(
+                key=key,
+                source=parse_storage_uri(uri),
+                uri=uri,
+                framework=framework,
+                credentials=self._credentials,
+                reserve=reserve,
+                urgent=True,
+                timeout_s=60.0,
+            ),
         )
         return await self.settled(model, revision)
 

@@ -15,9 +15,11 @@ certificate authority, which is read once.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
+
+import aiohttp
 
 from orchestrator.platform.kube.api import KubeApi
 
@@ -30,18 +32,24 @@ class NoCluster(Exception):
     """Nothing says where the API server is, or what says it cannot be read."""
 
 
-async def connect(environ: Mapping[str, str], clock: Callable[[], float], *, account: Path = ACCOUNT) -> KubeApi:
+async def connect(
+    environ: Mapping[str, str],
+    clock: Callable[[], float],
+    *,
+    account: Path = ACCOUNT,
+    traces: Iterable[aiohttp.TraceConfig] = (),
+) -> KubeApi:
     """
     An API server: that of KUBECONFIG if there is one, else that of this pod. Raises NoCluster.
 
-    `clock` is monotonic. Nothing is asked of the server yet.
+    `clock` is monotonic; `traces` see each request. Nothing is asked of the server yet.
     """
     file = environ.get("KUBECONFIG", "")
     if file:
         # See above: where it is not needed, it is not to be paid for.
         from orchestrator.platform.kube.kubeconfig import connect_by_file
 
-        return await connect_by_file(file, clock)
+        return await connect_by_file(file, clock, traces)
     host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "")
     if not (host and port):
         raise NoCluster("not in a pod of Kubernetes, and no KUBECONFIG: nothing says where the API server is")
@@ -52,7 +60,8 @@ async def connect(environ: Mapping[str, str], clock: Callable[[], float], *, acc
     except OSError as error:
         raise NoCluster(f"the pod's service account cannot be read: {error}") from error
     # An address of IPv6 has colons.
-    return KubeApi(f"https://{f'[{host}]' if ':' in host else host}:{port}", tls=tls, authorize=token.authorize)
+    server = f"https://{f'[{host}]' if ':' in host else host}:{port}"
+    return KubeApi(server, tls=tls, authorize=token.authorize, traces=traces)
 
 
 class TokenFile:

@@ -12,8 +12,9 @@ Not promised: that a client certificate is renewed; it is read once.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+import aiohttp
 from kubernetes_asyncio import config
 from kubernetes_asyncio.client import Configuration
 
@@ -22,7 +23,7 @@ from orchestrator.platform.kube.api import KubeApi
 from orchestrator.platform.kube.connect import REFRESH_S, NoCluster
 
 
-async def connect_by_file(file: str, clock: Callable[[], float]) -> KubeApi:
+async def connect_by_file(file: str, clock: Callable[[], float], traces: Iterable[aiohttp.TraceConfig] = ()) -> KubeApi:
     """As its current context says. Raises NoCluster."""
     configuration = Configuration()
     try:
@@ -50,6 +51,7 @@ async def connect_by_file(file: str, clock: Callable[[], float]) -> KubeApi:
         authorize=authorize,
         server_name=configuration.tls_server_name,
         proxy=configuration.proxy,
+        traces=traces,
     )
 
 

@@ -89,6 +89,11 @@ class KubeSource:
         self._missing = asyncio.Event()
         self._told: dict[tuple[Kind, str], Problem] = {}
 
+    @property
+    def synced(self) -> bool:
+        """Whether everything has been listed once."""
+        return all(reflector.synced.is_set() for reflector in self._reflectors.values())
+
     async def watch(self) -> Never:
         """Follow the API server until cancelled; before `run`, and beside it. Once."""
         async with asyncio.TaskGroup() as group_:

@@ -13,11 +13,11 @@ from functools import partial
 
 from orchestrator.domain.demand import Answer, Want
 from orchestrator.domain.errors import FleetError
-from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure, Pod, ServerState
+from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure, LoadOrder, Pod, ServerState
 from orchestrator.domain.routes import Route, RouteView
 from orchestrator.domain.serving_runtime import ServingRuntime
 from orchestrator.domain.storage import Credentials, StorageConfig
-from orchestrator.domain.trained_model import ModelStatus, S3Uri, TrainedModel
+from orchestrator.domain.trained_model import ModelStatus, TrainedModel
 from orchestrator.fleet.observed import Changes, ObservedFleet, Report
 from orchestrator.ports import DesiredSink
 from tests.orchestrator.builders import make_pod
@@ -45,6 +45,7 @@ class FakePlatform:
     writes: list[tuple[str, ModelStatus]] = field(default_factory=list)
     events: list[tuple[str, bool, str, str]] = field(default_factory=list)
     replicas: dict[str, int] = field(default_factory=dict)
+    images: dict[str, list[str]] = field(default_factory=dict)
     #: The most that any pool was ever to have.
     peak: int = 0
     pods: list[Pod] = field(default_factory=list)
@@ -76,6 +77,8 @@ class FakePlatform:
         self.events.append((name, warning, reason, message))
 
     async def scale(self, runtime: ServingRuntime, replicas: int) -> None:
+        if runtime.raw:
+            self.images[runtime.name] = [c["image"] for c in runtime.raw["spec"]["containers"]]
         self.replicas[runtime.name] = replicas
         self.peak = max(self.peak, replicas)
         later(lambda: self._run_pods(runtime.name))
@@ -139,22 +142,11 @@ class FakeFleet:
                 self.servers.setdefault(uid, FakeServer())
                 later(partial(self.report, uid, full=True))
 
-    async def load(
-        self,
-        pod: str,
-        key: CopyKey,
-        *,
-        source: S3Uri,
-        uri: str,
-        framework: str,
-        credentials: Credentials,
-        reserve: int,
-        urgent: bool,
-        timeout_s: float,
-    ) -> None:
+    async def load(self, pod: str, order: LoadOrder) -> None:
+        key = order.key
         server = self._server(pod, "load")
         self.loads.append((pod, key.model))
-        self.credentials.append(credentials)
+        self.credentials.append(order.credentials)
         self.observed.sending_load(pod, key)
         if (held := server.copies.get(key)) is None or held.state is not CopyState.LOADED:
             server.copies[key] = Copy(key=key, pod=pod, state=CopyState.DOWNLOADING)

@@ -97,6 +97,23 @@ def test_how_long_a_model_has_lacked_room_is_counted_from_when_it_began_to() -> 
     assert keeper.starved_s("a") == 0.0
 
 
+def test_what_a_pool_is_to_have_counts_and_not_what_it_has_just_now() -> None:
+    """While pods are replaced there are more of them; one that was asked for and is not there yet is on its way."""
+    keeper = PoolKeeper(Clock())
+    keeper.needs("a", frozenset({"x"}))
+
+    def plan(pods: int, replicas: int) -> PoolPlan:
+        views = [make_view(f"p{number}") for number in range(pods)]
+        return keeper.plan("x", views, replicas=replicas, limit=4, grace_s=1.0)
+
+    assert plan(2, 1) == PoolPlan(1)
+    assert plan(0, 2) == PoolPlan(2)
+    keeper.waits("a", "x", for_room=True)
+    assert plan(2, 1) == PoolPlan(2)
+    assert plan(1, 2) == PoolPlan(2)
+    assert plan(2, 2) == PoolPlan(3)
+
+
 words = st.tuples(
     st.sampled_from("abc"), st.frozensets(st.sampled_from("xy")), st.sampled_from([None, "x", "y"]), st.booleans()
 )

@@ -6,9 +6,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from orchestrator.domain.demand import Want
-from orchestrator.domain.fleet import Failure
+from orchestrator.domain.fleet import Failure, Pool
 from orchestrator.ports import Activators
-from tests.orchestrator.builders import make_runtime
+from tests.orchestrator.builders import make_pod, make_runtime
 from tests.orchestrator.controller.bench import Bench
 from tests.orchestrator.controller.fakes import FakeActivators
 
@@ -144,3 +144,51 @@ async def test_a_stale_route_that_is_reported_while_a_model_is_looked_at_is_not_
         await bench.reconciler.model("digits")
         assert len(bench.fleet.loads) == loads + 1
         assert "digits" in bench.activators.answers
+
+
+async def test_a_pool_whose_pods_are_being_replaced_does_not_grow_by_them() -> None:
+    """There are two, and there is to be one: what the platform says of the pool counts."""
+    async with Bench() as bench:
+        await bench.apply("digits")
+        pods = (*bench.platform.pods, make_pod("next"))
+        bench.fleet.observed.list_pods(pods, {"mlserver-0.x": Pool(1)})
+        await bench.reconciler.pool("mlserver-0.x")
+        assert bench.platform.replicas == {"mlserver-0.x": 1}
+
+
+async def test_an_image_of_the_configuration_replaces_the_runtimes_own() -> None:
+    """From the next look at the pool, which a change of the configuration brings."""
+    async with Bench() as bench:
+        raw = {"spec": {"containers": [{"name": "mlserver", "image": "registry/mlserver:1"}]}}
+        bench.platform.runtimes = {"mlserver-0.x": make_runtime(raw=raw)}
+        await bench.apply("digits")
+        assert bench.platform.images == {"mlserver-0.x": ["registry/mlserver:1"]}
+        bench.platform.config = {"image.mlserver-0.x": "registry/mlserver:2"}
+        await bench.deliver()
+        assert bench.platform.images == {"mlserver-0.x": ["registry/mlserver:2"]}
+
+
+async def test_why_a_pool_has_no_pods_is_told_to_who_waits_for_it() -> None:
+    """No pod could say it, since there is none."""
+    async with Bench() as bench:
+        bench.platform.on_pods = lambda pods: None
+        await bench.apply("digits")
+        news = bench.fleet.observed.list_pods((), {"mlserver-0.x": Pool(1, "exceeded quota: pods")})
+        bench.controller.fleet_changed(news.models, news.runtimes)
+        await bench.after()
+        ready = bench.platform.models["digits"].status.condition("Ready")
+        assert ready is not None
+        assert (ready.reason, ready.message) == (
+            "RuntimeStarting",
+            "runtime mlserver-0.x: its server starts; exceeded quota: pods",
+        )
+
+
+async def test_a_pool_that_a_leader_before_left_without_its_runtime_is_ended() -> None:
+    """Even if it has no pod at the moment: it would get one again."""
+    async with Bench(grace_s=10.0) as bench:
+        bench.fleet.observed.list_pods((), {"gone": Pool(2)})
+        await bench.reconciler.pool("gone")
+        await bench.after(20.0)
+        await bench.reconciler.pool("gone")
+        assert bench.platform.replicas["gone"] == 0

@@ -12,13 +12,12 @@ import pytest
 
 from orchestrator.domain.errors import FleetError
 from orchestrator.domain.fleet import CopyKey, CopyState, Pod
-from orchestrator.domain.trained_model import S3Uri
 from orchestrator.fleet.client import FleetClient
 from orchestrator.fleet.convert import key_to_proto
 from orchestrator.fleet.observed import Changes, ObservedFleet, Report
 from orchestrator.machinery.term import Term
 from protos import fleet_pb2, fleet_pb2_grpc
-from tests.orchestrator.builders import make_credentials, make_key, make_pod
+from tests.orchestrator.builders import make_credentials, make_key, make_order, make_pod
 
 EPOCH = 1_700_000_000_000
 KEY = make_key()
@@ -119,17 +118,8 @@ class Bench:
         return copy.state if copy is not None else None
 
     async def load(self) -> None:
-        await self.client.load(
-            "p1",
-            KEY,
-            source=S3Uri("models", "digits"),
-            uri="s3://models/digits",
-            framework="sklearn",
-            credentials=make_credentials(secret_access_key="hunter2hunter2"),
-            reserve=5,
-            urgent=True,
-            timeout_s=90.0,
-        )
+        credentials = make_credentials(secret_access_key="hunter2hunter2")
+        await self.client.load("p1", make_order(key=KEY, credentials=credentials))
 
 
 @pytest.fixture
@@ -324,3 +314,37 @@ async def test_a_report_that_names_a_higher_epoch_ends_the_term(bench: Bench) ->
     with pytest.raises(FleetError, match="another leads"):
         await bench.client.unload("p1", KEY)
     assert bench.adapter.commands == []
+
+
+async def test_a_pod_is_dialled_once_it_has_an_address(bench: Bench) -> None:
+    """Until then it is listed, so that what is wrong with it is told, and nobody waits for its word."""
+    pending = make_pod("p2", adapter="", endpoint="", message="unschedulable")
+    bench.client.list_pods([bench.pod, pending])
+    await asyncio.wait_for(bench.client.heard(10.0), 5.0)
+    assert [view.known for view in bench.observed.pods()] == [True, False]
+    with pytest.raises(FleetError, match="is gone"):
+        await bench.client.unload("p2", KEY)
+    await bench.client.close()
+    bench.client.list_pods([make_pod("p1", adapter=""), make_pod("p2", adapter=bench.adapter.address)])
+    async with asyncio.timeout(10):
+        # The stream that was closed may still take a report with it.
+        while not all(view.known for view in bench.observed.pods() if view.pod.adapter):
+            bench.adapter.say(full=True)
+            await asyncio.sleep(0.01)
+
+
+async def test_a_pod_that_gets_another_address_is_dialled_there(bench: Bench, tmp_path: Path) -> None:
+    """Same pod, after its node came back: what it held stays unknown until it is heard there."""
+    bench.adapter.say((KEY, fleet_pb2.COPY_STATE_LOADED))
+    await bench.until(lambda: bench.state() is CopyState.LOADED)
+    moved = FakeAdapter(f"unix:{tmp_path}/moved.sock")
+    await moved.start()
+    try:
+        bench.client.list_pods([make_pod("p1", adapter=moved.address)])
+        assert bench.state() is CopyState.LOADED
+        moved.say(full=True, boot="b2")
+        await bench.until(lambda: (view := bench.observed.pod("p1")) is not None and view.boot == "b2")
+        assert bench.state() is None
+    finally:
+        await bench.client.close()
+        await moved.stop()

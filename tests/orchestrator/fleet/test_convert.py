@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.errors import Reason
 from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure, ServerState
-from orchestrator.domain.trained_model import S3Uri
 from orchestrator.fleet.convert import key_from_proto, key_to_proto, load_request, report_from_proto
 from orchestrator.fleet.observed import Report
 from protos import fleet_pb2
-from tests.orchestrator.builders import make_credentials, make_key
+from tests.orchestrator.builders import make_credentials, make_key, make_order
 
 texts = st.text(max_size=10)
 
@@ -115,15 +114,8 @@ def test_a_load_carries_all_that_it_needs() -> None:
     """The credentials too: they are nowhere else."""
     credentials = make_credentials(region="eu", default_bucket="not sent", certificate="PEM")
     request = load_request(
-        fence=fleet_pb2.Fence(epoch=3, boot="b1"),
-        key=make_key(),
-        source=S3Uri("models", "digits"),
-        uri="s3://models/digits",
-        framework="sklearn",
-        credentials=credentials,
-        reserve=5,
-        urgent=True,
-        timeout_s=1.5,
+        fleet_pb2.Fence(epoch=3, boot="b1"),
+        make_order(credentials=credentials, timeout_s=1.5),
     )
     assert request == fleet_pb2.LoadRequest(
         fence=fleet_pb2.Fence(epoch=3, boot="b1"),

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from orchestrator.domain.fleet import Copy, CopyKey, CopyState, Pod, ServerState
+from orchestrator.domain.fleet import Copy, CopyKey, CopyState, Pod, Pool, ServerState
 from orchestrator.fleet.observed import Changes, ObservedFleet, Report
 from tests.orchestrator.builders import MIB, make_copy, make_key, make_pod
 
@@ -299,3 +299,22 @@ def test_what_was_to_leave_with_its_pod_is_not_lost() -> None:
     fleet.report("p2", replace(make_report("p2", {}), draining=True, closing=True))
     fleet.list_pods([])
     assert not fleet.lost("digits")
+
+
+def test_news_of_a_pool_are_news_of_its_runtime() -> None:
+    """What it is to have, why it has it not, and that it is gone; saying the same again is no news."""
+    fleet = ObservedFleet()
+    for pool in (Pool(1), Pool(2), Pool(2, "no quota")):
+        assert fleet.list_pods((), {"x": pool}) == Changes(runtimes=frozenset({"x"}))
+        assert fleet.list_pods((), {"x": pool}) == Changes()
+        assert fleet.pool("x") == pool
+        assert fleet.runtimes() == {"x"}
+    assert fleet.list_pods(()) == Changes(runtimes=frozenset({"x"}))
+    assert (fleet.pool("x"), fleet.runtimes()) == (None, frozenset())
+
+
+def test_a_pod_without_an_address_is_not_one_that_may_hold_something() -> None:
+    """Though it was there before this controller: nobody can have loaded anything in it."""
+    fleet = ObservedFleet()
+    fleet.list_pods([make_pod("p1", adapter="", endpoint=""), make_pod("p2")])
+    assert [view.unheard for view in fleet.pods()] == [False, True]

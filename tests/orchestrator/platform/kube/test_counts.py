@@ -82,7 +82,7 @@ async def test_a_session_is_counted_by_its_answers() -> None:
 async def test_the_client_takes_the_trace() -> None:
     """What goes through it is counted, an error of the server's too."""
     counts = KubeCounts()
-    async with fake_api() as fake, KubeApi(fake.url, trace=counts.trace()) as api:
+    async with fake_api() as fake, KubeApi(fake.url, traces=[counts.trace()]) as api:
         await api.list(core("configmaps", "ns"))
         with pytest.raises(ApiError):
             await api.get(core("configmaps", "ns", "nobody"))

@@ -1,0 +1,34 @@
+"""
+What every container of a runtime pod is denied, unless its ServingRuntime says otherwise.
+
+Together with the pod's own part this is Pod Security `restricted`, and more: the
+root file system is read-only. No user is named: OpenShift gives one, other
+clusters take the image's, which must not be root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+Raw = dict[str, Any]
+
+_CONTAINER: Final = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+
+def container_security(said: Mapping[str, Any] | None = None) -> Raw:
+    """A container's securityContext; `said` is the ServingRuntime's own, each field of which counts."""
+    return {**_CONTAINER, **(said or {})}
+
+
+def pod_security(run_as_user: int | None) -> Raw:
+    """A pod's securityContext."""
+    context: Raw = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    if run_as_user is not None:
+        # One user for server and adapter: neither leaves files that the other cannot remove.
+        context |= {"runAsUser": run_as_user, "runAsGroup": run_as_user, "fsGroup": run_as_user}
+    return context

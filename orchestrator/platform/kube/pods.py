@@ -1,0 +1,94 @@
+"""
+From a raw Pod to a runtime pod of the fleet, with what a person has to know of it.
+
+Messages are the same as long as the trouble is: they end up in the statuses of
+all models that wait. So no counts, no times, and one text for a container that
+has crashed, whether it waits for its next start or has just had it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from orchestrator.domain.fleet import Pod
+from orchestrator.platform.kube.names import ADAPTER_PORT
+from orchestrator.platform.kube.pod_template import ANNOTATION_PORT
+from orchestrator.platform.kube.pool_names import annotations_of, runtime_of
+
+_MESSAGE_LIMIT: Final = 512
+_OVER: Final = frozenset({"Failed", "Succeeded"})
+_PULL: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"})
+_STUCK: Final = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+#: How newer kubelets say why they back off.
+_PULL_CAUSE: Final = "ErrImagePull: "
+
+
+def runtime_pods(raws: Iterable[Mapping[str, Any]]) -> tuple[Pod, ...]:
+    """All that are there, by name. One that has ended (evicted, its node shut down) is replaced, and holds nothing."""
+    pods = [pod_of(raw) for raw in raws if _phase(raw) not in _OVER and runtime_of(raw)]
+    return tuple(sorted(pods, key=lambda pod: (pod.name, pod.uid)))
+
+
+def pod_of(raw: Mapping[str, Any]) -> Pod:
+    """One pod. Its addresses are empty until it has one."""
+    metadata, status = raw["metadata"], raw.get("status") or {}
+    address = str(status.get("podIP") or "")
+    host = f"[{address}]" if ":" in address else address
+    return Pod(
+        uid=metadata["uid"],
+        name=metadata["name"],
+        runtime=runtime_of(raw),
+        adapter=f"{host}:{ADAPTER_PORT}" if host else "",
+        endpoint=f"{host}:{annotations_of(raw).get(ANNOTATION_PORT, '8001')}" if host else "",
+        terminating=bool(metadata.get("deletionTimestamp")),
+        message=_message(status)[:_MESSAGE_LIMIT],
+    )
+
+
+def _phase(raw: Mapping[str, Any]) -> str:
+    return str((raw.get("status") or {}).get("phase") or "")
+
+
+def _message(status: Mapping[str, Any]) -> str:
+    conditions = {c.get("type"): c for c in status.get("conditions") or ()}
+    if conditions.get("Ready", {}).get("status") == "True":
+        return ""
+    scheduled = conditions.get("PodScheduled", {})
+    if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
+        return f"it cannot be scheduled: {scheduled.get('message') or 'no node takes it'}"
+    first = [_container(s, recovers=True) for s in status.get("initContainerStatuses") or ()]
+    servers = [_container(s, recovers=False) for s in status.get("containerStatuses") or ()]
+    return "; ".join(filter(None, [*first, *servers]))
+
+
+def _container(status: Mapping[str, Any], *, recovers: bool) -> str:
+    """
+    What is wrong with one container, of a pod that is not ready; "" if nothing is.
+
+    `recovers`: its status says when it has, since it is probed, or done. That of a server says "ready" as soon as it
+    runs: it is its pod that tells.
+    """
+    name, state = f"container {status.get('name')}", status.get("state") or {}
+    waiting = state.get("waiting") or {}
+    reason, said = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
+    if reason in _PULL:
+        return f"{name}: image {status.get('image')} cannot be pulled{_because(_pull_cause(reason, said))}"
+    if reason in _STUCK:
+        return f"{name} cannot be started: {reason}{_because(said)}"
+    ended = state.get("terminated") or (status.get("lastState") or {}).get("terminated")
+    if not ended or (recovers and status.get("ready")):
+        return ""
+    why = ended.get("reason")
+    return f"{name} ended with exit code {ended.get('exitCode')}{f' ({why})' if why and why != 'Error' else ''}"
+
+
+def _pull_cause(reason: str, said: str) -> str:
+    if reason == "ImagePullBackOff":
+        # Without a cause it says no more than its name.
+        return said.partition(_PULL_CAUSE)[2]
+    return said
+
+
+def _because(said: str) -> str:
+    return f": {said}" if said else ""

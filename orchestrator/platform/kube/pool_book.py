@@ -1,0 +1,209 @@
+"""
+What is wanted of each pool, what is there, and what is to be done about the difference. Pure.
+
+Deployments are kept by name whoever made them: one that has the name of a pool
+and is not ours is seen before anything is applied over it. What others change
+of ours is seen as well, since a change of the spec raises `generation`, and put
+right; what the answer to an apply said counts until the watch says more.
+
+A pool that shrinks by one would lose a pod of the cluster's choice. Nothing asks
+for that: a pool that is needed never shrinks (domain/pool.py). What will has to
+hand over the models of one pod, say so in its `pod-deletion-cost`, and only then
+have a smaller number here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from orchestrator.domain.fleet import Pod, Pool
+from orchestrator.platform.kube.deployment import Applied, PoolObjects, foreign, refusal_of, replicas_of, settled
+from orchestrator.platform.kube.hardening import Raw
+from orchestrator.platform.kube.pods import runtime_pods
+from orchestrator.platform.kube.pool_names import pool_name, runtime_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """A pool that is to be there; `objects` is a text where the ServingRuntime cannot be read."""
+
+    objects: PoolObjects | str
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A pool that is to be gone."""
+
+
+Wish = Keep | End
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """It is as it should be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leave:
+    """Nothing can be done before somebody else does something: see the message."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Apply:
+    """Make it so. `uid`: of the Deployment that is there, None if there is none. `repair`: it was so before."""
+
+    objects: PoolObjects
+    replicas: int
+    uid: str | None
+    repair: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delete:
+    """Of both objects of the pool."""
+
+    name: str
+    uid: str
+
+
+Step = Done | Leave | Apply | Delete
+
+
+class PoolBook:
+    """The state of all pools. A runtime without a wish is left as it is found."""
+
+    def __init__(self) -> None:
+        self._wishes: dict[str, Wish] = {}
+        #: Runtime → what the last apply came to.
+        self._applied: dict[str, Applied] = {}
+        self._troubles: dict[str, str] = {}
+        #: None until they are listed.
+        self._deployments: dict[str, Raw] | None = None
+        self._pods: dict[str, Raw] | None = None
+
+    # Questions.
+
+    @property
+    def listed(self) -> bool:
+        """Whether all there is has been seen."""
+        return self._deployments is not None and self._pods is not None
+
+    def pods(self) -> tuple[Pod, ...]:
+        """All runtime pods that have not ended."""
+        return runtime_pods((self._pods or {}).values())
+
+    def pools(self) -> dict[str, Pool]:
+        """By runtime: those that are wanted, and those that are there."""
+        ours = self._ours()
+        return {
+            runtime: self._pool(runtime, ours.get(runtime)) for runtime in sorted(self._wishes.keys() | ours.keys())
+        }
+
+    def owner(self, runtime: str) -> str:
+        """The uid of its ServingRuntime; "" if that is not known."""
+        wish = self._wishes.get(runtime)
+        return wish.objects.owner if isinstance(wish, Keep) and isinstance(wish.objects, PoolObjects) else ""
+
+    def step(self, runtime: str) -> Step:
+        """What is to be done next."""
+        there = self._there(runtime)
+        strange = foreign(there, runtime) if there is not None else ""
+        match self._wishes.get(runtime):
+            case None:
+                return Done()
+            case End():
+                if there is None or strange:
+                    return Done()
+                return Delete(name=pool_name(runtime), uid=there["metadata"]["uid"])
+            case Keep(objects=objects, replicas=replicas):
+                if isinstance(objects, str):
+                    return Leave(reason="InvalidServingRuntime", message=objects)
+                if strange:
+                    return Leave(reason="DeploymentNotOurs", message=strange)
+                return self._keep(objects, replicas, there)
+
+    def _keep(self, objects: PoolObjects, replicas: int, there: Raw | None) -> Step:
+        applied = self._applied.get(objects.runtime)
+        again = applied is not None and (applied.digest, applied.replicas) == (objects.digest, replicas)
+        if there is None:
+            return Apply(objects=objects, replicas=replicas, uid=None, repair=again) if replicas else Done()
+        if there["metadata"].get("deletionTimestamp") or settled(there, objects, replicas, applied):
+            return Done()
+        return Apply(objects=objects, replicas=replicas, uid=there["metadata"]["uid"], repair=again)
+
+    # Events. Those of Deployments return whose pools are to be looked at.
+
+    def want(self, runtime: str, wish: Wish) -> bool:
+        """Whether that is news."""
+        if self._wishes.get(runtime) == wish:
+            return False
+        self._wishes[runtime] = wish
+        return True
+
+    def end(self, runtime: str) -> None:
+        """There is nothing left of it: if nothing is wanted either, it is forgotten."""
+        if isinstance(self._wishes.get(runtime), End):
+            del self._wishes[runtime]
+            self._applied.pop(runtime, None)
+
+    def trouble(self, runtime: str, message: str) -> bool:
+        """What keeps the pool from being as it should, or "". Whether that is news."""
+        before = self._troubles.pop(runtime, "")
+        if message:
+            self._troubles[runtime] = message
+        return before != message
+
+    def applied(self, objects: PoolObjects, replicas: int, deployment: Raw) -> None:
+        """The answer to an apply. What is there is the watch's to say: it may have been deleted since."""
+        self._applied[objects.runtime] = Applied.of(objects, replicas, deployment)
+
+    def list_deployments(self, raws: Iterable[Raw]) -> frozenset[str]:
+        """All of the namespace."""
+        self._deployments = {raw["metadata"]["name"]: raw for raw in raws}
+        return frozenset(self._wishes)
+
+    def deployment(self, kind: str, raw: Raw) -> frozenset[str]:
+        """One was added, modified or deleted."""
+        assert self._deployments is not None
+        name = raw["metadata"]["name"]
+        if kind == "DELETED":
+            self._deployments.pop(name, None)
+        else:
+            self._deployments[name] = raw
+        return frozenset(r for r in self._wishes if pool_name(r) == name)
+
+    def list_pods(self, raws: Iterable[Raw]) -> None:
+        """All of all pools."""
+        self._pods = {raw["metadata"]["name"]: raw for raw in raws}
+
+    def pod(self, kind: str, raw: Raw) -> None:
+        """One was added, modified or deleted."""
+        assert self._pods is not None
+        if kind == "DELETED":
+            self._pods.pop(raw["metadata"]["name"], None)
+        else:
+            self._pods[raw["metadata"]["name"]] = raw
+
+    # Bookkeeping.
+
+    def _there(self, runtime: str) -> Raw | None:
+        return (self._deployments or {}).get(pool_name(runtime))
+
+    def _ours(self) -> dict[str, Raw]:
+        found = {runtime_of(raw): raw for raw in (self._deployments or {}).values()}
+        return {r: raw for r, raw in found.items() if r and not foreign(raw, r) and self._there(r) is raw}
+
+    def _pool(self, runtime: str, there: Raw | None) -> Pool:
+        message = self._troubles.get(runtime, "") or (refusal_of(there) if there is not None else "")
+        match self._wishes.get(runtime):
+            case Keep(replicas=replicas):
+                return Pool(replicas, message)
+            case End():
+                return Pool(0, message)
+            case None:
+                return Pool(replicas_of(there) if there is not None else 0, message)

@@ -1,0 +1,87 @@
+"""
+The product's manifests as the tests apply them: as they are, with the images of this build.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from tests.cluster.node import images, inside
+from tests.cluster.node.place import ROOT
+
+MANIFESTS: Final = ROOT / "manifests"
+NAMESPACE: Final = "wml-serving"
+CONFIG: Final = "wml-serving-config"
+_LEVELS: Final = ("enforce", "warn", "audit")
+
+
+def test_images() -> dict[str, str]:
+    """Repository of an image in the manifests → the image to have in its place."""
+    return {
+        "quay.io/wml-serving/wml-serving": images.PRODUCT.reference(),
+        "docker.io/envoyproxy/envoy": images.ENVOY.reference(),
+        "nvcr.io/nvidia/tritonserver": images.TRITON.reference(),
+        "docker.io/seldonio/mlserver": images.MLSERVER.reference(),
+    }
+
+
+def overrides() -> dict[str, str]:
+    """Keys of the ConfigMap, for the runtimes that the orchestrator brings along itself."""
+    return {"image.triton-2.x": images.TRITON.reference(), "image.mlserver-0.x": images.MLSERVER.reference()}
+
+
+def with_images(text: str, names: Mapping[str, str]) -> str:
+    """Text with each image of `names` replaced, whatever tag or digest it has."""
+    for repository, image in names.items():
+        text = re.sub(rf"{re.escape(repository)}[:@][\w.:+-]+", image, text)
+    return text
+
+
+def rendered(directory: Path = MANIFESTS) -> list[dict[str, Any]]:
+    """All objects of the directory, as kubectl would take them: flat, by file name."""
+    objects = list(_objects(directory))
+    config = next((o for o in objects if (o["kind"], o["metadata"]["name"]) == ("ConfigMap", CONFIG)), None)
+    if config is None:
+        config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": CONFIG}}
+        objects.append(config)
+    config["data"] = (config.get("data") or {}) | overrides()
+    return objects
+
+
+def _objects(directory: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(directory.glob("*.yaml")):
+        text = with_images(path.read_text(encoding="utf-8"), test_images())
+        yield from (o for o in yaml.safe_load_all(text) if o)
+
+
+def namespace(name: str = NAMESPACE) -> dict[str, Any]:
+    """One that lets only hardened pods in."""
+    labels = {f"pod-security.kubernetes.io/{level}": "restricted" for level in _LEVELS}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+
+
+def apply() -> None:
+    """Apply all of it to the node, in its namespace."""
+    _kubectl("apply", "-f", "-", objects=[namespace()])
+    objects = rendered()
+    crds = [o for o in objects if o["kind"] == "CustomResourceDefinition"]
+    if crds:
+        _kubectl("apply", "-f", "-", objects=crds)
+        _kubectl(
+            "wait", "--for=condition=Established", "--timeout=60s", *(f"crd/{o['metadata']['name']}" for o in crds)
+        )
+    _kubectl("apply", "--namespace", NAMESPACE, "-f", "-", objects=[o for o in objects if o not in crds])
+
+
+def _kubectl(*arguments: str, objects: list[dict[str, Any]] | None = None) -> None:
+    done = inside.run(("kubectl", *arguments), stdin=yaml.safe_dump_all(objects) if objects else None, timeout=120)
+    changed = [line for line in done.stdout.splitlines() if not line.endswith((" unchanged", "condition met"))]
+    sys.stderr.write("".join(f"{line}\n" for line in changed))
+    if done.returncode:
+        raise RuntimeError(f"kubectl {arguments[0]}: {done.stderr}")

@@ -1,0 +1,127 @@
+"""From a raw Pod to a runtime pod, and what is wrong with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator.domain.fleet import Pod
+from orchestrator.platform.kube.pod_template import ANNOTATION_PORT
+from orchestrator.platform.kube.pods import pod_of, runtime_pods
+from tests.orchestrator.platform.kube.making import make_raw_pod
+
+KILLED = {"exitCode": 137, "reason": "OOMKilled"}
+NOT_READY = [{"type": "Ready", "status": "False"}]
+IMAGE = "registry/triton:1"
+
+
+def waiting(reason: str, message: str = "", **more: Any) -> dict[str, Any]:
+    return {"name": "triton", "image": IMAGE, "state": {"waiting": {"reason": reason, "message": message}}, **more}
+
+
+def message(*servers: dict[str, Any], first: tuple[dict[str, Any], ...] = (), **status: Any) -> str:
+    values = {"containerStatuses": list(servers), "initContainerStatuses": list(first), "conditions": NOT_READY}
+    return pod_of(make_raw_pod(**values | status)).message
+
+
+def test_a_pod_is_its_uid_and_where_it_is_reached() -> None:
+    """The adapter at its port, the server at the one that the pod names."""
+    raw = make_raw_pod("p1", podIP="10.0.0.7", annotations={ANNOTATION_PORT: "9000"})
+    assert pod_of(raw) == Pod(
+        uid="uid-p1", name="p1", runtime="triton-2.x", adapter="10.0.0.7:8085", endpoint="10.0.0.7:9000"
+    )
+    assert pod_of(make_raw_pod("p1", podIP="fd00::7")).adapter == "[fd00::7]:8085"
+
+
+def test_a_pod_without_an_address_is_listed_without_one() -> None:
+    """What is wrong with it is to be told."""
+    pod = pod_of(make_raw_pod("p1"))
+    assert (pod.adapter, pod.endpoint) == ("", "")
+
+
+def test_a_pod_on_its_way_out_says_so() -> None:
+    """From when it was deleted."""
+    assert pod_of(make_raw_pod(deletionTimestamp="2026-01-01T00:00:00Z")).terminating
+    assert not pod_of(make_raw_pod()).terminating
+
+
+def test_what_has_ended_is_not_listed() -> None:
+    """An evicted pod stays as an object, and holds nothing; nor is one that does not say whose it is."""
+    nobodys = make_raw_pod("p0")
+    del nobodys["metadata"]["labels"], nobodys["metadata"]["annotations"]
+    raws = [make_raw_pod(phase, phase=phase) for phase in ("Succeeded", "Running", "Failed", "Pending")]
+    assert [pod.name for pod in runtime_pods([nobodys, *raws])] == ["Pending", "Running"]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (waiting("ContainerCreating"), ""),
+        (waiting("PodInitializing"), ""),
+        (
+            waiting("ErrImagePull", "not found"),
+            f"container triton: image {IMAGE} cannot be pulled: not found",
+        ),
+        (
+            waiting("ImagePullBackOff", f'Back-off pulling image "{IMAGE}": ErrImagePull: not found'),
+            f"container triton: image {IMAGE} cannot be pulled: not found",
+        ),
+        (
+            waiting("ImagePullBackOff", f'Back-off pulling image "{IMAGE}"'),
+            f"container triton: image {IMAGE} cannot be pulled",
+        ),
+        (
+            waiting("CreateContainerConfigError", "container has runAsNonRoot and image will run as root"),
+            "container triton cannot be started: CreateContainerConfigError: "
+            "container has runAsNonRoot and image will run as root",
+        ),
+    ],
+)
+def test_a_container_that_does_not_start_says_why(status: dict[str, Any], said: str) -> None:
+    """With the same words whether it is pulled just now or waits; a start that takes its time is no trouble."""
+    assert message(status) == said
+
+
+def test_a_crash_loop_is_one_message_from_its_first_crash_to_its_recovery() -> None:
+    """While it waits, while it runs again, and when it has just ended: it is in the statuses of all who wait."""
+    states = (
+        {"state": {"terminated": KILLED}, "restartCount": 0},
+        {"state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}}, "restartCount": 3},
+        {"state": {"running": {}}, "ready": True, "restartCount": 4},
+    )
+    told = {message({"name": "triton", "lastState": {"terminated": KILLED}, **state}) for state in states}
+    assert told == {"container triton ended with exit code 137 (OOMKilled)"}
+    server = {"name": "triton", "lastState": {"terminated": KILLED}, **states[-1]}
+    assert message(server, conditions=[{"type": "Ready", "status": "True"}]) == ""
+
+
+def test_a_first_start_is_no_crash() -> None:
+    """Nor is a container that is to run to its end, nor an adapter that has recovered while its server starts."""
+    files = {"name": "wml-mlserver", "state": {"terminated": {"exitCode": 0}}, "ready": True}
+    adapter = {"name": "adapter", "state": {"running": {}}, "lastState": {"terminated": KILLED}, "ready": True}
+    assert message({"name": "triton", "state": {"running": {}}}, first=(files, adapter)) == ""
+    adapter["ready"] = False
+    assert message(first=(files, adapter)) == "container adapter ended with exit code 137 (OOMKilled)"
+    failed = {"name": "wml-mlserver", "state": {"terminated": {"exitCode": 1, "reason": "Error"}}}
+    assert message(first=(failed,)) == "container wml-mlserver ended with exit code 1"
+
+
+def test_a_pod_that_finds_no_node_says_so_in_the_schedulers_words() -> None:
+    """Whatever its containers do not do."""
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes: memory"}
+    assert message(conditions=[condition]) == "it cannot be scheduled: 0/1 nodes: memory"
+    gated = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}
+    assert message(conditions=[gated]) == ""
+
+
+def test_a_message_is_bounded() -> None:
+    """A container runtime may say much."""
+    assert len(message(waiting("ErrImagePull", "x" * 5000))) == 512
+
+
+def test_a_pod_that_says_nothing_yet_is_no_trouble() -> None:
+    """Just made: no status at all."""
+    raw = make_raw_pod()
+    del raw["status"]
+    assert (pod_of(raw).message, len(runtime_pods([raw]))) == ("", 1)

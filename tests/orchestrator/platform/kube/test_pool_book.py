@@ -1,0 +1,221 @@
+"""What is to be done about a pool, from what is wanted and what is there."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from orchestrator.domain.fleet import Pool
+from orchestrator.platform.kube.deployment import PoolObjects, pool_objects
+from orchestrator.platform.kube.pool_book import Apply, Delete, Done, End, Keep, Leave, PoolBook
+from tests.orchestrator.platform.kube.making import SETTINGS, Raw, make_kube_runtime, make_raw_pod
+
+OBJECTS = pool_objects(make_kube_runtime(), SETTINGS)
+NAME = OBJECTS.name
+
+
+def keep(replicas: int, objects: PoolObjects = OBJECTS) -> Keep:
+    return Keep(objects=objects, replicas=replicas)
+
+
+def stored(replicas: int = 1, uid: str = "d1", generation: int = 1) -> Raw:
+    raw = copy.deepcopy(OBJECTS.at(replicas))
+    raw["metadata"] |= {"uid": uid, "generation": generation}
+    return raw
+
+
+def make_book(*deployments: Raw) -> PoolBook:
+    book = PoolBook()
+    book.list_deployments(deployments)
+    book.list_pods([])
+    return book
+
+
+def test_nothing_is_known_before_both_lists_are_in() -> None:
+    """An empty list of pods that was not listed would be taken for the truth."""
+    book = PoolBook()
+    steps = (lambda: None, lambda: book.list_pods([make_raw_pod()]), lambda: book.list_deployments([]))
+    told = []
+    for step in steps:
+        step()
+        told.append(book.listed)
+    assert told == [False, False, True]
+    assert [pod.name for pod in book.pods()] == ["p1"]
+
+
+def test_a_pool_without_a_wish_is_left_as_it_is_and_told() -> None:
+    """Of a leader before: this one has not yet decided."""
+    book = make_book(stored(replicas=3), {"metadata": {"name": "mine", "uid": "x"}, "spec": {}})
+    assert book.step("triton-2.x") == Done()
+    assert book.pools() == {"triton-2.x": Pool(3)}
+
+
+def test_what_is_wanted_again_is_no_news() -> None:
+    """Another number is, another spec, or its end."""
+    book = make_book()
+    assert book.want("triton-2.x", keep(1))
+    assert not book.want("triton-2.x", keep(1, pool_objects(make_kube_runtime(), SETTINGS)))
+    other = pool_objects(make_kube_runtime(container={"image": "other"}), SETTINGS)
+    assert all(book.want("triton-2.x", wish) for wish in (keep(2), keep(2, other), End()))
+
+
+def test_a_deployment_that_is_going_is_waited_for() -> None:
+    """It would be applied to something that nobody can keep."""
+    book = make_book(stored() | {"metadata": stored()["metadata"] | {"deletionTimestamp": "x"}})
+    book.want("triton-2.x", keep(1))
+    assert book.step("triton-2.x") == Done()
+    assert book.deployment("DELETED", stored()) == {"triton-2.x"}
+    assert isinstance(book.step("triton-2.x"), Apply)
+
+
+def test_the_end_of_a_pool_is_of_ours_alone() -> None:
+    """One that is not ours is not deleted either."""
+    foreign = {"metadata": {"name": NAME, "uid": "x"}, "spec": {}}
+    book = make_book(foreign)
+    book.want("triton-2.x", End())
+    assert book.step("triton-2.x") == Done()
+    book.deployment("MODIFIED", stored())
+    assert book.step("triton-2.x") == Delete(name=NAME, uid="d1")
+    assert book.pools() == {"triton-2.x": Pool(0)}
+    book.deployment("DELETED", stored())
+    book.end("triton-2.x")
+    assert book.pools() == {}
+
+
+def test_trouble_is_news_once_and_so_is_its_end() -> None:
+    """It goes before what the Deployment says."""
+    refused = {"conditions": [{"type": "ReplicaFailure", "status": "True", "message": "quota"}]}
+    book = make_book(stored() | {"status": refused})
+    book.want("triton-2.x", keep(1))
+    assert [book.trouble("triton-2.x", said) for said in ("", "a", "a", "b", "", "")] == [
+        False,
+        True,
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert book.pools() == {"triton-2.x": Pool(1, "its pods are refused: quota")}
+    book.trouble("triton-2.x", "worse")
+    assert book.pools() == {"triton-2.x": Pool(1, "worse")}
+
+
+def test_a_runtime_that_cannot_be_read_stops_nothing_that_runs() -> None:
+    """What runs was good once."""
+    book = make_book(stored())
+    book.want("triton-2.x", Keep(objects="no spec", replicas=1))
+    assert book.step("triton-2.x") == Leave(reason="InvalidServingRuntime", message="no spec")
+    assert (book.owner("triton-2.x"), book.pools()) == ("", {"triton-2.x": Pool(1)})
+
+
+class PoolMachine(RuleBasedStateMachine):
+    """An API server, a watch that lags behind it, somebody who meddles, and a worker that does what the book says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.book = make_book()
+        self.server: Raw | None = None
+        self.news: list[tuple[str, Raw]] = []
+        self.uids = itertools.count(1)
+        self.wish: int | None = None
+
+    @rule(replicas=st.integers(0, 3))
+    def want(self, replicas: int) -> None:
+        self.book.want("triton-2.x", keep(replicas))
+        self.wish = replicas
+
+    @rule()
+    def want_the_end(self) -> None:
+        self.book.want("triton-2.x", End())
+        self.wish = None
+
+    @rule()
+    def work(self) -> None:
+        """One step, as the shell takes it."""
+        match self.book.step("triton-2.x"):
+            case Apply(objects=objects, replicas=replicas, uid=uid):
+                if uid != (self.server["metadata"]["uid"] if self.server else None):
+                    return
+                before = self.server
+                body: dict[str, Any] = copy.deepcopy(objects.at(replicas))
+                metadata: Raw = before["metadata"] if before else {"uid": f"d{next(self.uids)}", "generation": 0}
+                changed = before is None or before["spec"] != body["spec"]
+                body["metadata"] |= {
+                    "uid": metadata["uid"],
+                    "generation": metadata["generation"] + changed,
+                }
+                self.write("MODIFIED" if before else "ADDED", body)
+                self.book.applied(objects, replicas, body)
+            case Delete(uid=uid):
+                if self.server is not None and self.server["metadata"]["uid"] == uid:
+                    self.write("DELETED", self.server)
+            case Done():
+                self.book.end("triton-2.x")
+            case Leave():
+                raise AssertionError("nobody else is here")
+
+    @rule(replicas=st.integers(0, 3))
+    def meddle(self, replicas: int) -> None:
+        """Another number, by hand."""
+        if self.server is not None and self.server["spec"]["replicas"] != replicas:
+            body = copy.deepcopy(self.server)
+            body["spec"]["replicas"] = replicas
+            body["metadata"]["generation"] += 1
+            self.write("MODIFIED", body)
+
+    @rule()
+    def strip(self) -> None:
+        """Labels that are ours, by hand: such a one is not ours any more, and is nobody's to delete."""
+        if self.server is not None:
+            body = copy.deepcopy(self.server)
+            body["metadata"]["annotations"].pop("wmlserving.ai.ibm.com/applied", None)
+            self.write("MODIFIED", body)
+
+    @rule()
+    def delete(self) -> None:
+        if self.server is not None:
+            self.write("DELETED", self.server)
+
+    @rule()
+    def watch(self) -> None:
+        """One event comes through."""
+        if self.news:
+            self.book.deployment(*self.news.pop(0))
+
+    def write(self, kind: str, raw: Raw) -> None:
+        self.server = None if kind == "DELETED" else raw
+        self.news.append((kind, raw))
+
+    @invariant()
+    def what_is_wanted_is_told(self) -> None:
+        """Whatever is there."""
+        pool = self.book.pools().get("triton-2.x")
+        if self.wish is not None:
+            assert pool is not None
+            assert pool.replicas == self.wish
+
+    def teardown(self) -> None:
+        """Left alone it comes to what is wanted, and then there is nothing to do."""
+        for _ in range(4):
+            while self.news:
+                self.watch()
+            self.work()
+        while self.news:
+            self.watch()
+        assert self.book.step("triton-2.x") == Done()
+        if self.wish is None:
+            # Without a wish ever, there is nothing; with one that ended, it is gone.
+            assert self.server is None
+        elif self.server is None:
+            assert self.wish == 0
+        else:
+            assert self.server["spec"]["replicas"] == self.wish
+
+
+TestPoolMachine = PoolMachine.TestCase
+TestPoolMachine.settings = settings(max_examples=100, stateful_step_count=25, deadline=None)

@@ -1,0 +1,290 @@
+"""Pools as Deployments, against an API server that does what a real one does, and what goes wrong with one."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from orchestrator.domain.fleet import Pod, Pool
+from orchestrator.machinery.term import Term
+from orchestrator.platform.kube.api import KubeApi
+from orchestrator.platform.kube.paths import core, group
+from orchestrator.platform.kube.pool_names import pool_labels
+from orchestrator.platform.kube.pools import KubePools
+from tests.orchestrator.platform.kube.fake_api import Answer, Call, FakeApi, Lost, fake_api
+from tests.orchestrator.platform.kube.making import SETTINGS, make_kube_runtime, make_raw_pod, make_raw_runtime
+from tests.orchestrator.waiting import eventually
+
+NAME = "wml-serving-triton-2.x"
+DEPLOYMENT = group("apps/v1", "deployments", "ns", NAME)
+BUDGET = group("policy/v1", "poddisruptionbudgets", "ns", NAME)
+RUNTIME = group("serving.kserve.io/v1alpha1", "servingruntimes", "ns", "triton-2.x")
+MINE = Answer(403, {"kind": "Status", "reason": "Forbidden", "message": "exceeded quota: deployments", "code": 403})
+
+
+class World:
+    """A namespace with one ServingRuntime, pools that run, and what they said last."""
+
+    def __init__(self, fake: FakeApi, api: KubeApi) -> None:
+        self.fake = fake
+        self.api = api
+        self.term = Term(1)
+        self.pods: tuple[Pod, ...] | None = None
+        self.pools_said: Mapping[str, Pool] = {}
+        self.reports: list[tuple[str, str, str, str]] = []
+        self._task: asyncio.Task[None] | None = None
+        fake.store.put(RUNTIME, make_raw_runtime())
+
+    def start(self) -> None:
+        self.pools = KubePools(
+            self.api,
+            SETTINGS,
+            term=self.term,
+            report=lambda *said: self.reports.append(said),
+            clock=time.monotonic,
+            random=random.random,
+            repair_s=0.2,
+        )
+        self._task = asyncio.create_task(self.pools.run(self.on_pods))
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            assert not self._task.done()
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    def on_pods(self, pods: tuple[Pod, ...], pools: Mapping[str, Pool] = MappingProxyType({}), /) -> None:
+        self.pods, self.pools_said = pods, pools
+
+    async def scale(self, replicas: int, **fields: Any) -> None:
+        await self.pools.scale(make_kube_runtime(**fields), replicas)
+
+    @property
+    def pool(self) -> Pool | None:
+        return self.pools_said.get("triton-2.x")
+
+    def there(self, path: str = DEPLOYMENT) -> dict[str, Any] | None:
+        """As stored."""
+        found = [raw for key, raw in self.fake.store.objects.items() if path.endswith(f"/{key.resource}/{key.name}")]
+        return found[0] if found else None
+
+    @property
+    def replicas(self) -> int | None:
+        deployment = self.there()
+        return deployment["spec"]["replicas"] if deployment else None
+
+    def writes(self, path: str = DEPLOYMENT) -> list[Call]:
+        return [c for c in self.fake.calls if c.verb in {"apply", "delete", "create"} and c.path == path]
+
+    async def scaled(self, replicas: int) -> None:
+        await self.scale(replicas)
+        await eventually(lambda: self.replicas == replicas and self.there(BUDGET) is not None)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with fake_api() as fake, KubeApi(fake.url, timeout_s=2.0, silence_s=2.0) as api:
+        world = World(fake, api)
+        world.start()
+        await eventually(lambda: world.pods is not None)
+        try:
+            yield world
+        finally:
+            await world.stop()
+
+
+async def test_a_pool_is_a_deployment_and_a_budget(world: World) -> None:
+    """Made once; asked for again there is nothing to do; a number is a change of the number."""
+    assert (world.pods, world.pools_said) == ((), {})
+    await world.scaled(1)
+    assert world.pool == Pool(1)
+    for _ in range(3):
+        await world.scale(1)
+    await world.scaled(2)
+    assert [call.body["spec"]["replicas"] for call in world.writes()] == [1, 2]
+    assert world.reports == []
+
+
+async def test_a_number_counts_from_when_it_is_wanted(world: World) -> None:
+    """Whatever becomes of it: else the controller would ask for another one until the watch has come."""
+    world.fake.meet = lambda call: Lost(done=False) if call.verb == "apply" else None
+    await world.scale(3)
+    assert world.pool == Pool(3)
+
+
+async def test_no_pods_of_a_pool_that_never_was_make_nothing(world: World) -> None:
+    """A runtime that nobody needs has no Deployment."""
+    await world.scale(0)
+    await eventually(lambda: world.pool == Pool(0))
+    assert world.writes() == []
+    await world.scaled(1)
+    await world.scaled(0)
+    assert world.there() is not None
+
+
+async def test_another_image_of_a_runtime_is_another_deployment(world: World) -> None:
+    """By its digest; the number of pods stays."""
+    await world.scaled(2)
+    before = world.there()
+    await world.scale(2, container={"image": "registry/other:2"})
+    await eventually(lambda: world.there() != before)
+    now = world.there()
+    assert now is not None
+    assert now["spec"]["template"]["spec"]["containers"][0]["image"] == "registry/other:2"
+    assert now["spec"]["replicas"] == 2
+
+
+async def test_what_is_changed_by_hand_is_put_right(world: World) -> None:
+    """A number, an image, a label, an owner: ours to say."""
+    await world.scaled(1)
+    changes: tuple[dict[str, Any], ...] = (
+        {"spec": {"replicas": 5}},
+        {"spec": {"template": {"spec": {"containers": [{"name": "triton", "image": "mine"}]}}}},
+        {"metadata": {"labels": {"app.kubernetes.io/name": "mine"}}},
+        {"metadata": {"ownerReferences": []}},
+    )
+    before = world.there()
+    for change in changes:
+        world.fake.store.merge(DEPLOYMENT, change)
+        assert not _same(world.there(), before)
+        await eventually(lambda: _same(world.there(), before))
+    assert world.pool == Pool(1)
+
+
+async def test_whoever_fights_for_a_deployment_is_answered_at_a_bounded_rate(world: World) -> None:
+    """Two that correct each other must not become a load for the API server."""
+    await world.scaled(1)
+    began = time.monotonic()
+    for _ in range(100):
+        world.fake.store.merge(DEPLOYMENT, {"spec": {"replicas": 5}})
+        await asyncio.sleep(0.01)
+    await eventually(lambda: world.replicas == 1)
+    assert len(world.writes()) <= 2 + (time.monotonic() - began) / 0.2
+
+
+async def test_what_is_deleted_by_hand_is_made_again(world: World) -> None:
+    """As long as it is wanted."""
+    await world.scaled(1)
+    world.fake.store.delete(DEPLOYMENT)
+    await eventually(lambda: world.there() is not None)
+    await world.pools.end("triton-2.x")
+    await eventually(lambda: world.there() is None and world.there(BUDGET) is None)
+    await eventually(lambda: world.pools_said == {})
+
+
+async def test_nothing_is_made_for_a_runtime_that_is_gone(world: World) -> None:
+    """The garbage collector would take it away at once, and it would be made again, for ever."""
+    await world.scaled(1)
+    world.fake.store.delete(RUNTIME)
+    world.fake.store.delete(DEPLOYMENT)
+    await eventually(lambda: world.pool == Pool(1, "ServingRuntime triton-2.x has been deleted"))
+    assert world.there() is None
+    world.fake.store.put(RUNTIME, make_raw_runtime(uid="runtime-2"))
+    await world.scale(1, uid="runtime-2")
+    await eventually(lambda: world.there() is not None)
+    await eventually(lambda: world.pool == Pool(1))
+
+
+@pytest.mark.parametrize("owned", [False, True])
+async def test_somebody_elses_deployment_is_left_alone_and_told(world: World, owned: bool) -> None:
+    """Of that name by chance, or labelled like ours but controlled by another; it goes, and ours comes."""
+    metadata: dict[str, Any] = {"labels": {"app": "mine"}}
+    if owned:
+        owner = {"kind": "Application", "name": "mine", "uid": "mine", "controller": True}
+        metadata = {"labels": pool_labels("triton-2.x"), "ownerReferences": [owner]}
+    world.fake.store.put(DEPLOYMENT, {"metadata": metadata, "spec": {"replicas": 1, "selector": {}}})
+    await world.scale(1)
+    await eventually(lambda: world.pool is not None and "is left alone" in world.pool.message)
+    assert world.pool is not None
+    await eventually(lambda: world.reports)
+    assert world.reports == [("triton-2.x", "runtime-1", "DeploymentNotOurs", world.pool.message)]
+    assert world.writes() == []
+    world.fake.store.delete(DEPLOYMENT)
+    await eventually(lambda: world.pool == Pool(1) and world.there() is not None)
+
+
+async def test_what_the_server_refuses_is_told_and_tried_again(world: World) -> None:
+    """A quota, an invalid spec: the message is the API server's own, once; it goes with the trouble."""
+    world.fake.meet = lambda call: MINE if call.verb == "apply" else None
+    await world.scale(1)
+    await eventually(lambda: world.pool == Pool(1, "the API server refuses: exceeded quota: deployments"))
+    await eventually(lambda: len(world.writes()) > 3)
+    assert [(reason, uid) for _, uid, reason, _ in world.reports] == [("Forbidden", "runtime-1")]
+    world.fake.meet = lambda call: None
+    await eventually(lambda: world.pool == Pool(1) and world.there() is not None)
+
+
+async def test_an_answer_that_is_lost_is_no_trouble_of_the_pools(world: World) -> None:
+    """It is asked again, and what was done meanwhile stays."""
+    world.fake.once(Lost(), "apply")
+    await world.scale(1)
+    await eventually(lambda: world.there(BUDGET) is not None)
+    assert world.pool == Pool(1)
+    assert world.reports == []
+
+
+async def test_a_runtime_that_cannot_be_read_is_told(world: World) -> None:
+    """It takes nothing else with it."""
+    runtime = make_kube_runtime(volumes=7)
+    await world.pools.scale(runtime, 1)
+    await eventually(lambda: world.pool is not None and "spec cannot be read" in world.pool.message)
+    await world.scale(1)
+    await eventually(lambda: world.pool == Pool(1) and world.there() is not None)
+
+
+async def test_pods_and_refusals_of_pods_are_told(world: World) -> None:
+    """Those that have ended are not; nor those of others."""
+    await world.scaled(1)
+    pods = core("pods", "ns")
+    world.fake.store.put(f"{pods}/p1", make_raw_pod("p1", podIP="10.0.0.7", phase="Running"))
+    world.fake.store.put(f"{pods}/p2", make_raw_pod("p2", phase="Failed"))
+    world.fake.store.put(f"{pods}/p3", {"metadata": {"labels": {"app": "mine"}}})
+    await eventually(lambda: world.pods)
+    assert world.pods is not None
+    assert [(pod.uid, pod.adapter) for pod in world.pods] == [("uid-p1", "10.0.0.7:8085")]
+    condition = {"type": "ReplicaFailure", "status": "True", "message": 'pods "x-1" is forbidden: violates PodSecurity'}
+    world.fake.store.merge(f"{DEPLOYMENT}/status", {"status": {"conditions": [condition]}})
+    await eventually(lambda: world.pool == Pool(1, "its pods are refused: pods is forbidden: violates PodSecurity"))
+    world.fake.store.delete(f"{pods}/p1")
+    await eventually(lambda: world.pods == ())
+    assert len(world.writes()) == 1
+
+
+async def test_another_leader_finds_the_pools_as_they_are(world: World) -> None:
+    """Before it wants anything it is told how many pods each is to have; what it wants then changes nothing."""
+    await world.scaled(2)
+    await world.stop()
+    version = world.there()
+    world.pods = None
+    world.start()
+    await eventually(lambda: world.pods is not None)
+    assert world.pool == Pool(2)
+    applied = len(world.writes())
+    await world.scale(2)
+    await eventually(lambda: len(world.writes()) == applied + 1)
+    assert world.there() == version
+
+
+async def test_a_leader_whose_term_is_over_writes_nothing(world: World) -> None:
+    """Its successor may want something else."""
+    world.term.hear(2, "test")
+    await world.scale(1)
+    await eventually(lambda: world.pool == Pool(1))
+    await asyncio.sleep(0)
+    assert world.writes() == []
+
+
+def _same(now: dict[str, Any] | None, before: dict[str, Any] | None) -> bool:
+    """Spec, labels and owners."""
+    assert now is not None
+    assert before is not None
+    kept = ("labels", "ownerReferences", "annotations")
+    return now["spec"] == before["spec"] and all(now["metadata"].get(k) == before["metadata"].get(k) for k in kept)
