@@ -88,10 +88,11 @@ VERSIONED = -X k8s.io/component-base/version.gitVersion=v$(KUBERNETES) \
 	-X k8s.io/component-base/version.gitMajor=$(word 1,$(subst ., ,$(KUBERNETES))) \
 	-X k8s.io/component-base/version.gitMinor=$(word 2,$(subst ., ,$(KUBERNETES)))
 
-.runtimes/kubernetes/.built: .runtimes/bench/.stamp $(wildcard $(NODE)/kubernetes/go.* $(NODE)/coredns/go.*)
-	@echo "building Kubernetes $(KUBERNETES) and CoreDNS: minutes, once"
+.runtimes/kubernetes/.built: .runtimes/bench/.stamp $(wildcard $(NODE)/*/go.*)
+	@echo "building Kubernetes $(KUBERNETES), etcd and CoreDNS: minutes, once"
 	@mkdir -p .runtimes/kubernetes/bin
 	@cd $(NODE)/kubernetes && $(GO) build -ldflags '-s -w $(VERSIONED)' -o $(CURDIR)/.runtimes/kubernetes/bin/ tool
+	@cd $(NODE)/etcd && $(GO) build -ldflags '-s -w' -o $(CURDIR)/.runtimes/kubernetes/bin/etcd go.etcd.io/etcd/server/v3
 	@cd $(NODE)/coredns && $(GO) build -ldflags '-s -w' -o $(CURDIR)/.runtimes/kubernetes/bin/ tool
 	@touch $@
 

@@ -35,10 +35,12 @@ from adapters.loader.settings import LoaderSettings
 from adapters.runtimes.client import RuntimeClient
 from adapters.runtimes.mlserver import MLServerClient
 from adapters.runtimes.monitor import Monitor
+from adapters.runtimes.stubs import conceal
 from adapters.runtimes.triton import TritonClient
 from adapters.server import AdapterService, Bells, listen
 from adapters.storage.limits import StorageLimits
 from adapters.storage.s3 import S3Store
+from adapters.transport import IdentityFiles
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +57,8 @@ def run(argv: Sequence[str]) -> int:
     """Run an adapter until a signal ends it; the exit code."""
     arguments = _parser().parse_args(argv)
     _configure_logs(arguments.pod)
+    if arguments.conceal:
+        conceal()
     try:
         asyncio.run(_serve(arguments))
     except (UnusablePlaces, RuntimeError, OSError) as error:
@@ -89,7 +93,8 @@ async def _serve(arguments: argparse.Namespace) -> None:
     service = AdapterService(ledger, loader, bells)
     stopped = _on_signals()
     try:
-        server = await listen(arguments.listen, service)
+        tls = IdentityFiles(arguments.tls_dir) if arguments.tls_dir is not None else None
+        server = await listen(arguments.listen, service, tls=tls)
         health = Health(
             ledger=ledger,
             service=service,
@@ -171,6 +176,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="adapter", description="The sidecar beside one model server.")
     add = parser.add_argument
     add("--listen", required=True, help="where leaders dial: unix:/path or host:port")
+    add(
+        "--tls-dir", type=Path, help="tls.crt, tls.key and ca.crt: leaders prove who they are; without it anybody leads"
+    )
     add("--server-type", required=True, choices=sorted(_SERVERS))
     add("--server", required=True, help="the model server's gRPC address")
     add("--model-dir", required=True, type=Path, help="the server's repository; all in it is the adapter's")
@@ -195,6 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--health-socket", default="", help="the same, at a Unix socket")
     add("--drain-seconds", type=_seconds, default=60.0, help="how long a drain waits for models to be moved")
     add("--silent-seconds", type=_seconds, default=120.0, help="a server that is silent for so long has hung")
+    add("--conceal", action="store_true", help="from other processes of its user, in a pod where it sees them")
     return parser
 
 

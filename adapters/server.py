@@ -21,6 +21,7 @@ from adapters.domain.errors import Draining, Refused, ServerNotReady
 from adapters.domain.progress import Changes
 from adapters.ledger import Ledger
 from adapters.loader.loader import Loader
+from adapters.transport import IdentityFiles, OnlyOrchestrators
 from protos import fleet_pb2, fleet_pb2_grpc
 
 PROTOCOL: Final = 1
@@ -177,11 +178,21 @@ class AdapterService(fleet_pb2_grpc.AdapterServicer):
         return (("wml-epoch", str(self._ledger.epoch)), ("wml-boot", self._ledger.boot))
 
 
-async def listen(address: str, service: AdapterService) -> grpc.aio.Server:
-    """Serve at `address`. Raises RuntimeError when it is taken or no address."""
-    server = grpc.aio.server(options=SERVER_OPTIONS)
+async def listen(address: str, service: AdapterService, *, tls: IdentityFiles | None = None) -> grpc.aio.Server:
+    """
+    Serve at `address`; with `tls` to orchestrators alone.
+
+    Raises RuntimeError when it is taken or no address, OSError where the files are no identity.
+    """
+    credentials = tls.credentials() if tls is not None else None
+    server = grpc.aio.server(
+        options=SERVER_OPTIONS, interceptors=(OnlyOrchestrators(),) if credentials is not None else None
+    )
     fleet_pb2_grpc.add_AdapterServicer_to_server(service, server)
-    server.add_insecure_port(address)
+    if credentials is None:
+        server.add_insecure_port(address)
+    else:
+        server.add_secure_port(address, credentials)
     await server.start()
     return server
 

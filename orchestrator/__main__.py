@@ -82,6 +82,7 @@ def _parser() -> ArgumentParser:
     mesh.add_argument("directory", metavar="DIR", type=Path)
     mesh.add_argument("--node-id", required=True, metavar="UID", help="the pod's")
     mesh.add_argument("--leader", required=True, metavar="HOST:PORT", help="all that may lead, by one name")
+    mesh.add_argument("--tls-dir", metavar="DIR", help="where the mesh's certificate is mounted")
     mesh.add_argument("--bind", default="0.0.0.0", metavar="ADDRESS", help="where ports are opened (default all IPv4)")
     mesh.add_argument("--max-message-bytes", type=_positive, default=16 << 20)
     mesh.add_argument("--log-level", choices=_LEVELS, default="info")

@@ -45,6 +45,8 @@ from orchestrator.mesh.router import Router
 from orchestrator.mesh.server import SERVER_OPTIONS, MeshServer
 from orchestrator.ports import DesiredSource, MeshNodes, Pools, Recorder, StatusWriter
 from orchestrator.settings import VERSION, ControlPlaneSettings
+from orchestrator.transport.identity import MESH, Identities
+from orchestrator.transport.server import OnlyRole, server_credentials
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +69,8 @@ class Platform:
     pools: Pools
     mesh: MeshNodes
     term: Term
+    #: For mutual TLS with the mesh and the adapters; None: all is on one machine.
+    identities: Identities | None = None
 
 
 class ControlPlane:
@@ -92,6 +96,7 @@ class ControlPlane:
         self._fleet = FleetClient(
             self._observed,
             term=platform.term,
+            identities=platform.identities,
             on_change=lambda models, runtimes: self._controller.fleet_changed(models, runtimes),
         )
         observer = Observer(self._desired, self._observed, self._router, self._book, clock)
@@ -140,7 +145,10 @@ class ControlPlane:
         settings, platform = self._settings, self._platform
         log.info("controller_starting", epoch=platform.term.epoch, namespace=settings.namespace, version=VERSION)
         self.show()
-        server = grpc.aio.server(options=SERVER_OPTIONS)
+        identities = platform.identities
+        # Of the roles that there are only the mesh has business here.
+        guards = [OnlyRole(MESH)] if identities is not None else []
+        server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=guards)
         MeshServer(self._router).add_to(server)
         DemandServer(self._book).add_to(server)
         try:
@@ -151,7 +159,7 @@ class ControlPlane:
                 group.create_task(platform.mesh.run(self._router.expect), name="mesh")
                 await self._controller.synced.wait()
                 await self._fleet.heard(PATIENCE_S)
-                _listen(server, settings.control)
+                _listen(server, settings.control, identities)
                 await server.start()
                 self._controller.models_changed(self._observed.models() | self._router.strangers())
                 self._controller.fleet_changed(frozenset(), self._observed.runtimes())
@@ -191,9 +199,13 @@ class ControlPlane:
         ]
 
 
-def _listen(server: grpc.aio.Server, address: str) -> None:
+def _listen(server: grpc.aio.Server, address: str, identities: Identities | None) -> None:
     """Bind; a Unix socket that a killed process left behind is in nobody's use: its directory is this stack's own."""
     if address.startswith("unix:"):
         Path(address.removeprefix("unix:")).unlink(missing_ok=True)
-    if server.add_insecure_port(address) == 0:
+    if identities is not None:
+        port = server.add_secure_port(address, server_credentials(identities))
+    else:
+        port = server.add_insecure_port(address)
+    if port == 0:
         raise OSError(f"cannot listen on {address}")

@@ -20,6 +20,7 @@ ELSEWHERE: Final = {
     "adapters/domain/ports.py": "tests/adapters/loader/test_loader.py",
     "adapters/domain/progress.py": "tests/adapters/test_ledger.py",
     "adapters/storage/limits.py": "tests/adapters/storage/test_download.py",
+    "orchestrator/platform/kube/pod_settings.py": "tests/orchestrator/platform/kube/test_pod_template.py",
     "adapters/loader/settings.py": "tests/adapters/loader/test_loader.py",
     # Shells that put parts together: they are tested by what the whole does.
     "orchestrator/manager.py": "tests/standalone/test_line.py",

@@ -8,7 +8,8 @@ removed. When the connection drops, everything it held is gone, at once.
 
 An adapter that was started again beside a server that serves knows nothing of
 it at first, which is not to know that it serves nothing: until they have met
-there is no word on copies. A server that is not met in time is not there.
+there is no word on copies. A server that does not answer in time is not there;
+one that does is serving, however long it takes to find out what.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ class Supervisor:
         self._abandon = abandon
         #: Set once the ledger's word on copies is one.
         self.met = asyncio.Event()
+        #: Sets it, unless the server answers before.
+        self._patience: asyncio.TimerHandle | None = None
         #: Set while the ledger has the server as ready.
         self.ready = asyncio.Event()
 
@@ -79,12 +82,15 @@ class Supervisor:
         """Supervise for ever."""
         if not self._remembered.copies:
             self.met.set()
-        asyncio.get_running_loop().call_later(MEETING_S, self.met.set)
+        self._patience = asyncio.get_running_loop().call_later(MEETING_S, self.met.set)
         while True:
             await self._boot()
 
     async def _boot(self) -> None:
         await self._presence.appeared()
+        if self._patience is not None:
+            # A load that decides an interrupted switch takes as long as any, and what was there serves meanwhile.
+            self._patience.cancel()
         lost = asyncio.create_task(self._presence.lost())
         settling = asyncio.create_task(self._settle())
         try:

@@ -17,6 +17,7 @@ have no such processes.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -31,6 +32,19 @@ _STUB: Final = "triton_python_backend_stub"
 #: Where its own words are in a command line: the file, and whose it is.
 _FILE: Final = 1
 _NAME: Final = 8
+_PR_SET_DUMPABLE: Final = 4
+
+
+def conceal() -> None:
+    """
+    Keep other processes of this user from reading this one's memory and files.
+
+    In a pod that shares its process namespace each sees the others, and `/proc` would show a model's code the keys
+    and credentials that only the adapter has. Raises OSError.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
 
 
 def model_of(command: bytes, repository: Path) -> str | None:

@@ -9,11 +9,12 @@ not inherit its back-off.
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from typing import Final
 
 import grpc
+
+from orchestrator.transport.line import connected
 
 #: How long a connection may take: beyond that the pod is gone, not slow.
 _CONNECT_S: Final = 2.0
@@ -28,23 +29,6 @@ CHANNEL_OPTIONS: Final = (
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 )
-
-
-async def connected(channel: grpc.aio.Channel, within_s: float) -> bool:
-    """Whether the channel is connected, now or soon. False as soon as an attempt fails."""
-    state = channel.get_state(try_to_connect=True)
-    if state is grpc.ChannelConnectivity.READY:
-        return True
-    try:
-        async with asyncio.timeout(within_s):
-            while state is not grpc.ChannelConnectivity.READY:
-                if state in (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN):
-                    return False
-                await channel.wait_for_state_change(state)
-                state = channel.get_state(try_to_connect=True)
-    except TimeoutError:
-        return False
-    return True
 
 
 class Connection:

@@ -6,6 +6,9 @@ while a message is being written goes into the next. Between two leaders nothing
 is lost: who waits goes on waiting, and the next leader is told all of it.
 
 Pings find a leader that is frozen or powered off, which TCP alone would not.
+
+When this process has another certificate, the stream moves to a connection with
+it, as between two leaders.
 """
 
 from __future__ import annotations
@@ -19,10 +22,12 @@ from typing import Final
 import grpc
 import structlog
 
-from orchestrator.activator.channels import CHANNEL_OPTIONS, connected
+from orchestrator.activator.channels import CHANNEL_OPTIONS
 from orchestrator.activator.hold import Hold
 from orchestrator.domain.demand import Answer, OnDemand, ReadyAt, Refused, WaitFor, Want
 from orchestrator.machinery.backoff import Backoff
+from orchestrator.transport.identity import ORCHESTRATOR, Identities
+from orchestrator.transport.line import Line, connected, renewed_alone
 from protos import demand_pb2, demand_pb2_grpc
 
 log = structlog.get_logger(__name__)
@@ -37,16 +42,20 @@ Call = grpc.aio.StreamStreamCall[demand_pb2.Wanted, demand_pb2.Answer]
 class DemandClient:
     """Tells the leader what is wanted and brings its answers to the hold."""
 
-    def __init__(self, hold: Hold, leaders: Sequence[str], *, ping_s: float = 4.0) -> None:
+    def __init__(
+        self, hold: Hold, leaders: Sequence[str], *, ping_s: float = 4.0, identities: Identities | None = None
+    ) -> None:
         """
         `leaders` are gRPC addresses; of several only one answers at a time.
 
-        A leader that leaves a ping unanswered for half of `ping_s` is given up.
+        A leader that leaves a ping unanswered for half of `ping_s` is given up. With `identities`, leaders
+        are dialled with mutual TLS.
         """
         if not leaders:
             raise ValueError("at least one address of a leader is needed")
         self._hold = hold
         self._leaders = tuple(leaders)
+        self._identities = identities
         ping_ms = round(ping_s * 1000)
         self._options = (
             *CHANNEL_OPTIONS,
@@ -71,25 +80,46 @@ class DemandClient:
             await asyncio.sleep(backoff.next())
 
     async def _converse(self, leader: str) -> bool:
-        """One stream from its beginning to its end; whether there was one."""
-        async with grpc.aio.insecure_channel(leader, options=self._options) as channel:
-            if not await connected(channel, _CONNECT_S):
+        """All that is said with one leader; whether it was heard."""
+        line = Line(leader, options=self._options, identities=self._identities, role=ORCHESTRATOR)
+        try:
+            if not await connected(line.channel, _CONNECT_S):
                 self._lost(leader, "no connection")
                 return False
-            call: Call = demand_pb2_grpc.DemandStub(channel).Want()
-            began = time.monotonic()
-            heard = False
-            try:
-                async with asyncio.TaskGroup() as group:
-                    writer = group.create_task(self._write(call))
+            while (heard := await self._stream(line, leader)) is None:
+                log.info("demand_renewed", leader=leader)
+            return heard
+        finally:
+            await line.close()
+
+    async def _stream(self, line: Line, leader: str) -> bool | None:
+        """One stream from its beginning to its end; whether there was one. None: there is a newer connection for it."""
+        call: Call = demand_pb2_grpc.DemandStub(line.channel).Want()
+        began = time.monotonic()
+        heard = False
+        try:
+            async with asyncio.TaskGroup() as group:
+                writer = group.create_task(self._write(call))
+                renewal = group.create_task(self._renew(line, call))
+                try:
                     heard = await self._begin(call, leader)
                     reason = await self._read(call)
+                except asyncio.CancelledError:
+                    if not renewed_alone(renewal):
+                        raise
+                    return None
+                finally:
                     writer.cancel()
-            finally:
-                call.cancel()
-                self._hold.unheard()
-            self._lost(leader, reason, duration_ms=round((time.monotonic() - began) * 1000), heard=heard)
-            return heard
+                    renewal.cancel()
+        finally:
+            call.cancel()
+            self._hold.unheard()
+        self._lost(leader, reason, duration_ms=round((time.monotonic() - began) * 1000), heard=heard)
+        return heard
+
+    async def _renew(self, line: Line, call: Call) -> None:
+        await line.renewed()
+        call.cancel()
 
     async def _begin(self, call: Call, leader: str) -> bool:
         """Wait until the stream is there; whether it is."""

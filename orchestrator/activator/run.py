@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Final
 
 import grpc
@@ -20,6 +21,7 @@ from orchestrator.activator.health import HealthServer
 from orchestrator.activator.hold import Hold
 from orchestrator.activator.proxy import Proxy, ProxySettings, server_options
 from orchestrator.activator.settings import ActivatorSettings
+from orchestrator.transport.identity import IdentityFiles
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +34,8 @@ async def run(settings: ActivatorSettings) -> None:
     """
     Serve until cancelled; then admit no one, go on with what is held for a few seconds, and return.
 
-    Raises RuntimeError if it cannot listen, ValueError if the settings contradict each other.
+    Raises RuntimeError if it cannot listen, ValueError if the settings contradict each other,
+    OSError if there is no identity in `tls_dir`.
     """
     budget = Budget.divide(settings.max_bytes, largest=settings.max_message_bytes, max_line=settings.max_waiting)
     hold = Hold(Gate(max_waiting=settings.max_waiting, max_per_model=settings.max_waiting_per_model), budget)
@@ -51,12 +54,13 @@ async def run(settings: ActivatorSettings) -> None:
         settings.envoy_admin, least_s=settings.drain_least_s, most_s=settings.drain_most_s, clock=time.monotonic
     )
     health = HealthServer(drain, proxy.figures)
+    identities = IdentityFiles(Path(settings.tls_dir)) if settings.tls_dir is not None else None
     server = grpc.aio.server(options=server_options(settings.max_message_bytes))
     server.add_generic_rpc_handlers((proxy,))
     try:
         server.add_insecure_port(settings.listen)
         async with asyncio.TaskGroup() as group:
-            demand = group.create_task(DemandClient(hold, settings.leader).run())
+            demand = group.create_task(DemandClient(hold, settings.leader, identities=identities).run())
             await server.start()
             if settings.health:
                 host, _, port = settings.health.rpartition(":")

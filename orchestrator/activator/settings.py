@@ -37,4 +37,6 @@ class ActivatorSettings(Settings):
     #: How long a draining Envoy's idle connections, and its requests, are waited for.
     drain_least_s: float = 8.0
     drain_most_s: float = 40.0
+    #: Where tls.crt, tls.key and ca.crt are, for leaders that are dialled with mutual TLS; None: without.
+    tls_dir: str | None = None
     log_level: str = "info"

@@ -14,6 +14,7 @@ from typing import Final
 
 from orchestrator.activator.settings import ActivatorSettings
 from orchestrator.mesh.bootstrap import BootstrapSettings, bootstrap
+from orchestrator.mesh.control_tls import sds_files
 from orchestrator.platform.kube import names
 from orchestrator.settings import VERSION
 
@@ -34,6 +35,8 @@ def mesh_bootstrap(arguments: Namespace) -> int:
         xds=(arguments.leader,),
         activator=ACTIVATOR,
         ready=f"{anywhere}:{names.MESH_READY_PORT}",
+        tls_dir=arguments.tls_dir,
+        sds_dir=str(arguments.directory),
         max_message_bytes=arguments.max_message_bytes,
     )
     activator = ActivatorSettings(
@@ -43,9 +46,12 @@ def mesh_bootstrap(arguments: Namespace) -> int:
         version=VERSION,
         health=f"{anywhere}:{names.ACTIVATOR_HEALTH_PORT}",
         envoy_admin=ADMIN,
+        tls_dir=arguments.tls_dir,
         log_level=arguments.log_level,
     )
     directory: Path = arguments.directory
     (directory / ENVOY_FILE).write_text(json.dumps(bootstrap(envoy), indent=2) + "\n")
     (directory / ACTIVATOR_FILE).write_text(activator.dump())
+    for name, content in sds_files(arguments.tls_dir).items() if arguments.tls_dir is not None else ():
+        (directory / name).write_text(json.dumps(content, indent=2) + "\n")
     return 0

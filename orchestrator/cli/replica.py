@@ -31,6 +31,7 @@ from orchestrator.domain.config import Config
 from orchestrator.domain.serving_runtime import API_VERSION as RUNTIME_API
 from orchestrator.domain.serving_runtime import KIND as RUNTIME_KIND
 from orchestrator.machinery.logs import configure_logs, set_level
+from orchestrator.machinery.pulse import Pulse
 from orchestrator.machinery.term import Term
 from orchestrator.manager import ControlPlane, Platform
 from orchestrator.platform.builtin import builtin_manifests
@@ -40,11 +41,13 @@ from orchestrator.platform.kube.connect import connect
 from orchestrator.platform.kube.counts import KubeCounts
 from orchestrator.platform.kube.events import EventRecorder, Reference
 from orchestrator.platform.kube.lease import Elector
+from orchestrator.platform.kube.liveness import LEASE_BOUND_S, beat_on_lease
 from orchestrator.platform.kube.mesh_pods import MeshPods
 from orchestrator.platform.kube.pod_settings import PodSettings
 from orchestrator.platform.kube.pools import KubePools
 from orchestrator.platform.kube.source import KubeSource
 from orchestrator.platform.kube.statuses import StatusWriter
+from orchestrator.platform.kube.tls_secrets import TlsSecrets
 from orchestrator.settings import VERSION, ControlPlaneSettings
 
 log = structlog.get_logger(__name__)
@@ -56,15 +59,17 @@ _PODS_PER_RUNTIME: Final = 2
 async def replica(arguments: Namespace) -> None:
     """Stand by, and lead until cancelled or until another does. Raises NoCluster."""
     configure_logs(arguments.log_level, process="controller")
-    counts = KubeCounts()
-    async with await connect(os.environ, time.monotonic, traces=[counts.trace()]) as api:
-        await Replica(api, arguments, counts).run()
+    counts, lease = KubeCounts(), Pulse(time.monotonic, LEASE_BOUND_S)
+    trace = counts.trace()
+    beat_on_lease(trace, lease)
+    async with await connect(os.environ, time.monotonic, trace=trace) as api:
+        await Replica(api, arguments, counts, lease).run()
 
 
 class Replica:
     """The parts of one process that live as long as it does."""
 
-    def __init__(self, api: KubeApi, arguments: Namespace, counts: KubeCounts) -> None:
+    def __init__(self, api: KubeApi, arguments: Namespace, counts: KubeCounts, lease: Pulse) -> None:
         namespace: str = arguments.namespace
         self._api = api
         self._arguments = arguments
@@ -98,8 +103,11 @@ class Replica:
             wall_ns=time.time_ns,
             random=random.random,
         )
+        self._leads = False
+        self._tls = TlsSecrets(api, namespace, names.ORCHESTRATOR, leads=lambda: self._leads, on_expiry=counts.expires)
         self._admin = AdminServer(
             service={"name": names.PRODUCT, "version": VERSION, "grpcPort": names.MESH_PORT},
+            checks={"lease": lease.problem},
             standby=self._unready,
             leader=self._leader,
             figures=counts.figures,
@@ -117,7 +125,10 @@ class Replica:
                 ):
                     group.create_task(work, name=name)
                 log.info("replica_started", identity=self._elector.identity, version=VERSION)
+                await self._tls.begin()
+                group.create_task(self._tls.run(), name="certificates")
                 term = await self._elector.acquire()
+                self._leads = True
                 group.create_task(self._elector.keep(), name="lease")
                 await self._plane(term).run()
         finally:
@@ -157,6 +168,7 @@ class Replica:
             ),
             mesh=self._mesh,
             term=term,
+            identities=self._tls,
         )
         return ControlPlane(settings, platform, self._admin)
 

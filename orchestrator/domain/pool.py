@@ -5,8 +5,8 @@ From zero: no pod without a model that needs one; the first model launches one.
 More come only while models lack room, up to a limit; a pool whose last model
 is gone stops after a grace time, so that replacing a model restarts nothing.
 
-A pool that is needed never shrinks, whatever becomes of the limit: nothing
-hands a pod's models over, and those that serve are not ended for a number.
+A pool that is needed never shrinks, whatever becomes of the limit: what
+serves is not moved for a number.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
 from types import MappingProxyType
 from typing import Final
 
@@ -24,6 +25,8 @@ from orchestrator.fleet.convert import key_to_proto, load_request, report_from_p
 from orchestrator.fleet.observed import Changes, ObservedFleet
 from orchestrator.machinery.backoff import Backoff
 from orchestrator.machinery.term import Term
+from orchestrator.transport.identity import ADAPTER, Identities
+from orchestrator.transport.line import Line
 from protos import fleet_pb2, fleet_pb2_grpc
 
 log = structlog.get_logger(__name__)
@@ -52,11 +55,15 @@ OnChange = Callable[[frozenset[str], frozenset[str]], None]
 class FleetClient:
     """Keeps `observed` current and sends commands. Implements `ports.Fleet`."""
 
-    def __init__(self, observed: ObservedFleet, *, term: Term, on_change: OnChange) -> None:
+    def __init__(
+        self, observed: ObservedFleet, *, term: Term, on_change: OnChange, identities: Identities | None = None
+    ) -> None:
+        """Adapters are dialled with mutual TLS if there are `identities`."""
         self._observed = observed
         self._term = term
         self._on_change = on_change
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._identities = identities
+        self._lines: dict[str, Line] = {}
         #: Where each watched pod was dialled.
         self._dialled: dict[str, str] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
@@ -80,10 +87,10 @@ class FleetClient:
         for uid, pod in listed.items():
             if uid not in self._watches:
                 self._dialled[uid] = pod.adapter
-                self._channels[uid] = grpc.aio.insecure_channel(pod.adapter, options=_CHANNEL_OPTIONS)
-                self._watches[uid] = asyncio.create_task(
-                    self._watch(pod, self._channels[uid]), name=f"watch {pod.name}"
+                self._lines[uid] = Line(
+                    pod.adapter, options=_CHANNEL_OPTIONS, identities=self._identities, role=ADAPTER
                 )
+                self._watches[uid] = asyncio.create_task(self._watch(pod, self._lines[uid]), name=f"watch {pod.name}")
         self._announce(changes)
 
     async def heard(self, patience_s: float) -> None:
@@ -152,17 +159,18 @@ class FleetClient:
         return fleet_pb2.Fence(epoch=self._term.epoch, boot=view.boot)
 
     def _stub(self, pod: str) -> fleet_pb2_grpc.AdapterAsyncStub:
-        channel = self._channels.get(pod)
-        if channel is None:
+        line = self._lines.get(pod)
+        if line is None:
             raise FleetError(f"pod {pod} is gone")
-        return fleet_pb2_grpc.AdapterStub(channel)
+        return fleet_pb2_grpc.AdapterStub(line.channel)
 
-    async def _watch(self, pod: Pod, channel: grpc.aio.Channel) -> None:
+    async def _watch(self, pod: Pod, line: Line) -> None:
         backoff = Backoff(0.05, 1.0, random.random)
         try:
             while True:
                 try:
-                    await self._watch_once(pod, channel, backoff)
+                    line.refresh()
+                    await self._watch_once(pod, line, backoff)
                 except grpc.aio.AioRpcError as error:
                     reason = f"{error.code().name}: {error.details()}"
                 except Exception:
@@ -178,23 +186,26 @@ class FleetClient:
                 await asyncio.sleep(backoff.next())
         finally:
             # The pod may have been listed again meanwhile: then the entry is its next watch's.
-            if self._channels.get(pod.uid) is channel:
-                del self._channels[pod.uid]
-            await channel.close()
+            if self._lines.get(pod.uid) is line:
+                del self._lines[pod.uid]
+            await line.close()
 
-    async def _watch_once(self, pod: Pod, channel: grpc.aio.Channel, backoff: Backoff) -> None:
-        stub: fleet_pb2_grpc.AdapterAsyncStub = fleet_pb2_grpc.AdapterStub(channel)
-        async for message in stub.Watch(fleet_pb2.Hello(epoch=self._term.epoch, protocol=PROTOCOL)):
-            report = report_from_proto(message, pod.uid)
-            self._term.hear(report.epoch, pod.name)
-            before = self._observed.pod(pod.uid)
-            changes = self._observed.report(pod.uid, report)
-            backoff.reset()
-            if before is not None and (before.server, before.boot) != (report.server, report.boot):
-                log.info(
-                    "server_changed", pod=pod.name, runtime=pod.runtime, state=report.server.value, boot=report.boot
-                )
-            self._announce(changes)
+    async def _watch_once(self, pod: Pod, line: Line, backoff: Backoff) -> None:
+        hello = fleet_pb2.Hello(epoch=self._term.epoch, protocol=PROTOCOL)
+        reports = line.follow(lambda channel: fleet_pb2_grpc.AdapterStub(channel).Watch(hello))
+        async with aclosing(reports):
+            async for message in reports:
+                self._take(pod, message, backoff)
+
+    def _take(self, pod: Pod, message: fleet_pb2.Report, backoff: Backoff) -> None:
+        report = report_from_proto(message, pod.uid)
+        self._term.hear(report.epoch, pod.name)
+        before = self._observed.pod(pod.uid)
+        changes = self._observed.report(pod.uid, report)
+        backoff.reset()
+        if before is not None and (before.server, before.boot) != (report.server, report.boot):
+            log.info("server_changed", pod=pod.name, runtime=pod.runtime, state=report.server.value, boot=report.boot)
+        self._announce(changes)
 
     def _announce(self, changes: Changes) -> None:
         self._news.set()

@@ -27,6 +27,7 @@ from typing import Any, Final
 
 from orchestrator.domain.unknown_model import UNKNOWN_MODEL
 from orchestrator.mesh import lua
+from orchestrator.mesh.control_tls import transport_socket
 from orchestrator.mesh.readiness import readiness_clusters, readiness_listeners
 from orchestrator.mesh.replies import local_replies
 from orchestrator.mesh.upstream import (
@@ -76,6 +77,10 @@ class BootstrapSettings:
     activator: str
     #: Where `/ready` says whether this Envoy serves, to whoever cannot reach `admin`; None: nowhere.
     ready: str | None = None
+    #: Where tls.crt, tls.key and ca.crt are, for orchestrators that are dialled with mutual TLS; None: without.
+    tls_dir: str | None = None
+    #: With `tls_dir`: where Envoy finds control_tls.sds_files(tls_dir).
+    sds_dir: str = "/etc/wml-serving/mesh"
     max_message_bytes: int = DEFAULT_MESSAGE_BYTES
     #: Near this the largest requests are reset; above 95 % of it, new ones are refused (UNAVAILABLE).
     max_heap_bytes: int = 2 << 30
@@ -125,7 +130,7 @@ def _cds() -> Config:
 
 
 def _clusters(settings: BootstrapSettings) -> list[Config]:
-    return [
+    made = [
         cluster(
             name,
             [endpoints(addresses)],
@@ -141,6 +146,9 @@ def _clusters(settings: BootstrapSettings) -> list[Config]:
             (ACTIVATOR, (settings.activator,), ACTIVATOR_MAX_REQUESTS, False, True),
         )
     ]
+    if settings.tls_dir is not None:
+        made[0]["transport_socket"] = transport_socket(settings.sds_dir)
+    return made
 
 
 def _overload(settings: BootstrapSettings) -> Config:

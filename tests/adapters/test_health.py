@@ -146,3 +146,30 @@ async def test_a_process_answers_at_its_port_and_its_socket(tmp_path: Path) -> N
                     assert await probe.get("/drain") == (200, "left: nothing")
                     assert (await probe.get("/readyz"))[0] == 503
             assert process.process.poll() is None
+
+
+async def test_a_process_tells_a_server_that_hangs_from_one_that_is_gone(tmp_path: Path) -> None:
+    """Its connection stands and nothing is answered; once it is gone, whoever starts it again knows as much."""
+    path = f"{tmp_path}/h.sock"
+    async with inference_server() as server:
+        with adapter(tmp_path, server.target, options=("--health-socket", path, "--silent-seconds", "0.5")):
+            await until(lambda: Path(path).exists())
+            async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(path)) as session:
+                probe = Probe(session)
+
+                async def until_said(route: str, status: int) -> None:
+                    async with asyncio.timeout(30):
+                        while (await probe.get(route))[0] != status:
+                            await asyncio.sleep(0.02)
+
+                await until_said("/readyz", 200)
+                server.answers.clear()
+                await until_said("/livez", 503)
+                assert (await probe.get("/healthz"))[0] == 200
+                server.answers.set()
+                await until_said("/livez", 200)
+                server.answers.clear()
+                await until_said("/livez", 503)
+                await server.stop()
+                await until_said("/livez", 200)
+                assert (await probe.get("/readyz"))[0] == 503

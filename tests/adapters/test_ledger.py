@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from adapters.domain.copies import Copy, CopyKey, CopyState, Failure, Reason, ServerState
-from adapters.domain.errors import Refused, ServerNotReady, StaleBoot, StaleEpoch
+from adapters.domain.errors import Draining, Refused, ServerNotReady, StaleBoot, StaleEpoch
 from adapters.domain.progress import Admission, Changes, Departure, Ticket
 from adapters.ledger import Ledger
 from tests.adapters.world import kept
@@ -375,3 +376,25 @@ def test_a_changed_source_shows_in_the_report_of_the_failure() -> None:
     (copy,) = ledger.changes(since).copies
     assert copy.failure is not None
     assert copy.failure.source_changed
+
+
+def test_a_drain_is_final_and_takes_nothing_away() -> None:
+    """No load is admitted any more, in no later boot either; a command to unload is. Said twice it is no news."""
+    ledger = ready()
+    ledger.admit()
+    load(ledger, A1)
+    for step in (ledger.drain, ledger.close):
+        before = ledger.version
+        step()
+        after = ledger.version
+        assert after > before
+        step()
+        assert ledger.version == after
+    assert (ledger.changes(0).draining, ledger.changes(0).closing) == (True, True)
+    assert state_of(ledger, A1) is CopyState.LOADED
+    ledger.check(1, "boot")
+    assert ledger.unload(A1) is Departure.BEGIN
+    ledger.server_lost()
+    ledger.server_ready("another")
+    with pytest.raises(Draining):
+        ledger.admit()

@@ -23,6 +23,7 @@ from tests.cluster import diagnostics
 from tests.cluster.cluster import Cluster, is_external
 from tests.cluster.node import __main__ as node
 from tests.cluster.node import holder, images, inside, manifests
+from tests.cluster.product import Product
 from tests.cluster.store import Store
 from tests.standalone.models import Models, trained
 from tests.standalone.waiting import wait_until
@@ -64,14 +65,6 @@ def bare_cluster() -> Iterator[Cluster]:
         return
     with _leashed():
         yield _prepared(Cluster(manifests.NAMESPACE))
-
-
-@pytest.fixture(scope="session")
-def cluster(bare: Cluster) -> Cluster:
-    """With the product applied."""
-    if not bare.external:
-        manifests.apply()
-    return bare
 
 
 @pytest.fixture
@@ -140,3 +133,15 @@ def store(bare: Cluster, models: Models) -> Iterator[Store]:
     with _namespace(bare, "storage") as own, Store(own).serving() as store:
         models.upload(store)
         yield store
+
+
+@pytest.fixture(scope="session")
+def product(bare: Cluster, store: Store, models: Models) -> Product:
+    """The product, applied as a user applies it, and with credentials for the store that has the models."""
+    product = Product(bare, store, models)
+    product.apply_manifests()
+    product.upload_samples()
+    product.store_credentials()
+    for deployment in ("wml-serving-orchestrator", "wml-serving-mesh"):
+        bare.rolled_out("deployment", deployment)
+    return product

@@ -9,9 +9,10 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from typing import Final, Self
+from collections.abc import Mapping
+from typing import Any, Final, Self
 
-from tests.standalone.verdicts import Sample
+from tests.standalone.verdicts import Said, Sample, said_instead
 
 _EVERY_S: Final = 0.05
 #: A controller that is frozen says nothing.
@@ -35,9 +36,15 @@ class Readiness:
         self._stop.set()
         self._thread.join()
 
-    def said_false(self, *models: str) -> list[str]:
-        """Those of which READY was ever seen False."""
-        return [model for model in models if any(not sample.ready.get(model, False) for sample in self.samples)]
+    def check(self, *models: str, since: float | None = None) -> None:
+        """
+        Raises AssertionError if anything but True was said of these models, with all of it and when.
+
+        Seconds count from `since` (monotonic), say a kill; else from the first sample.
+        """
+        assert self.samples, "nobody heard what READY was"
+        said = said_instead(self.samples, models, since=since)
+        assert not said, "READY was not True:\n" + "\n".join(said)
 
     def _run(self) -> None:
         while not self._stop.wait(_EVERY_S):
@@ -50,11 +57,12 @@ class Readiness:
                 continue
             except (OSError, ValueError):
                 continue
-            ready = {
-                item["metadata"]["name"]: any(
-                    c["type"] == "Ready" and c["status"] == "True"
-                    for c in (item.get("status") or {}).get("conditions") or []
-                )
-                for item in items
-            }
-            self.samples.append(Sample(asked, time.monotonic(), ready))
+            said = {item["metadata"]["name"]: _said_ready(item) for item in items}
+            self.samples.append(Sample(asked, time.monotonic(), said))
+
+
+def _said_ready(item: Mapping[str, Any]) -> Said:
+    """The condition Ready of a listed model."""
+    conditions = (item.get("status") or {}).get("conditions") or []
+    ready: Mapping[str, Any] = next((c for c in conditions if c["type"] == "Ready"), {})
+    return Said(ready.get("status") == "True", f"{ready.get('status')} {ready.get('reason')}: {ready.get('message')}")

@@ -43,7 +43,7 @@ def test_model_that_crashes_its_server_is_given_up(battered: Stack, store: Store
             lambda: f"{battered.condition('bomb')}",
             within=BACK_S,
         )
-    assert not other.readiness.said_false("warm-onnx")
+    other.readiness.check("warm-onnx")
     said = battered.condition("bomb")
     assert (said.status, said.reason) == ("False", "ModelLoadFailed")
     assert uri in said.message
@@ -59,6 +59,6 @@ def test_model_that_crashes_its_server_is_given_up(battered: Stack, store: Store
         holds_for(lambda: moves(battered)["server_lost"] == lost, "it was tried again", seconds=10)
         store.put(uri, models.file("probe-3.joblib"))
         battered.wait_ready("bomb")
-    assert watch.readiness.said_false(*WARM) == []
+    watch.readiness.check(*WARM)
     battered.delete("bomb")
     battered.wait_gone("bomb")

@@ -36,14 +36,14 @@ def test_what_is_beside_the_way_is_not_missed(battered: Stack, models: Models, t
     moved = moves(battered)
     with watching(battered, models, *WARM) as watch:
         wait_warm(watch)
-        kill(*before)
+        killed = kill(*before)
         answer = turns.ask(cold)
         wait_started_again(battered, before)
         assert answer().code is grpc.StatusCode.OK, answer()
         battered.wait_ready(*WARM, *TURNS)
         wait_warm(watch)
     assert moves(battered) == moved
-    assert watch.readiness.said_false(*WARM, *TURNS) == []
+    watch.readiness.check(*WARM, *TURNS, since=killed.start)
     assert {name: watch.witness.phases(name) for name in WARM} == {name: [n] for name, n in WARM.items()}
 
 
@@ -53,13 +53,14 @@ def test_models_of_a_server_come_back_with_it(battered: Stack, models: Models, r
     before = battered.processes(role)
     with watching(battered, models, *WARM) as watch:
         wait_warm(watch)
-        watch.excuse(kill(*before))
+        killed = kill(*before)
+        watch.excuse(killed)
         wait_until(lambda: battered.condition(name).status == "False", "READY is True without a server")
         assert battered.condition(name).reason == "RuntimeUnavailable"
         wait_started_again(battered, before)
         battered.wait_ready(*WARM, *TURNS)
         wait_warm(watch)
-    assert watch.readiness.said_false(*(WARM.keys() - {name})) == []
+    watch.readiness.check(*(WARM.keys() - {name}), since=killed.start)
 
 
 @pytest.mark.parametrize("role", ["controller", "adapter"])
@@ -74,7 +75,7 @@ def test_change_is_made_whoever_dies_over_it(battered: Stack, models: Models, ro
         wait_warm(watch)
         change(battered, models, by=10)
         wait_until(lambda: moves(battered)["copy_downloaded"] > downloaded, "no change is begun", poll=0.01)
-        kill(*before)
+        killed = kill(*before)
         wait_started_again(battered, before)
         wait_until(lambda: up_to_date(battered, models, by=10), "the change is not made", within=BACK_S)
         for name, number in WARM.items():
@@ -82,7 +83,7 @@ def test_change_is_made_whoever_dies_over_it(battered: Stack, models: Models, ro
         change(battered, models, by=0)
         wait_warm(watch)
         wait_until(lambda: up_to_date(battered, models, by=0), "it is not changed back", within=BACK_S)
-    assert watch.readiness.said_false(*WARM) == []
+    watch.readiness.check(*WARM, since=killed.start)
     for name, number in WARM.items():
         assert watch.witness.phases(name) == [number, number + 10, number], name
 
@@ -125,7 +126,7 @@ def test_envoy_comes_back_with_its_routes(battered: Stack, models: Models, turns
     # Two seconds are promised on a machine that has nothing else to do.
     assert watch.windows[-1].end - killed.start < 10
     assert moves(battered) == moved
-    assert watch.readiness.said_false(*WARM, *TURNS) == []
+    watch.readiness.check(*WARM, *TURNS, since=killed.start)
 
 
 def test_everything_at_once(battered: Stack, models: Models) -> None:

@@ -78,7 +78,7 @@ def test_change_and_change_back(
             watch.witness.heard(name, number)
             wait_up_to_date(shared, name, models.uri(f"probe-{number}.{SUFFIX[framework]}"))
     assert watch.witness.phases(name) == [1, 2, 1]
-    assert not watch.readiness.said_false(name)
+    watch.readiness.check(name)
 
 
 def test_changes_that_come_faster_than_they_can_be_made(
@@ -95,7 +95,7 @@ def test_changes_that_come_faster_than_they_can_be_made(
         watch.witness.heard(name, 4)
     seen = watch.witness.phases(name)
     assert (seen[0], seen[-1]) == (1, 4)
-    assert not watch.readiness.said_false(name)
+    watch.readiness.check(name)
 
 
 def wait_seen(stack: Stack, wanted: Document) -> None:
@@ -127,7 +127,7 @@ def test_reload(shared: Stack, store: Store, models: Models, name: str, framewor
         shared.apply(trained_model(name, uri, framework, annotations={"wmlserving.ai.ibm.com/reload": "2"}))
         watch.witness.heard(name, 2)
     assert watch.witness.phases(name) == [1, 2]
-    assert not watch.readiness.said_false(name)
+    watch.readiness.check(name)
 
 
 def test_change_of_framework_moves_it_to_the_other_runtime(shared: Stack, models: Models, name: str) -> None:
@@ -144,7 +144,7 @@ def test_change_of_framework_moves_it_to_the_other_runtime(shared: Stack, models
             watch.witness.heard(name, number)
             wait_runtime(shared, name, runtime)
     assert watch.witness.phases(name) == [1, 2, 1]
-    assert not watch.readiness.said_false(name)
+    watch.readiness.check(name)
 
 
 def wait_runtime(stack: Stack, name: str, runtime: str) -> None:
@@ -192,7 +192,7 @@ def test_change_that_fails_leaves_what_serves(
         watch.witness.heard(name, 2)
         wait_up_to_date(shared, name, uri_of(version(2)))
     assert watch.witness.phases(name) == [1, 2]
-    assert not watch.readiness.said_false(name)
+    watch.readiness.check(name)
     shared.secret(locked=None)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from tests.standalone.verdicts import Outcome, Sample, Window, lies, phases
+from tests.standalone.verdicts import Outcome, Said, Sample, Window, lies, phases, said_instead
 
 
 def answer(sent: float, ended: float, number: int) -> Outcome:
@@ -49,11 +49,28 @@ def test_phases(outcomes: list[Outcome], expected: list[int]) -> None:
 )
 def test_lies(ready: list[bool], lie: bool) -> None:
     """READY was True before the request, at each look while it was under way, and after it, and it failed."""
-    samples = [Sample(at, at + 0.01, {"m": said}) for at, said in zip((0, 1, 2), ready, strict=True)]
+    samples = [Sample(at, at + 0.01, {"m": Said(said)}) for at, said in zip((0, 1, 2), ready, strict=True)]
     failed = loss(0.5, 1.5)
     assert lies([failed, answer(0.5, 1.5, 1)], samples) == ([failed] if lie else [])
     assert not lies([failed], samples[1:]), "nobody had looked before"
     assert not lies([failed], samples[:2]), "nobody has looked since"
+
+
+def test_what_was_said_instead_of_ready() -> None:
+    """Each stretch of the same words is one line, with its time; of a model that was READY throughout there is none."""
+    true, lost, comes = Said(True), Said(False, "False Lost: it died"), Said(False, "False Loading: it comes")
+    said = [{"m": each, "n": true} for each in (true, lost, lost, comes, true, lost)]
+    samples = [Sample(at, at + 0.01, each) for at, each in enumerate([*said, {"n": true}], start=1)]
+    lines = [
+        "m {} to {} s: False Lost: it died",
+        "m {} to {} s: False Loading: it comes",
+        "m {} to {} s: False Lost: it died",
+        "m {} to {} s: not listed",
+    ]
+    from_first = [("+1.00", "+2.01"), ("+3.00", "+3.01"), ("+5.00", "+5.01"), ("+6.00", "+6.01")]
+    assert said_instead(samples, ["m", "n"]) == [line.format(*at) for line, at in zip(lines, from_first, strict=True)]
+    assert said_instead(samples, ["m"], since=2.5)[0] == "m -0.50 to +0.51 s: False Lost: it died"
+    assert said_instead([], ["m"]) == []
 
 
 def test_window() -> None:

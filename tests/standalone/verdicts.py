@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
 
 import grpc
 
@@ -24,12 +26,31 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What the product said of one model's READY, and in which words."""
+
+    ready: bool
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """What the product said of READY, between asking and hearing."""
 
     asked: float
     heard: float
-    ready: Mapping[str, bool]
+    said: Mapping[str, Said]
+
+    def ready(self, model: str) -> bool:
+        """Whether READY was True; not of a model that was not listed."""
+        return self.of(model).ready
+
+    def of(self, model: str) -> Said:
+        """What was said of the model."""
+        return self.said.get(model, _NOT_LISTED)
+
+
+_NOT_LISTED: Final = Said(False, "not listed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +98,22 @@ def lies(outcomes: Iterable[Outcome], samples: Sequence[Sample]) -> list[Outcome
         before = [s for s in samples if s.heard <= outcome.sent][-1:]
         during = [s for s in samples if s.heard > outcome.sent and s.asked < outcome.ended]
         after = [s for s in samples if s.asked >= outcome.ended][:1]
-        if before and after and all(s.ready.get(outcome.model, False) for s in (*before, *during, *after)):
+        if before and after and all(s.ready(outcome.model) for s in (*before, *during, *after)):
             found.append(outcome)
+    return found
+
+
+def said_instead(samples: Sequence[Sample], models: Iterable[str], *, since: float | None = None) -> list[str]:
+    """
+    What was said of READY other than True: a line for each model, words and time, which is that of the samples.
+
+    Seconds count from `since`, else from the first sample; so that a failure explains itself.
+    """
+    start = since if since is not None else samples[0].asked if samples else 0.0
+    found = []
+    for model in models:
+        for said, run in groupby(samples, key=lambda s: s.of(model)):
+            if not said.ready:
+                seen = list(run)
+                found.append(f"{model} {seen[0].asked - start:+.2f} to {seen[-1].heard - start:+.2f} s: {said.words}")
     return found

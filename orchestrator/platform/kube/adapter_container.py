@@ -75,9 +75,16 @@ def adapter_container(runtime: ServingRuntime, settings: PodSettings, *, server_
             {"name": TLS_VOLUME, "mountPath": TLS_DIRECTORY, "readOnly": True},
         ],
     }
+    if shares_processes(runtime):
+        container["args"].append("--conceal")
     if settings.image_pull_policy:
         container["imagePullPolicy"] = settings.image_pull_policy
     return container
+
+
+def shares_processes(runtime: ServingRuntime) -> bool:
+    """Whether the pod's containers see each other's: the adapter sees when one of Triton's ends, Triton does not."""
+    return runtime.server_type == "triton"
 
 
 def _get(path: str) -> dict[str, Any]:

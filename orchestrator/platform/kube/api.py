@@ -25,7 +25,7 @@ import asyncio
 import json
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from types import MappingProxyType
@@ -88,7 +88,7 @@ class KubeApi:
         proxy: str | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
         silence_s: float = SILENCE_S,
-        traces: Iterable[aiohttp.TraceConfig] = (),
+        trace: aiohttp.TraceConfig | None = None,
     ) -> None:
         """`authorize` gives the Authorization header's value, for each request anew. Raises OSError or ValueError."""
         self._server = server.rstrip("/")
@@ -107,7 +107,7 @@ class KubeApi:
             },
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeout_s, sock_read=silence_s),
             trust_env=False,
-            trace_configs=list(traces),
+            trace_configs=None if trace is None else [trace],
         )
 
     async def __aenter__(self) -> Self:

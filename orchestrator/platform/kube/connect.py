@@ -15,7 +15,7 @@ certificate authority, which is read once.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -37,19 +37,19 @@ async def connect(
     clock: Callable[[], float],
     *,
     account: Path = ACCOUNT,
-    traces: Iterable[aiohttp.TraceConfig] = (),
+    trace: aiohttp.TraceConfig | None = None,
 ) -> KubeApi:
     """
     An API server: that of KUBECONFIG if there is one, else that of this pod. Raises NoCluster.
 
-    `clock` is monotonic; `traces` see each request. Nothing is asked of the server yet.
+    `clock` is monotonic; `trace` sees each request. Nothing is asked of the server yet.
     """
     file = environ.get("KUBECONFIG", "")
     if file:
         # See above: where it is not needed, it is not to be paid for.
         from orchestrator.platform.kube.kubeconfig import connect_by_file
 
-        return await connect_by_file(file, clock, traces)
+        return await connect_by_file(file, clock, trace)
     host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "")
     if not (host and port):
         raise NoCluster("not in a pod of Kubernetes, and no KUBECONFIG: nothing says where the API server is")
@@ -61,7 +61,7 @@ async def connect(
         raise NoCluster(f"the pod's service account cannot be read: {error}") from error
     # An address of IPv6 has colons.
     server = f"https://{f'[{host}]' if ':' in host else host}:{port}"
-    return KubeApi(server, tls=tls, authorize=token.authorize, traces=traces)
+    return KubeApi(server, tls=tls, authorize=token.authorize, trace=trace)
 
 
 class TokenFile:

@@ -112,17 +112,23 @@ def _metadata(runtime: ServingRuntime, settings: PodSettings, annotations: Mappi
 
 
 def foreign(deployment: Mapping[str, Any], runtime: str) -> str:
-    """Why a Deployment of the pool's name is not the pool's; "" if it is. One that was orphaned is taken back."""
+    """
+    Why a Deployment of the pool's name is not the pool's; "" if it is.
+
+    Whose it is is told by what controls it, whatever became of its labels; one that was orphaned, by its labels.
+    """
     name = deployment["metadata"]["name"]
-    if not is_pools(deployment) or runtime_of(deployment) != runtime:
-        return f"Deployment {name} is not of this product: it is left alone. Rename or delete it"
-    for owner in deployment["metadata"].get("ownerReferences") or ():
-        if owner.get("controller") and (owner.get("kind"), owner.get("name")) != (KIND, runtime):
-            return (
-                f"Deployment {name} is controlled by {owner.get('kind')} {owner.get('name')}: it is left alone. "
-                "Rename or delete it"
-            )
-    return ""
+    owners = deployment["metadata"].get("ownerReferences") or ()
+    owner = next((o for o in owners if o.get("controller")), None)
+    if owner is not None and (owner.get("kind"), owner.get("name")) == (KIND, runtime):
+        return ""
+    if owner is not None:
+        whose = f"controlled by {owner.get('kind')} {owner.get('name')}"
+    elif not is_pools(deployment) or runtime_of(deployment) != runtime:
+        whose = "not of this product"
+    else:
+        return ""
+    return f"Deployment {name} is {whose}: it is left alone. Rename or delete it"
 
 
 def replicas_of(deployment: Mapping[str, Any]) -> int:

@@ -82,7 +82,7 @@ class Rate:
         now = self._clock()
         tokens, at = self._buckets.pop(key, (float(BURST), now))
         tokens = min(float(BURST), tokens + (now - at) / REFILL_S)
-        self._buckets[key] = (max(tokens - 1, 0.0) if tokens >= 1 else tokens, now)
+        self._buckets[key] = (tokens - 1 if tokens >= 1 else tokens, now)
         if len(self._buckets) > MEMORY:
             self._buckets.popitem(last=False)
         return tokens >= 1

@@ -12,7 +12,7 @@ Not promised: that a client certificate is renewed; it is read once.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import aiohttp
 from kubernetes_asyncio import config
@@ -23,7 +23,7 @@ from orchestrator.platform.kube.api import KubeApi
 from orchestrator.platform.kube.connect import REFRESH_S, NoCluster
 
 
-async def connect_by_file(file: str, clock: Callable[[], float], traces: Iterable[aiohttp.TraceConfig] = ()) -> KubeApi:
+async def connect_by_file(file: str, clock: Callable[[], float], trace: aiohttp.TraceConfig | None = None) -> KubeApi:
     """As its current context says. Raises NoCluster."""
     configuration = Configuration()
     try:
@@ -51,7 +51,7 @@ async def connect_by_file(file: str, clock: Callable[[], float], traces: Iterabl
         authorize=authorize,
         server_name=configuration.tls_server_name,
         proxy=configuration.proxy,
-        traces=traces,
+        trace=trace,
     )
 
 

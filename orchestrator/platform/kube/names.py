@@ -23,6 +23,9 @@ LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 #: On runtime pods and their Deployment: the name of the ServingRuntime.
 LABEL_RUNTIME: Final = f"{PREFIX}/runtime"
 
+#: Whose rights runtime pods have: none. Models are code of users'.
+RUNTIME_ACCOUNT: Final = f"{PRODUCT}-runtime"
+
 ORCHESTRATOR: Final = "orchestrator"
 MESH: Final = "mesh"
 RUNTIME: Final = "runtime"

@@ -18,9 +18,10 @@ from orchestrator.platform.kube.adapter_container import (
     MODELS_VOLUME,
     TLS_VOLUME,
     adapter_container,
+    shares_processes,
 )
 from orchestrator.platform.kube.hardening import Raw, container_security, pod_security
-from orchestrator.platform.kube.names import PREFIX, PRODUCT, TLS_SECRETS
+from orchestrator.platform.kube.names import PREFIX, RUNTIME_ACCOUNT, TLS_SECRETS
 from orchestrator.platform.kube.pod_settings import PodSettings
 from orchestrator.platform.kube.pool_names import ANNOTATION_RUNTIME, pool_labels, selector_labels
 from orchestrator.platform.kube.server_container import (
@@ -33,8 +34,6 @@ from orchestrator.platform.kube.server_container import (
     server_port,
 )
 
-#: Whose rights runtime pods have: none. Models are code of users'.
-SERVICE_ACCOUNT: Final = f"{PRODUCT}-runtime"
 #: On a pod: where its server takes requests.
 ANNOTATION_PORT: Final = f"{PREFIX}/server-port"
 
@@ -51,7 +50,7 @@ def pod_template(runtime: ServingRuntime, settings: PodSettings) -> Raw:
     # The server's own files, for its repository: it ends before the sidecar starts.
     first = [_files(settings)] if runtime.server_type == "mlserver" else []
     spec: Raw = {
-        "serviceAccountName": SERVICE_ACCOUNT,
+        "serviceAccountName": RUNTIME_ACCOUNT,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": settings.grace_s,
@@ -69,8 +68,7 @@ def pod_template(runtime: ServingRuntime, settings: PodSettings) -> Raw:
         "containers": containers(runtime),
         "volumes": [*_volumes(runtime), *(said.get("volumes") or ())],
     }
-    if runtime.server_type == "triton":
-        # So that the adapter sees when a process of the Python backend ends: Triton does not.
+    if shares_processes(runtime):
         spec["shareProcessNamespace"] = True
     return {
         "metadata": {

@@ -34,7 +34,11 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """A pool that is to be gone."""
+    """
+    A pool that is to be gone.
+
+    It stays a wish when the pool is: what was applied before may still be on its way here.
+    """
 
 
 Wish = Keep | End
@@ -100,9 +104,8 @@ class PoolBook:
     def pools(self) -> dict[str, Pool]:
         """By runtime: those that are wanted, and those that are there."""
         ours = self._ours()
-        return {
-            runtime: self._pool(runtime, ours.get(runtime)) for runtime in sorted(self._wishes.keys() | ours.keys())
-        }
+        kept = {runtime for runtime, wish in self._wishes.items() if isinstance(wish, Keep)}
+        return {runtime: self._pool(runtime, ours.get(runtime)) for runtime in sorted(kept | ours.keys())}
 
     def owner(self, runtime: str) -> str:
         """The uid of its ServingRuntime; "" if that is not known."""
@@ -143,13 +146,9 @@ class PoolBook:
         if self._wishes.get(runtime) == wish:
             return False
         self._wishes[runtime] = wish
-        return True
-
-    def end(self, runtime: str) -> None:
-        """There is nothing left of it: if nothing is wanted either, it is forgotten."""
-        if isinstance(self._wishes.get(runtime), End):
-            del self._wishes[runtime]
+        if isinstance(wish, End):
             self._applied.pop(runtime, None)
+        return True
 
     def trouble(self, runtime: str, message: str) -> bool:
         """What keeps the pool from being as it should, or "". Whether that is news."""

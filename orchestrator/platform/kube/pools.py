@@ -23,6 +23,7 @@ import structlog
 
 from orchestrator.domain.fleet import Pod, Pool
 from orchestrator.domain.serving_runtime import API_VERSION, ServingRuntime
+from orchestrator.machinery.backoff import Backoff
 from orchestrator.machinery.term import Term
 from orchestrator.machinery.work_queue import WorkQueue
 from orchestrator.platform.kube.api import ApiError, ApiUnreachable, KubeApi, Raw
@@ -38,6 +39,8 @@ log = structlog.get_logger(__name__)
 
 #: Whoever changes a Deployment of ours again and again gets it back so often, and no more.
 _REPAIR_S: Final = 5.0
+#: Between attempts at what was refused, or not answered.
+_RETRY_S: Final = (0.5, 30.0)
 #: A ServingRuntime that is gone is looked for again: its source may lag behind.
 _GONE_S: Final = 30.0
 
@@ -69,6 +72,9 @@ class KubePools:
         self._book = PoolBook()
         self._queue: WorkQueue[str] = WorkQueue(clock)
         self._applied_at: dict[str, float] = {}
+        self._random = random
+        #: Of runtimes whose last step came to nothing.
+        self._backoffs: dict[str, Backoff] = {}
         self._on_pods: OnPods | None = None
         self._told: tuple[tuple[Pod, ...], dict[str, Pool]] | None = None
         namespace = settings.namespace
@@ -161,17 +167,21 @@ class KubePools:
             again = await self._step(runtime)
         except ApiUnreachable as error:
             log.warning("pool_unreachable", runtime=runtime, problem=str(error))
-            self._queue.add_rate_limited(runtime)
+            self._retry(runtime)
         except ApiError as error:
             # A conflict is another's haste: what it has done is about to be seen.
             if error.status != HTTPStatus.CONFLICT and not error.passing:
                 self._trouble(runtime, error.reason or "Refused", f"the API server refuses: {error.message}")
             log.warning("pool_refused", runtime=runtime, problem=str(error))
-            self._queue.add_rate_limited(runtime)
+            self._retry(runtime, error.retry_after_s or 0.0)
         else:
-            self._queue.forget(runtime)
+            self._backoffs.pop(runtime, None)
             if again:
                 self._queue.add_after(runtime, again)
+
+    def _retry(self, runtime: str, wanted_s: float = 0.0) -> None:
+        backoff = self._backoffs.setdefault(runtime, Backoff(*_RETRY_S, self._random))
+        self._queue.add_after(runtime, max(wanted_s, backoff.next()))
 
     async def _step(self, runtime: str) -> float:
         """Returns in how many seconds to look again; 0: when woken."""
@@ -180,8 +190,6 @@ class KubePools:
         match self._book.step(runtime):
             case Done():
                 self._trouble(runtime, "", "")
-                self._book.end(runtime)
-                self._tell()
             case Leave(reason=reason, message=message):
                 self._trouble(runtime, reason, message)
             case Delete(name=name, uid=uid):

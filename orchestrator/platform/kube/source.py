@@ -130,7 +130,6 @@ class KubeSource:
         self._report()
         cache, news = self._cache, self._cache.news()
         if whole or news.common:
-            self._read_config()
             sink.replace(
                 models=dict(cache.models),
                 runtimes=self._runtimes(),
@@ -190,19 +189,22 @@ class KubeSource:
     def _on_list(self, kind: Kind) -> Callable[[list[Raw]], None]:
         def take(raws: list[Raw]) -> None:
             self._cache.replace(kind, raws)
-            self._woken()
+            self._woken(kind)
 
         return take
 
     def _on_event(self, kind: Kind) -> Callable[[str, Raw], None]:
         def take(change: str, raw: Raw) -> None:
             self._cache.event(kind, change, raw)
-            self._woken()
+            self._woken(kind)
 
         return take
 
-    def _woken(self) -> None:
+    def _woken(self, kind: Kind) -> None:
         self._moved.set()
+        if kind is Kind.CONFIG:
+            # At once, and in a standby, too: it has a log.
+            self._read_config()
         if self._cache.wanted:
             self._missing.set()
 

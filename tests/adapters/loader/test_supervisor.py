@@ -77,6 +77,45 @@ async def test_a_server_that_is_not_met_in_time_is_not_there(
         assert [copy.key for copy in kept(world.ledger)] == [key("x")]
 
 
+async def test_a_server_that_answers_is_taken_over_however_long_that_takes(
+    tmp_path: Path, server: FakeServer, store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A switch was interrupted, and the load that decides it is slow: what serves meanwhile is not said to be gone."""
+    await first_life(tmp_path, server, store, "x")
+    monkeypatch.setattr("adapters.loader.supervisor.MEETING_S", 0.01)
+    async with running(World(tmp_path, server, store)) as world:
+        await world.until_ready()
+        (copy,) = kept(world.ledger)
+        world.places.put_aside(key("x"), render_copy(replace(copy, key=key("x", "2"))))
+        shutil.copytree(world.places.aside(key("x")), world.places.model("x"))
+    server.may_load.clear()
+    async with running(World(tmp_path, server, store)) as world:
+        meeting = asyncio.create_task(world.loader.met())
+        await until(lambda: "load x" in server.calls)
+        await asyncio.sleep(0.1)
+        assert not meeting.done()
+        server.may_load.set()
+        await meeting
+        assert [copy.key for copy in kept(world.ledger)] == [key("x", "2")]
+
+
+async def test_a_server_that_is_lost_before_it_is_taken_over_has_nothing(
+    tmp_path: Path, server: FakeServer, store: FakeStore
+) -> None:
+    """That is known at once: nobody is left waiting for a word on copies."""
+    await first_life(tmp_path, server, store, "x")
+    server.loaded["stray"] = b"?"
+    server.unload_refusals = 1000
+    async with running(World(tmp_path, server, store)) as world:
+        meeting = asyncio.create_task(world.loader.met())
+        await until(lambda: server.unload_refusals < 1000)
+        assert not meeting.done()
+        server.die()
+        async with asyncio.timeout(10):
+            await meeting
+        assert kept(world.ledger) == ()
+
+
 async def test_another_server_is_another_boot(tmp_path: Path, server: FakeServer, store: FakeStore) -> None:
     """It has none of the copies, so that they are not claimed and their files go."""
     boot = await first_life(tmp_path, server, store, "x")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -148,3 +150,27 @@ async def test_an_adapter_that_was_started_again_takes_what_is_there(stubs: Stub
     await end(children["b"])
     async with asyncio.timeout(30):
         assert await stubs.ended() == "b"
+
+
+CONCEALED = """
+import ctypes, os, subprocess, sys
+from adapters.runtimes.stubs import conceal
+
+def seen():
+    return subprocess.run(["cat", f"/proc/{os.getpid()}/environ"], capture_output=True).returncode == 0
+
+if os.getuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+# A change of user conceals a process as well.
+ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
+before = seen()
+conceal()
+print(before, seen())
+"""
+
+
+def test_a_concealed_process_is_not_read_by_others_of_its_user() -> None:
+    """Its environment stands for its memory and its files: the kernel asks the same of who reads them."""
+    done = subprocess.run([sys.executable, "-c", CONCEALED], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "False"]

@@ -44,7 +44,7 @@ def commands() -> dict[str, tuple[str, ...]]:
     """Unit → command line, in the order in which they start."""
     return {
         "etcd": (
-            *("etcd", "--data-dir", f"{STATE}/etcd", "--unsafe-no-fsync", "--log-level", "warn"),
+            *(f"{BINARIES}/etcd", "--data-dir", f"{STATE}/etcd", "--unsafe-no-fsync", "--log-level", "warn"),
             *("--listen-client-urls", ETCD, "--advertise-client-urls", ETCD),
             *("--listen-peer-urls", "http://127.0.0.1:2380"),
         ),

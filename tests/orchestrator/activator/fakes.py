@@ -72,7 +72,7 @@ class FakeLeader:
         self._outbox: set[asyncio.Queue[demand_pb2.Answer]] = set()
         self._server: grpc.aio.Server | None = None
 
-    async def start(self) -> None:
+    async def start(self, credentials: grpc.ServerCredentials | None = None) -> None:
         """Serve at the address."""
         self._server = grpc.aio.server()
         handler = grpc.stream_stream_rpc_method_handler(
@@ -83,7 +83,10 @@ class FakeLeader:
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler("wml.demand.v1.Demand", {"Want": handler}),)
         )
-        self._server.add_insecure_port(self.address)
+        if credentials is None:
+            self._server.add_insecure_port(self.address)
+        else:
+            self._server.add_secure_port(self.address, credentials)
         await self._server.start()
 
     async def stop(self) -> None:

@@ -92,8 +92,9 @@ class FakePlatform:
         on_pods(tuple(self.pods))
 
     def _run_pods(self, runtime: str) -> None:
-        others = [p for p in self.pods if p.runtime != runtime]
-        mine = [p for p in self.pods if p.runtime == runtime][: self.replicas[runtime]]
+        # What is on its way out is replaced.
+        others = [p for p in self.pods if p.runtime != runtime or p.terminating]
+        mine = [p for p in self.pods if p not in others][: self.replicas[runtime]]
         while len(mine) < self.replicas[runtime]:
             self._started += 1
             mine.append(make_pod(f"p{self._started}", runtime))
@@ -110,6 +111,9 @@ class FakeServer:
     copies: dict[CopyKey, Copy] = field(default_factory=dict)
     #: Reports nothing and takes no command.
     frozen: bool = False
+    #: On its way out, and that soon.
+    draining: bool = False
+    closing: bool = False
 
 
 @dataclass
@@ -184,6 +188,8 @@ class FakeFleet:
                     reserved=reserved,
                     copies=copies,
                     gone=gone,
+                    draining=server.draining,
+                    closing=server.closing,
                 ),
             )
         )
@@ -201,6 +207,11 @@ class FakeFleet:
 
         if back:
             later(again)
+
+    def drain(self, uid: str, *, closing: bool = False) -> None:
+        """The adapter is told that its pod is about to end."""
+        self.servers[uid].draining, self.servers[uid].closing = True, closing
+        self.report(uid)
 
     def silence(self, uid: str) -> None:
         """The adapter does not answer any more; what it holds serves on."""

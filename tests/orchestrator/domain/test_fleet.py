@@ -29,3 +29,14 @@ def test_free_is_never_negative() -> None:
     """A capacity that shrank below what is reserved leaves nothing, not less."""
     assert make_view(total=10, reserved=4).free == 6
     assert make_view(total=10, reserved=14).free == 0
+
+
+def test_a_pod_on_its_way_out_ends_by_its_adapters_word_only() -> None:
+    """The platform says that it leaves and not when; one that is silent may have been answered by now."""
+    assert not make_view().leaving
+    for view in (make_view(draining=True), make_view(terminating=True)):
+        assert view.leaving
+        assert not view.ending
+        assert not view.coming
+    assert make_view(draining=True, closing=True).ending
+    assert not make_view(draining=True, closing=True, known=False).ending

@@ -213,3 +213,18 @@ def test_what_left_and_was_replaced_meanwhile_does_not_hold_back_its_successor(k
     assert isinstance(key, type(make_key()))
     gone = look(evicting(FRESH, key), uid=uid)
     assert gone == FRESH
+
+
+def test_what_ends_with_its_pod_stands_by_unless_it_is_elsewhere_too() -> None:
+    """Loaded there or on its way: then it was handed over. If that failed it is tried again, as any other."""
+
+    def ending(*copies: Copy, memory: Memory = FRESH) -> Memory:
+        return remember(memory, uid=UID, target=make_target(), copies=copies, now=100.0, ending={"p1"})
+
+    assert ending(make_copy()).evicted
+    assert not ending(make_copy(), make_copy(CopyState.DOWNLOADING, pod="p2")).evicted
+    assert not ending(make_copy(), make_copy(pod="p2")).evicted
+    assert ending(make_copy(CopyState.UNLOADING), memory=ending(make_copy())).evicted
+    failed = ending(make_failed(pod="p2"), memory=replace(ending(make_copy()), pod="p2"))
+    assert not failed.evicted
+    assert failed.failure == FAILURE

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from copy import deepcopy
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.domain.errors import InvalidManifest, ModelProblem, Reason
@@ -22,6 +25,11 @@ from orchestrator.domain.trained_model import (
     url,
 )
 from tests.orchestrator.builders import make_condition, make_model, make_raw_model
+
+CRD: Final = Path(__file__).resolve().parents[3] / "manifests/trainedmodel-crd.yaml"
+SCHEMA: Final = yaml.safe_load(CRD.read_text())["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+#: What the definition takes for spec.model.memory.
+MEMORY: Final[str] = SCHEMA["properties"]["spec"]["properties"]["model"]["properties"]["memory"]["pattern"]
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
@@ -95,6 +103,40 @@ def test_what_the_crd_would_refuse_is_refused_by_its_field(path: str, value: obj
         parse_trained_model(changed(path, value))
     assert caught.value.field == field
     assert str(caught.value).startswith(f"{field}: ")
+
+
+@given(st.from_regex(r"[-+.0-9eEnumkKMGTPi]{1,6}", fullmatch=True))
+@example("256Mi").via("the usual")
+@example("1e3").via("an exponent")
+def test_what_the_crd_lets_through_can_be_read(memory: str) -> None:
+    """Else it would be told by an Event what could have been told by `kubectl apply`."""
+    if re.search(MEMORY, memory):
+        assert parse_trained_model(changed("spec/model/memory", memory)).name == "digits"
+
+
+def test_the_crd_lets_quantities_through() -> None:
+    """All of the kinds that there are, and nothing that is less than nothing."""
+    for memory in (
+        "0",
+        "+1",
+        "1.5",
+        ".5",
+        "1.",
+        "100m",
+        "1k",
+        "1M",
+        "1G",
+        "1T",
+        "1P",
+        "1E",
+        "1Ki",
+        "1Mi",
+        "1Ei",
+        "1E-3",
+    ):
+        assert re.search(MEMORY, memory), memory
+    for memory in ("", "-1", "lots", "1..2", "1KB", "Mi", "1 Gi", "1e1000"):
+        assert not re.search(MEMORY, memory), memory
 
 
 @pytest.mark.parametrize("name", ["a", "0", "a.b-c.d", "a" * 253])

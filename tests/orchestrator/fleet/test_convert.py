@@ -43,6 +43,7 @@ def test_a_report_is_read() -> None:
         ],
         gone=[key_to_proto(make_key("r0"))],
         draining=True,
+        closing=True,
         server=fleet_pb2.SERVER_STATE_READY,
     )
     assert report_from_proto(wire, "p1") == Report(
@@ -59,6 +60,7 @@ def test_a_report_is_read() -> None:
         ),
         gone=(make_key("r0"),),
         draining=True,
+        closing=True,
     )
 
 

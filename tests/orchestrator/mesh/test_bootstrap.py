@@ -25,6 +25,7 @@ CASES: Final = {
         xds=("orchestrator-0.wml:8900", "orchestrator-1.wml:8900"),
         activator="127.0.0.1:8902",
         ready="0.0.0.0:8034",
+        tls_dir="/etc/wml-serving/tls",
         max_message_bytes=64 << 20,
     ),
 }

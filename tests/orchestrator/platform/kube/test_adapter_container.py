@@ -26,7 +26,11 @@ def test_it_is_told_where_its_server_is_and_what_it_may_fill() -> None:
         "--tls-dir=/etc/wml-serving/tls",
         "--health-port=8086",
         "--drain-seconds=60",
+        "--conceal",
     ]
+    assert (
+        "--conceal" not in adapter_container(make_kube_runtime(server_type="mlserver"), SETTINGS, server_port=1)["args"]
+    )
 
 
 def test_the_pod_is_ready_when_the_server_is_and_the_server_starts_when_its_repository_is_there() -> None:

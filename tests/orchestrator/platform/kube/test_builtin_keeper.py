@@ -16,8 +16,8 @@ from orchestrator.platform.kube.builtin_keeper import BuiltinKeeper, without
 from orchestrator.platform.kube.names import LABEL_MANAGED_BY, PRODUCT
 from orchestrator.platform.kube.paths import group
 from tests.orchestrator.platform.kube.fake_api import Answer, Call, FakeApi, Lost, fake_api
+from tests.orchestrator.platform.kube.support import NAMESPACE
 
-NAMESPACE = "wml-serving"
 TRITON = "triton-2.x"
 PATH = group(API_VERSION, "servingruntimes", NAMESPACE, TRITON)
 #: As a real API server words it.

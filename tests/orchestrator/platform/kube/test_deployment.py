@@ -107,13 +107,19 @@ def test_a_deployment_is_ours_by_what_it_says_and_by_who_controls_it() -> None:
     "labels",
     [{}, {"app": "x"}, {"app.kubernetes.io/managed-by": "wml-serving", "app.kubernetes.io/component": "mesh"}],
 )
-def test_a_deployment_that_does_not_say_so_is_not_ours(labels: dict[str, str]) -> None:
-    """Also not the product's own mesh, should a runtime be called `mesh`."""
+def test_a_deployment_that_neither_its_owner_nor_its_labels_call_ours_is_not(labels: dict[str, str]) -> None:
+    """Also not the product's own mesh, should a runtime be called `mesh`. Labels alone may be lost."""
     raw = stored()
     raw["metadata"]["labels"] = labels
+    assert foreign(raw, "triton-2.x") == ""
+    del raw["metadata"]["ownerReferences"]
     assert (
         foreign(raw, "triton-2.x") == f"Deployment {NAME} is not of this product: it is left alone. Rename or delete it"
     )
+
+
+def test_a_deployment_is_one_runtimes() -> None:
+    """Two whose names are shortened to one, which a digest makes unlikely, do not share it."""
     assert foreign(stored(), "other") != ""
 
 

@@ -16,9 +16,9 @@ from orchestrator.platform.kube.api import KubeApi
 from orchestrator.platform.kube.events import BURST, MESSAGE_LIMIT, REFILL_S, EventRecorder, Rate, Reference
 from orchestrator.platform.kube.paths import core
 from tests.orchestrator.platform.kube.fake_api import Answer, Call, FakeApi, fake_api
+from tests.orchestrator.platform.kube.support import NAMESPACE, make_recorder
 from tests.orchestrator.waiting import eventually
 
-NAMESPACE = "wml-serving"
 EVENTS = core("events", NAMESPACE)
 RUNTIME = Reference(api_version="serving.kserve.io/v1alpha1", kind="ServingRuntime", name="r", uid="u")
 
@@ -49,14 +49,8 @@ async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     async with fake_api() as fake, KubeApi(fake.url, timeout_s=5.0) as api:
         bench = Bench(fake)
         suffixes = count()
-        bench.recorder = EventRecorder(
-            api,
-            namespace=NAMESPACE,
-            identity="pod-1",
-            timestamp=bench.stamp,
-            new_suffix=lambda: f"s{next(suffixes)}",
-            clock=lambda: 0.0,
-            random=lambda: 0.0,
+        bench.recorder = make_recorder(
+            api, timestamp=bench.stamp, new_suffix=lambda: f"s{next(suffixes)}", clock=lambda: 0.0, random=lambda: 0.0
         )
         yield bench
 

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.platform.kube.names import LABEL_RUNTIME, TLS_SECRETS
+from orchestrator.platform.builtin import builtin_runtimes
+from orchestrator.platform.kube.adapter_container import REPOSITORY
+from orchestrator.platform.kube.names import LABEL_RUNTIME, RUNTIME_ACCOUNT, TLS_SECRETS
 from orchestrator.platform.kube.pod_settings import PodSettings
-from orchestrator.platform.kube.pod_template import SERVICE_ACCOUNT, pod_template
+from orchestrator.platform.kube.pod_template import pod_template
 from tests.orchestrator.platform.kube.making import SETTINGS, make_kube_runtime
 from tests.orchestrator.platform.kube.schema import unknown_fields
 
@@ -26,6 +28,16 @@ def test_all_of_it_is_known_to_kubernetes(server_type: str) -> None:
     """A misspelt field would be dropped without a word."""
     assert unknown_fields(template(server_type), "V1PodTemplateSpec") == []
     assert unknown_fields({"spec": {"nodeSelektor": {}}}, "V1PodTemplateSpec") == [".spec.nodeSelektor"]
+
+
+def test_the_built_in_runtimes_serve_where_the_adapter_loads() -> None:
+    """Their command lines and ours are in different files."""
+    for runtime in builtin_runtimes("ns").values():
+        made = pod_template(runtime, SETTINGS)
+        [server] = made["spec"]["containers"]
+        said = " ".join([*server["command"], *server.get("args", [])])
+        assert REPOSITORY in said
+        assert unknown_fields(made, "V1PodTemplateSpec") == []
 
 
 @pytest.mark.parametrize("server_type", SERVERS)
@@ -49,7 +61,7 @@ def test_it_passes_pod_security_restricted(server_type: str, user: int | None) -
         assert not any("hostPort" in port for port in container.get("ports", ()))
     for volume in spec["volumes"]:
         assert volume.keys() - {"name"} <= ALLOWED
-    assert (spec["serviceAccountName"], spec["automountServiceAccountToken"]) == (SERVICE_ACCOUNT, False)
+    assert (spec["serviceAccountName"], spec["automountServiceAccountToken"]) == (RUNTIME_ACCOUNT, False)
 
 
 @pytest.mark.parametrize("server_type", SERVERS)

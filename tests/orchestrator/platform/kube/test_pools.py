@@ -148,7 +148,7 @@ async def test_what_is_changed_by_hand_is_put_right(world: World) -> None:
     changes: tuple[dict[str, Any], ...] = (
         {"spec": {"replicas": 5}},
         {"spec": {"template": {"spec": {"containers": [{"name": "triton", "image": "mine"}]}}}},
-        {"metadata": {"labels": {"app.kubernetes.io/name": "mine"}}},
+        {"metadata": {"labels": {"app.kubernetes.io/component": "mine"}}},
         {"metadata": {"ownerReferences": []}},
     )
     before = world.there()
@@ -216,7 +216,7 @@ async def test_what_the_server_refuses_is_told_and_tried_again(world: World) -> 
     world.fake.meet = lambda call: MINE if call.verb == "apply" else None
     await world.scale(1)
     await eventually(lambda: world.pool == Pool(1, "the API server refuses: exceeded quota: deployments"))
-    await eventually(lambda: len(world.writes()) > 3)
+    await eventually(lambda: len(world.writes()) > 2)
     assert [(reason, uid) for _, uid, reason, _ in world.reports] == [("Forbidden", "runtime-1")]
     world.fake.meet = lambda call: None
     await eventually(lambda: world.pool == Pool(1) and world.there() is not None)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import random
-import time
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -27,10 +25,9 @@ from orchestrator.platform.kube.paths import core, group
 from orchestrator.platform.kube.source import KubeSource
 from tests.orchestrator.builders import make_raw_model
 from tests.orchestrator.platform.kube.fake_api import Answer, Call, FakeApi, fake_api
+from tests.orchestrator.platform.kube.support import MODELS, NAMESPACE, make_recorder, make_source
 from tests.orchestrator.waiting import eventually
 
-NAMESPACE = "wml-serving"
-MODELS = group(MODEL_VERSIONS[0], "trainedmodels", NAMESPACE)
 RUNTIMES = group("serving.kserve.io/v1alpha1", "servingruntimes", NAMESPACE)
 SECRET = core("secrets", NAMESPACE, "storage-config")
 CONFIG = core("configmaps", NAMESPACE, "wml-serving-config")
@@ -111,25 +108,8 @@ async def started(*, version: str = MODEL_VERSIONS[0]) -> AsyncIterator[Bench]:
     """A source that knows nothing yet, and a server."""
     async with fake_api() as fake, KubeApi(fake.url, timeout_s=5.0) as api:
         configs: list[Config] = []
-        recorder = EventRecorder(
-            api,
-            namespace=NAMESPACE,
-            identity="pod",
-            timestamp=lambda: "2026-01-01T00:00:00Z",
-            new_suffix=lambda: str(random.random()),
-            clock=time.monotonic,
-            random=random.random,
-        )
-        source = KubeSource(
-            api,
-            namespace=NAMESPACE,
-            recorder=recorder,
-            builtins=builtin_manifests(),
-            clock=time.monotonic,
-            random=random.random,
-            api_version=version,
-            on_config=configs.append,
-        )
+        recorder = make_recorder(api)
+        source = make_source(api, recorder, api_version=version, on_config=configs.append)
         yield Bench(fake, source, recorder, configs)
 
 
@@ -230,6 +210,12 @@ async def test_live_settings(bench: Bench) -> None:
         bench.fake.store.put(CONFIG, {"metadata": {}, "data": {"podsPerRuntime": "2"}})
         await eventually(lambda: image(sink.runtimes[TRITON]) == before)
     assert [config.log_level for config in bench.configs] == ["debug", ""]
+
+
+async def test_a_standby_has_the_log_level_too(bench: Bench) -> None:
+    """It is told of live settings without leading."""
+    bench.fake.store.put(CONFIG, {"metadata": {}, "data": {"logLevel": "error"}})
+    await eventually(lambda: [config.log_level for config in bench.configs] == ["error"])
 
 
 async def test_a_standby_is_warm_and_takes_over(bench: Bench) -> None:

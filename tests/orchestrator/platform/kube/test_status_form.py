@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from orchestrator.domain.trained_model import Condition, ModelStatus
 from orchestrator.platform.kube.objects import MODEL_VERSIONS
 from orchestrator.platform.kube.status_form import read_status, status_patch
-from tests.orchestrator.builders import make_condition, make_status
+from tests.orchestrator.platform.kube.support import FULL_STATUS
 from tests.orchestrator.platform.schemas import problems
 
 ROOT: Final = Path(__file__).resolve().parents[4]
@@ -76,19 +76,7 @@ def test_our_definition_takes_all_of_it() -> None:
     """Every field of it is described there, so that none is dropped."""
     definition = yaml.safe_load((ROOT / "manifests/trainedmodel-crd.yaml").read_text())
     (version,) = definition["spec"]["versions"]
-    full = make_status(
-        make_condition(message="m"),
-        make_condition("UpToDate", "Unknown", "Loading", "m"),
-        active="r",
-        url="grpc://x",
-        observed_generation=1,
-        runtime="r",
-        active_framework="f",
-        active_runtime="r",
-        active_secret_key="k",
-        active_reload="1",
-    )
-    patch = status_patch(full, OURS)
+    patch = status_patch(FULL_STATUS, OURS)
     assert None not in patch.values()
     assert not problems(version["schema"]["openAPIV3Schema"]["properties"]["status"], patch)
 

@@ -12,19 +12,17 @@ from orchestrator.domain.trained_model import ModelStatus, TrainedModel
 from orchestrator.platform.kube.answers import ApiError
 from orchestrator.platform.kube.api import KubeApi
 from orchestrator.platform.kube.objects import read_model
-from orchestrator.platform.kube.paths import group
 from orchestrator.platform.kube.statuses import ATTEMPTS, StatusWriter
 from tests.orchestrator.builders import make_condition, make_raw_model, make_status
 from tests.orchestrator.platform.kube.fake_api import Answer, Call, FakeApi, Lost, fake_api
+from tests.orchestrator.platform.kube.support import MODELS, NAMESPACE
 
-NAMESPACE = "wml-serving"
-VERSION = "serving.kubeflow.org/v1alpha1"
 FIRST = make_status(make_condition("Ready", "False", "Loading"), url="grpc://x", observed_generation=1)
 SECOND = make_status(make_condition(), active="r", url="grpc://x", observed_generation=1)
 
 
 def path(name: str) -> str:
-    return group(VERSION, "trainedmodels", NAMESPACE, name)
+    return f"{MODELS}/{name}"
 
 
 @dataclass

@@ -1,0 +1,125 @@
+"""
+The product in the cluster, as its users have it: its objects, its port, and nothing of its insides.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+import yaml
+
+from tests.cluster.cluster import Cluster, condition_of
+from tests.cluster.node import manifests
+from tests.cluster.store import Store
+from tests.standalone.client import CallError, Client
+from tests.standalone.models import SAMPLES, Models
+from tests.standalone.waiting import wait_until
+
+CLIENT: Final = Path(__file__).resolve().parents[2] / "samples" / "client.py"
+#: Key of Secret storage-config that the samples name.
+KEY: Final = "example-models"
+PORT: Final = 8033
+MESH: Final = "app.kubernetes.io/component=mesh"
+ORCHESTRATOR: Final = "app.kubernetes.io/component=orchestrator"
+
+Object = dict[str, Any]
+
+
+def trained_model(name: str, uri: str, framework: str, *, runtime: str = "", key: str = KEY) -> Object:
+    """A TrainedModel."""
+    return {
+        "apiVersion": "serving.kubeflow.org/v1alpha1",
+        "kind": "TrainedModel",
+        "metadata": {"name": name, "annotations": {"wmlserving.ai.ibm.com/secret-key": key}},
+        "spec": {
+            "inferenceService": runtime,
+            "model": {"storageUri": uri, "framework": framework, "memory": "256Mi"},
+        },
+    }
+
+
+class Product:
+    """In one namespace of a cluster, with a store."""
+
+    def __init__(self, cluster: Cluster, store: Store, models: Models) -> None:
+        self.cluster = cluster
+        self.store = store
+        self.models = models
+
+    def apply_manifests(self) -> str:
+        """The directory, in one command; what kubectl said."""
+        with tempfile.TemporaryDirectory() as directory:
+            for number, rendered in enumerate(manifests.rendered()):
+                Path(directory, f"{number:02}.yaml").write_text(yaml.safe_dump(rendered))
+            return self.cluster.apply(Path(directory))
+
+    def upload_samples(self) -> None:
+        """Put the samples' models where the samples' manifests say."""
+        for path in SAMPLES.values():
+            self.store.put(f"s3://{KEY}/{path}", self.models.file(path))
+
+    def store_credentials(self, **entries: str) -> None:
+        """Have Secret storage-config hold these keys beside the store's own, as JSON text."""
+        data = {KEY: json.dumps(self.store.entry(default_bucket="models"))} | entries
+        self.cluster.apply(
+            {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "storage-config"}, "stringData": data}
+        )
+
+    @contextmanager
+    def model(self, name: str, uri: str, framework: str, *, runtime: str = "", key: str = KEY) -> Iterator[Object]:
+        """A TrainedModel, as long as it is used."""
+        made = trained_model(name, uri, framework, runtime=runtime, key=key)
+        self.cluster.apply(made)
+        try:
+            yield made
+        finally:
+            self.cluster.delete("trainedmodel", name)
+
+    def until_ready(self, name: str, *, within: float = 120.0) -> Object:
+        """The TrainedModel once its Ready condition is True."""
+        return self.cluster.until_condition("trainedmodel", name, within=within)
+
+    def until_reason(self, name: str, reason: str, *, condition: str = "Ready", within: float = 120.0) -> Object:
+        """The condition once it has that reason."""
+        found = self.cluster.until(
+            "trainedmodel",
+            name,
+            lambda o: condition_of(o, condition).get("reason") == reason,
+            f"has no {condition} for {reason}",
+            within=within,
+        )
+        return condition_of(found, condition)
+
+    @contextmanager
+    def client(self) -> Iterator[Client]:
+        """A client of one of the Envoys."""
+        with self.cluster.port_forward("service/wml-serving", PORT) as address, Client(address) as client:
+            yield client
+
+    def until_refused(self, client: Client, name: str, code: grpc.StatusCode) -> None:
+        """Return once requests for the model are refused with that code."""
+
+        def refused() -> bool:
+            try:
+                client.infer(name, self.models.images[:1], headers={"mm-vmodel-id": name})
+            except CallError as error:
+                return error.code is code
+            return False
+
+        wait_until(refused, f"{name} is not refused with {code.name}")
+
+    def sample_client(self, name: str, address: str) -> str:
+        """What samples/client.py prints."""
+        digits = self.models.file("digits.npz")
+        command = [sys.executable, str(CLIENT), name, "--address", address, "--digits", str(digits)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=90)
+        assert done.returncode == 0, done.stderr
+        return done.stdout

@@ -1,0 +1,77 @@
+"""The walkthrough of README on a real cluster: command for command, as a person types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from tests.cluster.product import ORCHESTRATOR, Product
+from tests.standalone.models import Models
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("framework", ["sklearn", "onnx"])
+def test_a_model_is_applied_checked_asked_and_deleted(product: Product, framework: str) -> None:
+    """The samples' files, kubectl, and the client made from the protocol's file; the first finds no pod, and waits for one."""
+    cluster, name = product.cluster, f"{framework}-digits"
+    cluster.apply(ROOT / "samples" / f"{framework}.yaml")
+    product.until_ready(name, within=180)
+
+    table = cluster.kubectl("get", "trainedmodels", name)
+    header, row = (line.split() for line in table.splitlines())
+    assert header == ["NAME", "URL", "READY", "AGE"]
+    assert row[:3] == [name, f"grpc://wml-serving:8033?mm-vmodel-id={name}", "True"]
+    wide = cluster.kubectl("get", "tm", name, "-o", "wide").splitlines()
+    assert wide[0].split() == ["NAME", "URL", "READY", "AGE", "RUNTIME", "REASON"]
+    assert wide[1].split()[-1] == "Loaded"
+
+    with cluster.port_forward("service/wml-serving", 8033) as address:
+        said = product.sample_client(name, address)
+    predicted, truth = (line.split()[1:] for line in said.splitlines())
+    assert sum(p == t for p, t in zip(predicted, truth, strict=True)) >= 18
+
+    described = cluster.kubectl("describe", "trainedmodel", name)
+    assert "Reason:                Loaded" in described
+    assert "Events:" in described
+
+    cluster.kubectl("delete", "trainedmodel", name)
+    with product.client() as client:
+        product.until_refused(client, name, grpc.StatusCode.NOT_FOUND)
+
+
+def test_live_state_is_shown_from_inside(product: Product, models: Models, name: str) -> None:
+    """`wml-serving get -o wide` in either replica: one answers for the other."""
+    with product.model(name, models.sample("sklearn"), "sklearn"):
+        product.until_ready(name)
+        orchestrators = product.cluster.pods(ORCHESTRATOR)
+        assert len(orchestrators) == 2
+        for pod in orchestrators:
+            said = product.cluster.execute(
+                pod["metadata"]["name"], "wml-serving", "get", "trainedmodels", name, "-o", "wide"
+            )
+            assert said.splitlines()[0].split()[:6] == ["NAME", "URL", "READY", "AGE", "RUNTIME", "REASON"]
+            assert "mlserver-0.x" in said
+            assert "True" in said
+
+
+def test_logs_are_lines_of_json(product: Product) -> None:
+    """With an event each."""
+    for line in product.cluster.logs("deploy/wml-serving-orchestrator").splitlines():
+        assert json.loads(line)["event"]
+
+
+def test_a_second_apply_changes_nothing(product: Product) -> None:
+    """`kubectl apply -f manifests/` is the way to upgrade as well: nothing is rolled out that was not changed."""
+
+    def generations() -> dict[str, Any]:
+        found = [o for kind in ("deployments", "poddisruptionbudgets") for o in product.cluster.all(kind)]
+        return {f"{o['kind']}/{o['metadata']['name']}": o["metadata"]["generation"] for o in found}
+
+    before = generations()
+    product.apply_manifests()
+    assert generations() == before
