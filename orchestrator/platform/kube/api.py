@@ -91,7 +91,7 @@ class KubeApi:
         trace: aiohttp.TraceConfig | None = None,
     ) -> None:
         """`authorize` gives the Authorization header's value, for each request anew. Raises OSError or ValueError."""
-        self._server = server.rstrip("/")
+        self.server: Final = server.rstrip("/")
         self._authorize = authorize
         self._server_name = server_name
         self._proxy = proxy
@@ -215,7 +215,7 @@ class KubeApi:
             headers["Authorization"] = authorization
         response = await self._session.request(
             method,
-            URL(self._server + path),
+            URL(self.server + path),
             params=query,
             data=None if body is None else json.dumps(body, separators=(",", ":")).encode(),
             headers=headers,
