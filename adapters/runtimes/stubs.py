@@ -8,6 +8,11 @@ kernel's word. A process is known to belong to a model by its command line,
 which names a file of the model's directory; it is looked for once its model is
 loaded, so that it counts before the first request comes.
 
+Two loads of a model may follow each other so closely that both have their
+processes when they are looked for: Triton goes on with the load of an adapter
+that died, and only then begins the next one's. The elder ones are about to end
+because they were replaced, so they do not count.
+
 One that ends while there is no adapter goes unnoticed by the next adapter.
 Where the server runs in another pid namespace (a pod without
 `shareProcessNamespace`) none is seen, and Triton's word stands. Native backends
@@ -47,17 +52,17 @@ def conceal() -> None:
         raise OSError(ctypes.get_errno(), "prctl")
 
 
-def model_of(command: bytes, repository: Path) -> str | None:
-    """The model that a process with this command line (words end in NUL) is an instance of; None if of none here."""
+def instance_of(command: bytes, repository: Path) -> tuple[str, str] | None:
+    """The model, and the name among its instances, of a process with this command line (words end in NUL), if any."""
     words = [os.fsdecode(word) for word in command.split(b"\0")[:-1]]
     if len(words) <= _NAME or os.path.basename(words[0]) != _STUB:
         return None
     file = Path(os.path.realpath(words[_FILE]))
     if not file.is_relative_to(repository) or file == repository:
         return None
-    model = file.relative_to(repository).parts[0]
+    model, name = file.relative_to(repository).parts[0], words[_NAME]
     # One that is called like the model itself is not an instance: it completes the configuration, and ends.
-    return model if words[_NAME] != model else None
+    return (model, name) if name != model else None
 
 
 class Stubs:
@@ -121,15 +126,25 @@ def _unwatch(descriptor: int) -> None:
 
 
 def _scan(repository: Path) -> Mapping[str, frozenset[int]]:
-    """Model → the processes that live now."""
-    found: dict[str, frozenset[int]] = {}
+    """Model → the processes of its last load that live now: of each name the youngest."""
+    youngest: dict[tuple[str, str], tuple[int, int]] = {}
     for entry in os.listdir("/proc"):
         if not entry.isdecimal():
             continue
         try:
-            command = Path("/proc", entry, "cmdline").read_bytes()
+            instance = instance_of(Path("/proc", entry, "cmdline").read_bytes(), repository)
+            if instance is None:
+                continue
+            born = _born(Path("/proc", entry, "stat").read_bytes())
         except OSError:
             continue  # it has ended, or is none of our business
-        if (model := model_of(command, repository)) is not None:
-            found[model] = found.get(model, frozenset()) | {int(entry)}
+        youngest[instance] = max(youngest.get(instance, (0, 0)), (born, int(entry)))
+    found: dict[str, frozenset[int]] = {}
+    for (model, _), (_, pid) in youngest.items():
+        found[model] = found.get(model, frozenset()) | {pid}
     return found
+
+
+def _born(stat: bytes) -> int:
+    """When a process was started, in ticks since the machine was: field 22; the second one may hold anything."""
+    return int(stat.rpartition(b")")[2].split()[19])

@@ -18,9 +18,9 @@ from tests.standalone.envoy_stack import admin_get
 from tests.standalone.faults import BACK_S, TURNS, WARM, kill, moves, standby, wait_started_again, wait_warm
 from tests.standalone.manifests import trained_model
 from tests.standalone.models import Models
-from tests.standalone.processes import frozen
+from tests.standalone.processes import Process, frozen
 from tests.standalone.stack import Stack
-from tests.standalone.waiting import wait_until
+from tests.standalone.waiting import holds_for, wait_until
 from tests.standalone.watch import watching
 from tests.standalone.witness import Witness
 
@@ -86,6 +86,50 @@ def test_change_is_made_whoever_dies_over_it(battered: Stack, models: Models, ro
     watch.readiness.check(*WARM, since=killed.start)
     for name, number in WARM.items():
         assert watch.witness.phases(name) == [number, number + 10, number], name
+
+
+def test_load_outlives_its_adapter(battered: Stack, models: Models) -> None:
+    """
+    Triton goes on with the load of an adapter that died, and begins the next one's only then.
+
+    So there are two in a row, of which the first one's process ends as the second one's takes its place: READY stays
+    True, and the model is not loaded a third time.
+    """
+    before, told = battered.processes("adapter"), battered.text()
+    with watching(battered, models, *WARM) as watch:
+        wait_warm(watch)
+        serving = wait_until(lambda: only_stub(battered), "a process that was replaced does not end")
+        change(battered, models, by=10)
+        begun = wait_until(lambda: stubs(battered) - serving, "Triton does not begin to load", poll=0.005)
+        with frozen(*begun):
+            killed = kill(*before)
+            wait_until(
+                lambda: battered.text().count('"adapter_started"') == told.count('"adapter_started"') + len(before),
+                "the adapters are not started again",
+                within=BACK_S,
+            )
+            # It meets its server meanwhile, and asks it for a load of its own.
+            holds_for(lambda: battered.condition("warm-onnx").status == "True", "READY is not True", seconds=1.5)
+        wait_until(lambda: up_to_date(battered, models, by=10), "the change is not made", within=BACK_S)
+        wait_until(lambda: only_stub(battered), "the process that was replaced does not end")
+        change(battered, models, by=0)
+        wait_until(lambda: up_to_date(battered, models, by=0), "it is not changed back", within=BACK_S)
+        wait_warm(watch)
+    watch.readiness.check(*WARM, since=killed.start)
+    assert '"copy_broken"' not in battered.text()[len(told) :]
+    for name, number in WARM.items():
+        assert watch.witness.phases(name) == [number, number + 10, number], name
+
+
+def stubs(stack: Stack) -> frozenset[Process]:
+    """The processes of Triton's that run the warm model, or prepare to."""
+    return frozenset(p for p in stack.processes("stub") if "/warm-onnx/" in p.command)
+
+
+def only_stub(stack: Stack) -> frozenset[Process]:
+    """The one that runs it, while there is no other."""
+    found = stubs(stack)
+    return found if len(found) == 1 else frozenset()
 
 
 def change(stack: Stack, models: Models, *, by: int) -> None:

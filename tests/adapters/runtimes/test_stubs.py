@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.runtimes.stubs import Stubs, model_of
+from adapters.runtimes.stubs import Stubs, instance_of
 
 Start = Callable[..., Awaitable[asyncio.subprocess.Process]]
 
@@ -44,7 +44,9 @@ async def start(repository: Path) -> AsyncIterator[Start]:
     async def start(model: str, instance: str = "0_0") -> asyncio.subprocess.Process:
         file = repository.parent / "link" / model / "1" / "model.py"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("read -r _")
+        if not file.exists():
+            # Written once: a shell that was started a moment ago may not have read it yet.
+            file.write_text("read -r _")
         # A shell that runs the file, under another name: it waits for what never comes.
         words = command(file, f"{model}_{instance}")
         child = await asyncio.create_subprocess_exec(*words, executable="/bin/sh", stdin=asyncio.subprocess.PIPE)
@@ -59,10 +61,10 @@ async def start(repository: Path) -> AsyncIterator[Start]:
 
 
 @pytest.mark.parametrize(
-    ("words", "model"),
+    ("words", "instance"),
     [
-        (command(Path("{}/m/1/model.py"), "m_0_0"), "m"),
-        (command(Path("{}/m.x/1/model.onnx"), "m.x_12_3"), "m.x"),
+        (command(Path("{}/m/1/model.py"), "m_0_0"), ("m", "m_0_0")),
+        (command(Path("{}/m.x/1/model.onnx"), "m.x_12_3"), ("m.x", "m.x_12_3")),
         # Completes a configuration, and ends.
         (command(Path("{}/m/1/model.py"), "m"), None),
         (command(Path("{}"), "m_0_0"), None),
@@ -73,11 +75,11 @@ async def start(repository: Path) -> AsyncIterator[Start]:
         ([], None),
     ],
 )
-def test_a_command_line_says_whose_it_is(repository: Path, words: list[str], model: str | None) -> None:
+def test_a_command_line_says_whose_it_is(repository: Path, words: list[str], instance: tuple[str, str] | None) -> None:
     """By the file, below this repository; whatever else runs is none of ours."""
     raw = b"".join(os.fsencode(word.format(repository)) + b"\0" for word in words)
-    assert model_of(raw, repository) == model
-    assert model_of(raw.replace(b"/models", b"/link"), repository) == model
+    assert instance_of(raw, repository) == instance
+    assert instance_of(raw.replace(b"/models", b"/link"), repository) == instance
 
 
 async def end(child: asyncio.subprocess.Process) -> None:
@@ -119,6 +121,30 @@ async def test_what_a_load_replaced_may_end(stubs: Stubs, start: Start) -> None:
     await stubs.look("m")
     await end(after)
     assert stubs.whole("m")
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("model", ["m", None])
+async def test_of_two_loads_in_a_row_the_last_counts(stubs: Stubs, start: Start, model: str | None) -> None:
+    """
+    Both are seen for the first time after the second, whose end alone is news, in each of its instances.
+
+    So it is where an adapter dies over a load, with which Triton goes on, and the next one asks for another.
+    """
+    elder = [await start("m", "0_0"), await start("m", "0_1")]
+    younger = [await start("m", "0_0"), await start("m", "0_1")]
+    other = await start("n")
+    await stubs.look("n")
+    await stubs.look(model)
+    for each in (*elder, other):
+        await end(each)
+    async with asyncio.timeout(30):
+        assert await stubs.ended() == "n"
+    assert stubs.whole("m")
+    await end(younger[0])
+    async with asyncio.timeout(30):
+        assert await stubs.ended() == "m"
+    assert not stubs.whole("m")
 
 
 @pytest.mark.contract
