@@ -31,6 +31,7 @@ from orchestrator.domain.config import Config
 from orchestrator.domain.serving_runtime import API_VERSION as RUNTIME_API
 from orchestrator.domain.serving_runtime import KIND as RUNTIME_KIND
 from orchestrator.machinery.logs import configure_logs, set_level
+from orchestrator.machinery.pulse import Pulse
 from orchestrator.machinery.term import Term
 from orchestrator.manager import ControlPlane, Platform
 from orchestrator.platform.builtin import builtin_manifests
@@ -40,6 +41,7 @@ from orchestrator.platform.kube.connect import connect
 from orchestrator.platform.kube.counts import KubeCounts
 from orchestrator.platform.kube.events import EventRecorder, Reference
 from orchestrator.platform.kube.lease import Elector
+from orchestrator.platform.kube.liveness import LEASE_BOUND_S, beat_on_lease
 from orchestrator.platform.kube.mesh_pods import MeshPods
 from orchestrator.platform.kube.pod_settings import PodSettings
 from orchestrator.platform.kube.pools import KubePools
@@ -57,15 +59,17 @@ _PODS_PER_RUNTIME: Final = 2
 async def replica(arguments: Namespace) -> None:
     """Stand by, and lead until cancelled or until another does. Raises NoCluster."""
     configure_logs(arguments.log_level, process="controller")
-    counts = KubeCounts()
-    async with await connect(os.environ, time.monotonic, trace=counts.trace()) as api:
-        await Replica(api, arguments, counts).run()
+    counts, lease = KubeCounts(), Pulse(time.monotonic, LEASE_BOUND_S)
+    trace = counts.trace()
+    beat_on_lease(trace, lease)
+    async with await connect(os.environ, time.monotonic, trace=trace) as api:
+        await Replica(api, arguments, counts, lease).run()
 
 
 class Replica:
     """The parts of one process that live as long as it does."""
 
-    def __init__(self, api: KubeApi, arguments: Namespace, counts: KubeCounts) -> None:
+    def __init__(self, api: KubeApi, arguments: Namespace, counts: KubeCounts, lease: Pulse) -> None:
         namespace: str = arguments.namespace
         self._api = api
         self._arguments = arguments
@@ -100,9 +104,10 @@ class Replica:
             random=random.random,
         )
         self._leads = False
-        self._tls = TlsSecrets(api, namespace, names.ORCHESTRATOR, leads=lambda: self._leads)
+        self._tls = TlsSecrets(api, namespace, names.ORCHESTRATOR, leads=lambda: self._leads, on_expiry=counts.expires)
         self._admin = AdminServer(
             service={"name": names.PRODUCT, "version": VERSION, "grpcPort": names.MESH_PORT},
+            checks={"lease": lease.problem},
             standby=self._unready,
             leader=self._leader,
             figures=counts.figures,

@@ -7,14 +7,12 @@ away is the same trouble on both.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
+from yarl import URL
 
 from orchestrator.machinery.figures import Counter, Figure, gauges
-
-Raw = dict[str, Any]
 
 #: In the place of a code where there was no answer.
 UNREACHABLE: Final = "unreachable"
@@ -31,6 +29,8 @@ class KubeCounts:
             "code",
         )
         self._relists = Counter("wml_watch_relists", "Lists after the first, by resource.", "resource")
+        #: What was listed once: path and selectors.
+        self._lists: set[tuple[str, str, str]] = set()
         self._expiries: dict[tuple[str, ...], float] = {}
 
     def requested(self, verb: str, status: int | None) -> None:
@@ -42,29 +42,29 @@ class KubeCounts:
         config = aiohttp.TraceConfig()
 
         async def answered(_: object, __: object, params: aiohttp.TraceRequestEndParams) -> None:
-            self.requested(_verb(params.method, watch="watch" in params.url.query), params.response.status)
+            verb = _verb(params.method, params.url)
+            self.requested(verb, params.response.status)
+            if verb == "list" and params.response.ok:
+                self._listed(params.url)
 
         async def failed(_: object, __: object, params: aiohttp.TraceRequestExceptionParams) -> None:
             # A timeout cancels what it bounds, and so does the end of a term: that is one too many, once.
-            self.requested(_verb(params.method, watch="watch" in params.url.query), None)
+            self.requested(_verb(params.method, params.url), None)
 
         config.on_request_end.append(answered)
         config.on_request_exception.append(failed)
         return config
 
-    def lists(self, resource: str, on_list: Callable[[list[Raw]], None]) -> Callable[[list[Raw]], None]:
-        """A reflector's `on_list` that counts: after the first, each is of a watch that could not go on where it was."""
-        self._relists.expect(resource)
-        seen = False
-
-        def listed(items: list[Raw]) -> None:
-            nonlocal seen
-            if seen:
-                self._relists.add(resource)
-            seen = True
-            on_list(items)
-
-        return listed
+    def _listed(self, url: URL) -> None:
+        """The first list of each watch is none again; nor is a further page."""
+        if "continue" in url.query:
+            return
+        asked = (url.path, url.query.get("labelSelector", ""), url.query.get("fieldSelector", ""))
+        if asked in self._lists:
+            self._relists.add(url.name)
+        else:
+            self._lists.add(asked)
+            self._relists.expect(url.name)
 
     def expires(self, role: str, unix_s: float) -> None:
         """Until when the certificate of that role is good."""
@@ -84,5 +84,8 @@ class KubeCounts:
         ]
 
 
-def _verb(method: str, *, watch: bool) -> str:
-    return "watch" if watch else method.lower()
+def _verb(method: str, url: URL) -> str:
+    """The method in small letters; a watch and a list, which always has a limit here, are told from a get."""
+    if "watch" in url.query:
+        return "watch"
+    return "list" if "limit" in url.query else method.lower()

@@ -25,11 +25,11 @@ import structlog
 
 from orchestrator.machinery.backoff import Backoff
 from orchestrator.platform.kube.api import ApiError, ApiUnreachable, KubeApi, Raw
-from orchestrator.platform.kube.certificates import Entropy
+from orchestrator.platform.kube.certificates import Entropy, read
 from orchestrator.platform.kube.names import CA_SECRET, LABEL_MANAGED_BY, LABEL_NAME, PRODUCT, TLS_SECRETS
 from orchestrator.platform.kube.paths import core
 from orchestrator.platform.kube.tls_plan import Data, Write, identity, plan
-from orchestrator.transport.identity import Identity
+from orchestrator.transport.identity import CERTIFICATE_FILE, Identity
 
 log = structlog.get_logger(__name__)
 
@@ -56,8 +56,9 @@ class TlsSecrets:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         entropy: Entropy = secrets.token_bytes,
         check_s: float = CHECK_S,
+        on_expiry: Callable[[str, float], None] = lambda role, unix_s: None,
     ) -> None:
-        """`leads` says whether this process may renew."""
+        """`leads` says whether this process may renew; `on_expiry` is told until when what is stored is good."""
         self._api = api
         self._namespace = namespace
         self._role = role
@@ -65,6 +66,7 @@ class TlsSecrets:
         self._now = now
         self._entropy = entropy
         self._check_s = check_s
+        self._on_expiry = on_expiry
         self._identity: Identity | None = None
         self._news = asyncio.Condition()
 
@@ -125,6 +127,9 @@ class TlsSecrets:
                     whole = False
                     if write.name == CA_SECRET:
                         break
+        for role, name in {"ca": CA_SECRET, **TLS_SECRETS}.items():
+            if (certificate := read(stored.get(name, {}).get(CERTIFICATE_FILE, b""))) is not None:
+                self._on_expiry(role, certificate.until.timestamp())
         await self._become(identity(stored.get(mine, {}), self._role, now))
         return whole and self._identity is not None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import aiohttp
 import pytest
@@ -25,21 +24,12 @@ def test_an_answer_that_did_not_come_counts_beside_those_that_did() -> None:
     assert requests.samples == {("patch", "200"): 2, ("patch", "409"): 1, ("patch", "unreachable"): 1}
 
 
-def test_lists_again_and_the_ends_of_certificates_are_shown() -> None:
-    """A first list is no list again; the latest word on each certificate."""
+def test_the_ends_of_certificates_are_shown() -> None:
+    """The latest word on each."""
     counts = KubeCounts()
-    delivered: list[list[dict[str, Any]]] = []
-    on_list = counts.lists("trainedmodels", delivered.append)
-    counts.lists("pods", delivered.append)
-    on_list([])
-    on_list([{"kind": "TrainedModel"}])
-    assert delivered == [[], [{"kind": "TrainedModel"}]]
     counts.expires("mesh", 1.0)
     counts.expires("mesh", 2.0)
-    assert [figure.samples for figure in counts.figures()[1:]] == [
-        {("trainedmodels",): 1, ("pods",): 0},
-        {("mesh",): 2.0},
-    ]
+    assert counts.figures()[2].samples == {("mesh",): 2.0}
 
 
 async def test_a_session_is_counted_by_its_answers() -> None:
@@ -80,10 +70,17 @@ async def test_a_session_is_counted_by_its_answers() -> None:
 
 
 async def test_the_client_takes_the_trace() -> None:
-    """What goes through it is counted, an error of the server's too."""
+    """What goes through it is counted, errors too; a list is one again if the same was listed before, page by page."""
     counts = KubeCounts()
     async with fake_api() as fake, KubeApi(fake.url, trace=counts.trace()) as api:
-        await api.list(core("configmaps", "ns"))
+        for number in range(3):
+            fake.store.put(core("pods", "ns", f"p{number}"), {})
         with pytest.raises(ApiError):
-            await api.get(core("configmaps", "ns", "nobody"))
-    assert counts.figures()[0].samples == {("get", "200"): 1, ("get", "404"): 1}
+            await api.get(core("pods", "ns", "nobody"))
+        for selector in ({}, {"labelSelector": "a=b"}, {}):
+            await api.list(core("pods", "ns"), {"limit": "2", **selector})
+        await api.list(core("configmaps", "ns"))
+    requests, relists, _ = counts.figures()
+    assert requests.samples[("get", "404")] == 1
+    assert requests.samples[("list", "200")] == 1 + 2 + 1 + 2
+    assert relists.samples == {("pods",): 1, ("configmaps",): 0}

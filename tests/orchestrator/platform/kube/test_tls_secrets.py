@@ -30,6 +30,8 @@ class Bench:
         self.fake = fake
         self.api = api
         self.now = datetime(2031, 5, 6, tzinfo=UTC)
+        #: Of each role: in how many days from now its certificate ends, when it was last told.
+        self.days: dict[str, int] = {}
 
     def replica(self, *, leads: bool = False, role: str = ORCHESTRATOR, seed: int = 1) -> TlsSecrets:
         return TlsSecrets(
@@ -40,7 +42,11 @@ class Bench:
             now=lambda: self.now,
             entropy=random.Random(seed).randbytes,
             check_s=0.02,
+            on_expiry=self._expires,
         )
+
+    def _expires(self, role: str, unix_s: float) -> None:
+        self.days[role] = round((unix_s - self.now.timestamp()) / 86400)
 
     def path(self, name: str) -> str:
         return core("secrets", NS, name)
@@ -86,6 +92,20 @@ async def test_replicas_that_begin_at_once_end_with_one_authority(bench: Bench, 
     for replica in replicas:
         await replica.check()
     assert {replica.current().certificate for replica in replicas} == {bench.held(TLS_SECRETS[ORCHESTRATOR])["tls.crt"]}
+
+
+async def test_it_is_told_until_when_certificates_are_good(bench: Bench) -> None:
+    """As they are stored: a standby sees them come to their end, and that they were renewed."""
+    leader, standby = bench.replica(leads=True), bench.replica(leads=False)
+    await leader.begin()
+    leaves = {"orchestrator": 90, "mesh": 90, "adapter": 90}
+    assert bench.days == {"ca": 3650, **leaves}
+    bench.now += timedelta(days=61)
+    await standby.check()
+    assert bench.days == {"ca": 3589, **dict.fromkeys(leaves, 29)}
+    await leader.check()
+    await standby.check()
+    assert bench.days == {"ca": 3589, **leaves}
 
 
 async def test_the_leader_renews_and_the_others_follow(bench: Bench) -> None:
