@@ -157,6 +157,10 @@ class Cluster:
         """Of a pod, or of `deploy/name`."""
         return self.kubectl("logs", pod, *argv)
 
+    def logs_of(self, selector: str) -> str:
+        """Of all pods that a label selector takes, whole."""
+        return self.kubectl("logs", "-l", selector, "--tail=-1", "--max-log-requests=20")
+
     def execute(self, pod: str, *argv: str, container: str = "", timeout: float = 60.0) -> str:
         """Run a command in a container; what it printed."""
         options = ("-c", container) if container else ()
