@@ -6,8 +6,9 @@ the moving; this only says when nothing is left, or that the time is up. In the
 last third of it the leader is told so: what has found no other place by then is
 at least withdrawn from the mesh, so that no request is sent to a dying server.
 
-A drain is final: a pod that is told to end is not used again. All who ask share
-one drain, and its end.
+All who ask share one drain, and its end. A drain ends the use of the server, not
+of the pod: a kubelet asks for one as well before it ends a server that has hung,
+and starts the next in the same pod. That one is used again.
 """
 
 from __future__ import annotations
@@ -44,14 +45,14 @@ class Drain:
 
     async def wait(self) -> str:
         """Begin, unless it has begun; return when nothing is left or the time is up, with one line on which."""
-        if self._ends_at is None:
+        if self._ends_at is None or not self._ledger.draining:
             self._ends_at = self._clock() + self._seconds
             self._ledger.drain()
             log.info("drain_began", seconds=self._seconds, left=_told(self._left()))
         ends_at = self._ends_at
         bell = self._bells.add()
         try:
-            while (left := self._left()) and (now := self._clock()) < ends_at:
+            while (left := self._left()) and self._ledger.draining and (now := self._clock()) < ends_at:
                 bell.clear()
                 closes_at = ends_at - CLOSING * self._seconds
                 if now >= closes_at:

@@ -84,7 +84,11 @@ class Ledger:
     # The server.
 
     def server_ready(self, boot: str, adopted: Iterable[Copy] = ()) -> None:
-        """The server answers, in the boot named; it serves `adopted` from before this adapter's own restart."""
+        """
+        The server answers, in the boot named; it serves `adopted` from before this adapter's own restart.
+
+        A drain is over: in a pod that ends no server is started again. This one had hung, and was given another.
+        """
         for entry in self._copies:
             if _crashed(entry.copy):
                 # What took an earlier boot down is told to those who know of this one only.
@@ -93,6 +97,7 @@ class Ledger:
                 self._drop(entry.copy.key)
         self.boot = boot
         self.server = ServerState.READY
+        self.draining = self.closing = False
         for copy in adopted:
             number = self._next_number()
             self._put(Entry(copy, number, number))

@@ -64,3 +64,27 @@ async def test_a_server_that_is_gone_has_nothing_to_move(world: World, server: F
     await world.until(lambda: world.ledger.draining)
     server.die()
     assert await waiting == "nothing"
+
+
+async def test_a_server_that_was_started_again_is_used_again(world: World, server: FakeServer) -> None:
+    """It had hung, and the kubelet asks before it ends one; the pod stays. Its own end has a drain of its own."""
+    world.load("a")
+    await world.until(lambda: world.state("a") == "Loaded")
+    now = 100.0
+    drain = Drain(world.ledger, world.bells, 30.0, clock=lambda: now)
+    first = asyncio.create_task(drain.wait())
+    await world.until(lambda: world.ledger.draining)
+    server.die()
+    assert await first == "nothing"
+    server.start()
+    await world.until_ready()
+    assert not world.ledger.draining
+    world.load("a")
+    await world.until(lambda: world.state("a") == "Loaded")
+    now += 60.0
+    second = asyncio.create_task(drain.wait())
+    await world.until(lambda: world.ledger.draining)
+    await asyncio.sleep(0)
+    assert not second.done()
+    world.unload("a")
+    assert await second == "nothing"

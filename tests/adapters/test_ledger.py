@@ -378,8 +378,8 @@ def test_a_changed_source_shows_in_the_report_of_the_failure() -> None:
     assert copy.failure.source_changed
 
 
-def test_a_drain_is_final_and_takes_nothing_away() -> None:
-    """No load is admitted any more, in no later boot either; a command to unload is. Said twice it is no news."""
+def test_a_drain_lasts_as_long_as_the_server_and_takes_nothing_away() -> None:
+    """No load is admitted any more; a command to unload is. Said twice it is no news. The next boot is none of it."""
     ledger = ready()
     ledger.admit()
     load(ledger, A1)
@@ -394,7 +394,10 @@ def test_a_drain_is_final_and_takes_nothing_away() -> None:
     assert state_of(ledger, A1) is CopyState.LOADED
     ledger.check(1, "boot")
     assert ledger.unload(A1) is Departure.BEGIN
-    ledger.server_lost()
-    ledger.server_ready("another")
     with pytest.raises(Draining):
         ledger.admit()
+    ledger.server_lost()
+    assert ledger.draining
+    ledger.server_ready("another")
+    assert (ledger.changes(0).draining, ledger.changes(0).closing) == (False, False)
+    ledger.admit()
