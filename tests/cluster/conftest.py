@@ -32,6 +32,9 @@ from tests.tiers import claim
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 
+#: Of nodes and their images, not of a cluster that somebody has.
+collect_ignore = ["test_images.py", "test_lifecycle.py", "test_node.py"] if is_external() else []
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -67,21 +67,14 @@ def namespace(name: str = NAMESPACE) -> dict[str, Any]:
 
 
 def apply() -> None:
-    """Apply all of it to the node, in its namespace."""
+    """Apply all of it to the node, in its namespace, at once, as a user does."""
     _kubectl("apply", "-f", "-", objects=[namespace()])
-    objects = rendered()
-    crds = [o for o in objects if o["kind"] == "CustomResourceDefinition"]
-    if crds:
-        _kubectl("apply", "-f", "-", objects=crds)
-        _kubectl(
-            "wait", "--for=condition=Established", "--timeout=60s", *(f"crd/{o['metadata']['name']}" for o in crds)
-        )
-    _kubectl("apply", "--namespace", NAMESPACE, "-f", "-", objects=[o for o in objects if o not in crds])
+    _kubectl("apply", "--namespace", NAMESPACE, "-f", "-", objects=rendered())
 
 
-def _kubectl(*arguments: str, objects: list[dict[str, Any]] | None = None) -> None:
-    done = inside.run(("kubectl", *arguments), stdin=yaml.safe_dump_all(objects) if objects else None, timeout=120)
-    changed = [line for line in done.stdout.splitlines() if not line.endswith((" unchanged", "condition met"))]
+def _kubectl(*arguments: str, objects: list[dict[str, Any]]) -> None:
+    done = inside.run(("kubectl", *arguments), stdin=yaml.safe_dump_all(objects), timeout=120)
+    changed = [line for line in done.stdout.splitlines() if not line.endswith(" unchanged")]
     sys.stderr.write("".join(f"{line}\n" for line in changed))
     if done.returncode:
         raise RuntimeError(f"kubectl {arguments[0]}: {done.stderr}")

@@ -22,7 +22,8 @@ CACHE: Final = Path(os.environ.get("WML_CLUSTER_CACHE") or ROOT / ".cache" / "cl
 #: containerd's store with every image, never run from: a node gets a copy.
 STORE: Final = CACHE / "store"
 
-RUN: Final = ROOT / ".cache" / "cluster"
+#: A second node of this checkout, say for a test of nodes, has another.
+RUN: Final = Path(os.environ.get("WML_CLUSTER_NODE") or ROOT / ".cache" / "cluster").absolute()
 #: Held locked, with the pid in it, by the process that holds the node.
 LOCK: Final = RUN / "node.lock"
 #: What that process said.
@@ -39,7 +40,7 @@ KUBECONFIG: Final = STATE / "admin.kubeconfig"
 CONTAINERD_ROOT: Final = STATE / "containerd"
 
 #: In each cgroup hierarchy: all pods of this node, and of no other.
-CGROUP: Final = f"wml-serving-{hashlib.sha256(os.fsencode(ROOT)).hexdigest()[:8]}"
+CGROUP: Final = f"wml-serving-{hashlib.sha256(os.fsencode(RUN)).hexdigest()[:8]}"
 
 NODE: Final = "node1"
 NODE_IP: Final = "172.31.255.1"

@@ -1,0 +1,176 @@
+"""A node comes up once, and whatever ends it, nothing of it is left: no process, mount, cgroup, interface or file."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import psutil
+import pytest
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.node import cgroups, units
+from tests.cluster.node.place import ROOT
+from tests.cluster.pods import pod
+from tests.standalone.waiting import wait_until
+
+#: What components of a node like to have on the host.
+_FAVOURITES: Final = ("/var/lib/kubelet", "/var/lib/cni", "/var/log/pods", "/var/log/containers", "/opt/containerd")
+_SETTINGS: Final = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops")
+#: A parent that is killed without a word, and says who its child is.
+_PARENT: Final = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-m", "tests.cluster.node", "hold", "--leash"], stdin=subprocess.PIPE)
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+class Node:
+    """A node beside the one that the other tests have."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._environment = {**os.environ, "WML_CLUSTER_NODE": str(directory)}
+
+    def run(self, *verb: str, check: bool = True, stdin: str | None = None) -> str:
+        """A verb of tests.cluster.node, to its end."""
+        command = (sys.executable, "-m", "tests.cluster.node", *verb)
+        done = subprocess.run(
+            command, cwd=ROOT, env=self._environment, input=stdin, capture_output=True, text=True, check=False
+        )
+        assert not check or done.returncode == 0, f"{verb}: {done.stderr}"
+        return done.stdout
+
+    def start(self, code: str) -> subprocess.Popen[str]:
+        """A process of its own for `code`."""
+        command = (sys.executable, "-c", code)
+        log = (self.directory / "holder.log").open("w")
+        with log:
+            return subprocess.Popen(
+                command, cwd=ROOT, env=self._environment, stdout=subprocess.PIPE, stderr=log, text=True
+            )
+
+    @property
+    def first_process(self) -> str:
+        """Its pid; "" if there is no node."""
+        path = self.directory / "node" / "pid"
+        return path.read_text() if path.exists() else ""
+
+    def is_ready(self) -> bool:
+        """It came up."""
+        return (self.directory / "node" / "ready").exists()
+
+    def left(self) -> list[str]:
+        """What is there of it."""
+        found = [f"cgroup {path}" for path in _cgroups(self.directory)]
+        found += [f"process {p.pid}" for p in _processes(self.directory)]
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+        found += [line for line in mounts if str(self.directory) in line]
+        # The lock's file stays, unlocked, and the log of what was.
+        found += [str(path) for path in self.directory.iterdir() if path.name not in {"node.lock", "holder.log"}]
+        return found
+
+
+def _cgroups(directory: Path) -> list[Path]:
+    code = "from tests.cluster.node.place import CGROUP; print(CGROUP)"
+    environment = {**os.environ, "WML_CLUSTER_NODE": str(directory)}
+    name = subprocess.run(
+        (sys.executable, "-c", code), cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    return [path for hierarchy in cgroups.hierarchies() if (path := hierarchy / name).exists()]
+
+
+def _processes(directory: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("WML_CLUSTER_NODE") == str(directory) or any(
+                str(directory) in word for word in process.cmdline()
+            ):
+                found.append(process)
+        except psutil.Error:
+            # It ended meanwhile.
+            continue
+    return found
+
+
+def _host() -> dict[str, object]:
+    """What of the machine a node might change."""
+    return {
+        "interfaces": sorted(os.listdir("/sys/class/net")),
+        "files": [path for path in _FAVOURITES if os.path.exists(path)],
+        "settings": [Path("/proc/sys", name).read_text() for name in _SETTINGS],
+    }
+
+
+@pytest.fixture
+def second(bare: Cluster) -> Iterator[Node]:
+    """After the session's own, which has built the images."""
+    # On the file system of the checkout, where the images can be linked.
+    directory = ROOT / ".cache" / "cluster" / "second"
+    directory.mkdir(parents=True, exist_ok=True)
+    node = Node(directory)
+    try:
+        yield node
+    finally:
+        node.run("down")
+
+
+def _told(node: Node) -> None:
+    node.run("down")
+
+
+def _orphaned(node: Node) -> None:
+    """The parent on whose leash it is is killed."""
+    [parent] = [p for p in _processes(node.directory) if "-c" in p.cmdline()[:3]]
+    parent.kill()
+
+
+def _unheld(node: Node) -> None:
+    """The process that would clean up is killed itself: the node dies, and `down` clears up."""
+    [holder] = [p for p in _processes(node.directory) if p.cmdline()[-2:] == ["hold", "--leash"]]
+    first = psutil.Process(int(node.first_process))
+    holder.kill()
+    wait_until(lambda: not first.is_running(), "the node outlives its holder", within=30)
+    node.run("down")
+
+
+@pytest.mark.parametrize("end", [_told, _orphaned, _unheld], ids=["told", "orphaned", "unheld"])
+def test_it_leaves_nothing(second: Node, end: Callable[[Node], None]) -> None:
+    """With a pod in it: whoever is told to end it or dies."""
+    before = _host()
+    parent = second.start(_PARENT)
+    try:
+        wait_until(second.is_ready, "the node did not come up", within=120)
+        object_ = json.dumps(pod("busy", units.PAUSE))
+        second.run("exec", f"echo '{object_}' | kubectl apply -f - && kubectl wait --for=condition=Ready pod/busy")
+        assert _cgroups(second.directory)
+        end(second)
+        wait_until(
+            lambda: [what for what in second.left() if not what.startswith(f"process {parent.pid}")] == [],
+            lambda: f"left: {second.left()}",
+            within=60,
+        )
+    finally:
+        parent.send_signal(signal.SIGKILL)
+        parent.communicate()
+    assert _host() == before
+
+
+def test_up_again_changes_nothing(second: Node) -> None:
+    """The same node, with what is in it."""
+    second.run("up")
+    first = second.first_process
+    second.run("exec", "kubectl create namespace marked")
+    second.run("stop", "scheduler")
+    second.run("up")
+    assert second.first_process == first
+    assert "marked" in second.run("exec", "kubectl get namespaces -o name")
+    assert "stopped" not in second.run("units"), "a component that a visitor left stopped is started"
