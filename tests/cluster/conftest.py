@@ -38,9 +38,10 @@ collect_ignore = ["test_images.py", "test_lifecycle.py", "test_node.py"] if is_e
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all of this directory; before -m chooses."""
+    """Mark all of this directory; before -m chooses. They come last, so that their node is no other test's burden."""
     check = () if is_external() else (sys.executable, ROOT / "scripts" / "check_cluster")
     claim(items, HERE, "cluster", *check)
+    items.sort(key=lambda item: HERE in item.path.parents)
 
 
 @pytest.hookimpl(wrapper=True)
