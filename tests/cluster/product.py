@@ -57,9 +57,18 @@ class Product:
     def apply_manifests(self) -> str:
         """The directory, in one command; what kubectl said."""
         with tempfile.TemporaryDirectory() as directory:
-            for number, rendered in enumerate(manifests.rendered()):
-                Path(directory, f"{number:02}.yaml").write_text(yaml.safe_dump(rendered))
+            self.render_manifests(Path(directory))
             return self.cluster.apply(Path(directory))
+
+    def render_manifests(self, directory: Path) -> None:
+        """Write them into the directory, with this build's images."""
+        directory.mkdir(exist_ok=True)
+        for number, rendered in enumerate(manifests.rendered()):
+            (directory / f"{number:02}.yaml").write_text(yaml.safe_dump(rendered))
+
+    def store_entry(self) -> str:
+        """The store's entry of Secret storage-config, as JSON text."""
+        return json.dumps(self.store.entry(default_bucket="models"))
 
     def upload_samples(self) -> None:
         """Put the samples' models where the samples' manifests say."""
@@ -68,7 +77,7 @@ class Product:
 
     def store_credentials(self, **entries: str) -> None:
         """Have Secret storage-config hold these keys beside the store's own, as JSON text."""
-        data = {KEY: json.dumps(self.store.entry(default_bucket="models"))} | entries
+        data = {KEY: self.store_entry()} | entries
         self.cluster.apply(
             {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "storage-config"}, "stringData": data}
         )
