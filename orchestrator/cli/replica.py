@@ -125,11 +125,13 @@ class Replica:
                 ):
                     group.create_task(work, name=name)
                 log.info("replica_started", identity=self._elector.identity, version=VERSION)
-                await self._tls.begin()
-                group.create_task(self._tls.run(), name="certificates")
+                # Beside the election, whose requests show that this process lives while the API server is away.
+                identified = group.create_task(self._tls.begin(), name="identity")
                 term = await self._elector.acquire()
                 self._leads = True
                 group.create_task(self._elector.keep(), name="lease")
+                await identified
+                group.create_task(self._tls.run(), name="certificates")
                 await self._plane(term).run()
         finally:
             await self._elector.release()
