@@ -25,6 +25,7 @@ from tests.cluster.node import __main__ as node
 from tests.cluster.node import holder, images, inside, manifests
 from tests.cluster.product import Product
 from tests.cluster.store import Store
+from tests.cluster.warm import NUMBER, RUNTIME, WARM
 from tests.standalone.models import Models, trained
 from tests.standalone.waiting import wait_until
 from tests.tiers import claim
@@ -149,3 +150,11 @@ def product(bare: Cluster, store: Store, models: Models) -> Product:
     for deployment in ("wml-serving-orchestrator", "wml-serving-mesh"):
         bare.rolled_out("deployment", deployment)
     return product
+
+
+@pytest.fixture(scope="session")
+def warm(product: Product, models: Models) -> Iterator[Product]:
+    """The product with one model that is loaded, for those that look at what serves."""
+    with product.model(WARM, models.uri(f"probe-{NUMBER}.joblib"), "sklearn", runtime=RUNTIME):
+        product.until_ready(WARM, within=180)
+        yield product

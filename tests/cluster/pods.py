@@ -4,10 +4,9 @@ Pods as tests want them: hardened as the product's own are, under a user that no
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
-#: As OpenShift picks one for each namespace.
-RANDOM_UID: Final = 1000730000
+from tests.cluster.node.users import RANDOM_UID
 
 
 def pod(name: str, image: str, *argv: str, command: tuple[str, ...] = (), **options: Any) -> dict[str, Any]:

@@ -28,6 +28,7 @@ CLIENT: Final = Path(__file__).resolve().parents[2] / "samples" / "client.py"
 KEY: Final = "example-models"
 PORT: Final = 8033
 MESH: Final = "app.kubernetes.io/component=mesh"
+LEASE: Final = "wml-serving-orchestrator"
 ORCHESTRATOR: Final = "app.kubernetes.io/component=orchestrator"
 
 Object = dict[str, Any]
@@ -106,6 +107,26 @@ class Product:
             within=within,
         )
         return condition_of(found, condition)
+
+    def live(self, name: str) -> Object:
+        """What `wml-serving get` says of the model from inside, copies and all; of a replica that can say so."""
+        problems = []
+        for pod in self.cluster.pods(ORCHESTRATOR):
+            asked = ("exec", pod["metadata"]["name"], "--", "wml-serving", "get", "trainedmodels", name, "-o", "json")
+            done = self.cluster.run("kubectl", "--namespace", self.cluster.namespace, *asked)
+            if not done.returncode:
+                said: Object = json.loads(done.stdout)
+                return said
+            problems.append(done.stderr)
+        raise AssertionError(f"no replica knows {name}: {problems}")
+
+    def holder(self) -> str:
+        """Who has the lease, as it says; empty if nobody has."""
+        return self.cluster.get("lease", LEASE)["spec"].get("holderIdentity") or ""
+
+    def leader(self) -> Object:
+        """The pod that has the lease."""
+        return self.cluster.get("pod", self.holder().partition("_")[0])
 
     @contextmanager
     def client(self) -> Iterator[Client]:

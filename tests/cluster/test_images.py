@@ -7,7 +7,8 @@ from tritonclient.utils import InferenceServerException
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.node import images
-from tests.cluster.pods import RANDOM_UID, pod
+from tests.cluster.node.users import RANDOM_UID
+from tests.cluster.pods import pod
 from tests.standalone.client import Client
 from tests.standalone.waiting import wait_until
 

@@ -14,6 +14,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from tests.cluster.node import users
 from tests.cluster.node.place import (
     API,
     BINARIES,
@@ -62,6 +63,9 @@ def commands() -> dict[str, tuple[str, ...]]:
             *("--service-cluster-ip-range", SERVICES, "--authorization-mode", "Node,RBAC"),
             # Its reconciler insists on an address that is no loopback and no bridge's; boot writes the endpoints.
             *("--endpoint-reconciler-type", "none", "--profiling=false"),
+            # For users as OpenShift gives them.
+            *("--feature-gates", "MutatingAdmissionPolicy=true"),
+            *("--runtime-config", "admissionregistration.k8s.io/v1beta1=true"),
         ),
         "controller-manager": (
             *(f"{BINARIES}/kube-controller-manager", "--kubeconfig", str(KUBECONFIG), "--leader-elect=false"),
@@ -135,7 +139,7 @@ def kubeconfig(user: str) -> dict[str, Any]:
 
 
 def bootstrap() -> dict[str, Any]:
-    """Objects without which no pod reaches the API server."""
+    """Objects without which no pod reaches the API server, or has a user."""
     return {
         "apiVersion": "v1",
         "kind": "List",
@@ -163,6 +167,7 @@ def bootstrap() -> dict[str, Any]:
                 "endpoints": [{"addresses": [NODE_IP], "conditions": {"ready": True}}],
                 "ports": [{"name": "https", "port": 6443, "protocol": "TCP"}],
             },
+            *users.policy(),
         ],
     }
 

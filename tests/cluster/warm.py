@@ -1,0 +1,50 @@
+"""
+A model that is asked all the time while something else happens, through an Envoy itself.
+
+`kubectl port-forward` goes through the API server and the kubelet: what is
+under way on it is lost with either. So these requests go to a mesh pod's own
+address. They say which revision answered, and each that is lost is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from tests.cluster.product import MESH, PORT, Product
+from tests.standalone.witness import Witness
+
+#: The name of the model that the session keeps warm, and the prober that it is.
+WARM: Final = "warm"
+NUMBER: Final = 1
+#: Requests a second: a witness, on a machine that has other things to do.
+_RATE: Final = 20.0
+
+RUNTIME: Final = "mlserver-0.x"
+
+
+@contextmanager
+def witnessed(product: Product, *models: str) -> Iterator[Witness]:
+    """A witness of `models` (else of the one that is kept warm) that was answered before it is given."""
+    asked = models or (WARM,)
+    mesh = product.cluster.pods(MESH)[0]
+    probes, labels = product.models.probes, product.models.probe_labels
+    with (
+        product.cluster.reach(mesh["status"]["podIP"], PORT) as address,
+        Witness(address, asked, probes, labels, rate=_RATE) as witness,
+    ):
+        for model in asked:
+            answered(witness, model)
+        yield witness
+
+
+def answered(witness: Witness, model: str = WARM) -> None:
+    """Wait until it has been answered a few times from now on."""
+    witness.heard(model, NUMBER, times=5, within=60)
+
+
+def copies(product: Product, model: str = WARM) -> dict[str, Any]:
+    """Pod → revision and measured duration of its load, of all copies that serve: another load has another."""
+    said = product.live(model)
+    return {c["pod"]: (c["revision"], c["loadSeconds"]) for c in said["live"]["copies"] if c["state"] == "loaded"}
