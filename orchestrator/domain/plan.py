@@ -231,8 +231,8 @@ def _may_have_replaced(seen: Observation, copy: Copy) -> bool:
 
 def _until_withdrawn(seen: Observation, copy: Copy, endpoint: str, now: float) -> float:
     """Seconds until no Envoy sends requests for it to `endpoint` any more, as far as can be waited for."""
-    if any(c.pod == copy.pod and c.key != copy.key for c in seen.loaded):
-        # The pod's other copy of this name answers there: an in-place replacement, which the adapter ends itself.
+    if any(c.pod == copy.pod and c.key != copy.key for c in seen.answering):
+        # The pod's other copy of this name answers there, be it evicted: an in-place replacement, which the adapter ends.
         return 0.0
     if seen.route is None or endpoint in seen.route.route.endpoints:
         # Nobody has withdrawn it yet: some Envoy may hold a route of the leader before.
