@@ -112,7 +112,12 @@ class Observation:
         """
         if self.last_good is None or self.serving or any(c.state in _UNDER_WAY for c in self.target_copies):
             return False
-        return self.lost or self.memory.failed is not None or not isinstance(self.target, Target)
+        return self.lost or self.memory.failed is not None or self.homeless
+
+    @property
+    def homeless(self) -> bool:
+        """Whether no pod can take the target now. One that is silent might: knowing less brings nothing else back."""
+        return not any(p.usable or (p.coming and not p.known) for p in self.pool())
 
     @property
     def goal(self) -> Self:

@@ -258,6 +258,9 @@ def _next_load(seen: Observation, now: float, due: list[float]) -> list[Action] 
         return [*(_load(before, now, due) or []), *(_load(seen, now, due) or [])]
     if not seen.falls_back:
         return _load(seen, now, due)
+    if seen.homeless and isinstance(seen.target, Target):
+        # It comes as soon as a pod does, whether or not one of the two waits for it.
+        due.append(POOL_RECHECK_S)
     load = _load(before, now, due)
     if load or any(c.state is not CopyState.FAILED for c in before.target_copies):
         return load

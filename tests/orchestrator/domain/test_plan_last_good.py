@@ -15,7 +15,7 @@ from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.fleet import NO_ROOM, CopyState, Failure, ServerState
 from orchestrator.domain.memory import evicting, remember, standing_by
 from orchestrator.domain.observation import MAX_CRASHES, Memory, Observation
-from orchestrator.domain.plan import POOL_RECHECK_S, LoadCopy, MakeRoom, UnloadCopy, answer, plan
+from orchestrator.domain.plan import POOL_RECHECK_S, LoadCopy, MakeRoom, Plan, UnloadCopy, answer, plan
 from orchestrator.domain.target import Target
 from tests.orchestrator.builders import (
     MIB,
@@ -102,6 +102,21 @@ def test_a_pool_of_another_runtime_is_where_it_came_from() -> None:
     other = replace(BEFORE, runtime=make_runtime("triton-2.x"))
     seen = update(last_good=other, pods=(make_view("p1"), make_view("p2", runtime="triton-2.x")))
     assert plan(seen, NOW).actions == (LoadCopy("p2", GOOD, other, 0, False),)
+
+
+def test_while_the_update_has_no_pod_to_go_to_what_served_comes_back() -> None:
+    """READY says that a request is answered. A pod that is silent might take the update: nothing is brought back then."""
+    other = replace(BEFORE, runtime=make_runtime("triton-2.x"))
+    stands_by = Memory(uid=GOOD.uid, revision="r1", last_good=Memory(uid=GOOD.uid, revision="r0", evicted=True))
+    home = make_view("p2", runtime="triton-2.x")
+    seen = update(last_good=other, pods=(home,), memory=stands_by)
+    assert plan(seen, NOW) == Plan(actions=(), requeue_after=POOL_RECHECK_S)
+    asked = replace(seen, want=Want(load=True))
+    assert plan(asked, NOW).actions == (LoadCopy("p2", GOOD, other, 0, True),)
+    assert plan(replace(asked, pods=(home, make_view(server=ServerState.LOST))), NOW) == plan(asked, NOW)
+    assert plan(replace(asked, pods=(home, make_view(known=False))), NOW).actions == ()
+    came = plan(replace(seen, pods=(home, make_view("p1"))), NOW).actions
+    assert [(a.pod, a.key) for a in came if isinstance(a, LoadCopy)] == [("p1", make_key())]
 
 
 def test_evicted_it_waits_for_demand() -> None:
