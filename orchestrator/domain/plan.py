@@ -321,7 +321,11 @@ def _load(seen: Observation, now: float, due: list[float]) -> list[Action] | Non
     if roomiest is None:
         return []
     if not may_evict:
-        return None
+        if memory.failed is None:
+            return None
+        # What failed does not stand by: it comes once there is room. Until then it is not ready, and says so.
+        due.append(POOL_RECHECK_S)
+        return []
     if roomiest.total < need:
         # Pods are smaller than they were: the adapter refuses it with both numbers.
         return [LoadCopy(roomiest.pod.uid, key, target, need, urgent)]

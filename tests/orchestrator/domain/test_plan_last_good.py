@@ -146,6 +146,16 @@ def test_it_stands_by_if_it_does_not_fit() -> None:
     assert plan(replace(seen, memory=standing_by(memory)), NOW).actions == ()
 
 
+def test_what_failed_does_not_stand_by_for_want_of_room() -> None:
+    """It is not ready, so it comes back without being asked for, as soon as there is room."""
+    memory = replace(FAILED, last_good=None, room=Failure(reason=NO_ROOM, message="full", needed=10))
+    seen = update(status=make_status(make_condition(), active="r1"), last_good=None, memory=memory)
+    full = replace(seen, pods=(make_view(total=20, reserved=15),))
+    assert plan(full, NOW) == Plan(actions=(), requeue_after=POOL_RECHECK_S)
+    room = replace(seen, pods=(make_view(total=20, reserved=5),))
+    assert plan(room, NOW).actions == (LoadCopy("p1", make_key(), make_target(), 10, False),)
+
+
 def test_ready_says_that_the_former_revision_answers_and_up_to_date_that_the_update_failed() -> None:
     """READY is about requests, UpToDate about the spec."""
     seen = update()
@@ -269,7 +279,11 @@ def make_failing(picked: list[Picks]) -> World:
 @settings(max_examples=400)
 @given(st.lists(numbers, min_size=9, max_size=9).map(make_failing))
 def test_in_the_end_the_last_good_revision_answers(world: World) -> None:
-    """Whatever was in memory and on its way: it serves, or stands by for want of demand or room, and READY is True."""
+    """
+    Whatever was in memory and on its way: it serves, or stands by for want of demand or room, and READY is True.
+
+    Unless it has failed as well, and there is no room to try it again.
+    """
     world.settle()
     world.tell()
     seen = world.seen
@@ -280,6 +294,11 @@ def test_in_the_end_the_last_good_revision_answers(world: World) -> None:
         event("no room in any pod")
         return
     urgent = seen.want is not None and seen.want.load
+    if before.memory.failed is not None and not seen.serving:
+        event("failed itself, and waits for room")
+        assert not urgent
+        assert not any(p.free >= SIZE for p in usable)
+        return
     event("serves" if seen.serving else "stands by")
     assert {c.key for c in seen.serving} <= {GOOD}
     assert seen.serving or (before.memory.evicted and not urgent)
