@@ -209,7 +209,9 @@ def _wants(seen: Observation, copy: Copy) -> bool:
         return seen.stays(copy) or not _moved(seen, copy)
     # Of a hand-over: not tried there again.
     handed = seen.leaves and seen.stays(copy)
-    return handed or (not seen.serves_target and seen.memory.pod in ("", copy.pod))
+    # And what is silent makes up for nothing.
+    served = any(c.key == copy.key and (pod := seen.pod(c.pod)) is not None and pod.known for c in seen.serving)
+    return handed or (not served and seen.memory.pod in ("", copy.pod))
 
 
 def _moved(seen: Observation, copy: Copy) -> bool:
