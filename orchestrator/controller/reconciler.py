@@ -155,7 +155,8 @@ class Reconciler:
 
     def _account(self, seen: Observation, decided: Plan) -> None:
         """Keep the pool keeper's books on this model."""
-        goal = seen.goal
+        # What stands by waits for nothing, but the update that has no pod yet does.
+        goal = seen if seen.homeless and seen.goal.memory.evicted else seen.goal
         target = goal.target if isinstance(goal.target, Target) else None
         needed = _needed(seen.model, seen.target, seen.last_good)
         for copy in seen.copies:

@@ -112,7 +112,12 @@ class Observation:
         """
         if self.last_good is None or self.serving or any(c.state in _UNDER_WAY for c in self.target_copies):
             return False
-        return self.lost or self.memory.failed is not None or not isinstance(self.target, Target)
+        return self.lost or self.memory.failed is not None or self.homeless
+
+    @property
+    def homeless(self) -> bool:
+        """Whether no pod can take the target now. One that is silent might: knowing less brings nothing else back."""
+        return not any(p.usable or (p.coming and not p.known) for p in self.pool())
 
     @property
     def goal(self) -> Self:
@@ -163,19 +168,24 @@ class Observation:
     @property
     def loaded(self) -> tuple[Copy, ...]:
         """
-        The copies that may answer: the target's if one is loaded, else the last good revision's, else any of this
-        very object. A copy of another uid is another model's.
+        The copies that may answer: the answering ones, unless they have to make room for another model.
+
+        What they came in place of is on its way out, and does not answer again because they leave too.
+        """
+        return tuple(c for c in self.answering if c.key != self.memory.evict)
+
+    @property
+    def answering(self) -> tuple[Copy, ...]:
+        """
+        The target's copies if one is loaded, else the last good revision's, else any of this very object: those that
+        requests come to, as far as they do. A copy of another uid is another model's.
 
         While the spec has no target, the last that it had counts as one: it may have loaded a moment ago. But what is
         in a pod that ends cannot be had again then, and counts only if there is nothing else.
         """
         if self.model is None:
             return ()
-        loaded = [
-            c
-            for c in self.copies
-            if c.state is CopyState.LOADED and c.key.uid == self.model.uid and c.key != self.memory.evict
-        ]
+        loaded = [c for c in self.copies if c.state is CopyState.LOADED and c.key.uid == self.model.uid]
         if isinstance(self.target, Target):
             target = self.target.revision
         else:

@@ -209,7 +209,9 @@ def _wants(seen: Observation, copy: Copy) -> bool:
         return seen.stays(copy) or not _moved(seen, copy)
     # Of a hand-over: not tried there again.
     handed = seen.leaves and seen.stays(copy)
-    return handed or (not seen.serves_target and seen.memory.pod in ("", copy.pod))
+    # And what is silent makes up for nothing.
+    served = any(c.key == copy.key and (pod := seen.pod(c.pod)) is not None and pod.known for c in seen.serving)
+    return handed or (not served and seen.memory.pod in ("", copy.pod))
 
 
 def _moved(seen: Observation, copy: Copy) -> bool:
@@ -231,8 +233,8 @@ def _may_have_replaced(seen: Observation, copy: Copy) -> bool:
 
 def _until_withdrawn(seen: Observation, copy: Copy, endpoint: str, now: float) -> float:
     """Seconds until no Envoy sends requests for it to `endpoint` any more, as far as can be waited for."""
-    if any(c.pod == copy.pod and c.key != copy.key for c in seen.loaded):
-        # The pod's other copy of this name answers there: an in-place replacement, which the adapter ends itself.
+    if any(c.pod == copy.pod and c.key != copy.key for c in seen.answering):
+        # The pod's other copy of this name answers there, be it evicted: an in-place replacement, which the adapter ends.
         return 0.0
     if seen.route is None or endpoint in seen.route.route.endpoints:
         # Nobody has withdrawn it yet: some Envoy may hold a route of the leader before.
@@ -258,6 +260,9 @@ def _next_load(seen: Observation, now: float, due: list[float]) -> list[Action] 
         return [*(_load(before, now, due) or []), *(_load(seen, now, due) or [])]
     if not seen.falls_back:
         return _load(seen, now, due)
+    if seen.homeless and isinstance(seen.target, Target):
+        # It comes as soon as a pod does, whether or not one of the two waits for it.
+        due.append(POOL_RECHECK_S)
     load = _load(before, now, due)
     if load or any(c.state is not CopyState.FAILED for c in before.target_copies):
         return load
@@ -318,7 +323,11 @@ def _load(seen: Observation, now: float, due: list[float]) -> list[Action] | Non
     if roomiest is None:
         return []
     if not may_evict:
-        return None
+        if memory.failed is None:
+            return None
+        # What failed does not stand by: it comes once there is room. Until then it is not ready, and says so.
+        due.append(POOL_RECHECK_S)
+        return []
     if roomiest.total < need:
         # Pods are smaller than they were: the adapter refuses it with both numbers.
         return [LoadCopy(roomiest.pod.uid, key, target, need, urgent)]

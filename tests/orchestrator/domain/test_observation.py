@@ -44,7 +44,9 @@ def test_the_target_serves_before_the_last_good_and_that_before_any() -> None:
     ]:
         assert make_observation(copies=copies, status=status, pods=PODS).serving == expected
     leaving = Memory(uid=new.key.uid, revision="r1", evict=new.key)
-    assert make_observation(copies=(new, good), status=status, pods=PODS, memory=leaving).serving == (good,)
+    assert make_observation(copies=(loading, good), status=status, pods=PODS, memory=leaving).serving == (good,)
+    # What it came in place of goes with it.
+    assert make_observation(copies=(new, good), status=status, pods=PODS, memory=leaving).serving == ()
     assert make_observation(copies=(new,), model=None, pods=PODS).serving == ()
     assert make_observation(copies=(good,), target=PROBLEM, status=status, pods=PODS).serving == (good,)
     latest = Memory(uid=new.key.uid, revision="r1")

@@ -15,7 +15,7 @@ from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.fleet import NO_ROOM, CopyState, Failure, ServerState
 from orchestrator.domain.memory import evicting, remember, standing_by
 from orchestrator.domain.observation import MAX_CRASHES, Memory, Observation
-from orchestrator.domain.plan import POOL_RECHECK_S, LoadCopy, MakeRoom, UnloadCopy, answer, plan
+from orchestrator.domain.plan import POOL_RECHECK_S, LoadCopy, MakeRoom, Plan, UnloadCopy, answer, plan
 from orchestrator.domain.target import Target
 from tests.orchestrator.builders import (
     MIB,
@@ -104,6 +104,21 @@ def test_a_pool_of_another_runtime_is_where_it_came_from() -> None:
     assert plan(seen, NOW).actions == (LoadCopy("p2", GOOD, other, 0, False),)
 
 
+def test_while_the_update_has_no_pod_to_go_to_what_served_comes_back() -> None:
+    """READY says that a request is answered. A pod that is silent might take the update: nothing is brought back then."""
+    other = replace(BEFORE, runtime=make_runtime("triton-2.x"))
+    stands_by = Memory(uid=GOOD.uid, revision="r1", last_good=Memory(uid=GOOD.uid, revision="r0", evicted=True))
+    home = make_view("p2", runtime="triton-2.x")
+    seen = update(last_good=other, pods=(home,), memory=stands_by)
+    assert plan(seen, NOW) == Plan(actions=(), requeue_after=POOL_RECHECK_S)
+    asked = replace(seen, want=Want(load=True))
+    assert plan(asked, NOW).actions == (LoadCopy("p2", GOOD, other, 0, True),)
+    assert plan(replace(asked, pods=(home, make_view(server=ServerState.LOST))), NOW) == plan(asked, NOW)
+    assert plan(replace(asked, pods=(home, make_view(known=False))), NOW).actions == ()
+    came = plan(replace(seen, pods=(home, make_view("p1"))), NOW).actions
+    assert [(a.pod, a.key) for a in came if isinstance(a, LoadCopy)] == [("p1", make_key())]
+
+
 def test_evicted_it_waits_for_demand() -> None:
     """As any model that stands by."""
     assert FAILED.last_good is not None
@@ -129,6 +144,16 @@ def test_it_stands_by_if_it_does_not_fit() -> None:
     seen = update(memory=memory, pods=(make_view(total=20, reserved=15),))
     assert plan(seen, NOW).stands_by
     assert plan(replace(seen, memory=standing_by(memory)), NOW).actions == ()
+
+
+def test_what_failed_does_not_stand_by_for_want_of_room() -> None:
+    """It is not ready, so it comes back without being asked for, as soon as there is room."""
+    memory = replace(FAILED, last_good=None, room=Failure(reason=NO_ROOM, message="full", needed=10))
+    seen = update(status=make_status(make_condition(), active="r1"), last_good=None, memory=memory)
+    full = replace(seen, pods=(make_view(total=20, reserved=15),))
+    assert plan(full, NOW) == Plan(actions=(), requeue_after=POOL_RECHECK_S)
+    room = replace(seen, pods=(make_view(total=20, reserved=5),))
+    assert plan(room, NOW).actions == (LoadCopy("p1", make_key(), make_target(), 10, False),)
 
 
 def test_ready_says_that_the_former_revision_answers_and_up_to_date_that_the_update_failed() -> None:
@@ -254,7 +279,11 @@ def make_failing(picked: list[Picks]) -> World:
 @settings(max_examples=400)
 @given(st.lists(numbers, min_size=9, max_size=9).map(make_failing))
 def test_in_the_end_the_last_good_revision_answers(world: World) -> None:
-    """Whatever was in memory and on its way: it serves, or stands by for want of demand or room, and READY is True."""
+    """
+    Whatever was in memory and on its way: it serves, or stands by for want of demand or room, and READY is True.
+
+    Unless it has failed as well, and there is no room to try it again.
+    """
     world.settle()
     world.tell()
     seen = world.seen
@@ -265,6 +294,11 @@ def test_in_the_end_the_last_good_revision_answers(world: World) -> None:
         event("no room in any pod")
         return
     urgent = seen.want is not None and seen.want.load
+    if before.memory.failed is not None and not seen.serving:
+        event("failed itself, and waits for room")
+        assert not urgent
+        assert not any(p.free >= SIZE for p in usable)
+        return
     event("serves" if seen.serving else "stands by")
     assert {c.key for c in seen.serving} <= {GOOD}
     assert seen.serving or (before.memory.evicted and not urgent)

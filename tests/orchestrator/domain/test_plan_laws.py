@@ -28,9 +28,13 @@ from orchestrator.domain.trained_model import ModelStatus, TrainedModel
 from tests.orchestrator.builders import (
     endpoint,
     make_condition,
+    make_copy,
     make_credentials,
+    make_failed,
     make_key,
     make_model,
+    make_observation,
+    make_route,
     make_runtime,
     make_status,
     make_target,
@@ -192,6 +196,17 @@ def test_knowing_less_never_destroys_more(seen: Observation) -> None:
         assert destructive(fewer) <= destructive(actions)
 
 
+def test_a_pod_that_ends_and_falls_silent_has_no_failure_elsewhere_forgotten() -> None:
+    """It may answer again, for all that is known: that makes up for nothing."""
+    closing = make_view("p2", draining=True, closing=True)
+    copies = (make_copy(pod="p2"), replace(make_failed(), pod="p3"))
+    seen = make_observation(
+        pods=(closing, make_view("p3", draining=True)), copies=copies, route=make_route(endpoint("p2"))
+    )
+    assert not any(isinstance(a, UnloadCopy) for a in plan(seen, NOW).actions)
+    assert destructive(plan(silent(seen, "p2"), NOW).actions) == frozenset()
+
+
 @settings(max_examples=300)
 @given(observations)
 def test_nothing_is_unloaded_that_requests_are_still_sent_to(seen: Observation) -> None:
@@ -206,7 +221,7 @@ def test_nothing_is_unloaded_that_requests_are_still_sent_to(seen: Observation) 
         assert pod is not None
         assert pod.known
         assert (action.pod, action.key) not in serving
-        replaced = any(c.pod == action.pod and c.key != action.key for c in seen.loaded)
+        replaced = any(c.pod == action.pod and c.key != action.key for c in seen.answering)
         if (action.pod, action.key) not in loaded or replaced:
             # Never served; or another copy of the name answers there, and this one is replaced in place.
             continue
@@ -233,8 +248,8 @@ def test_a_plan_loads_once_and_where_it_can(seen: Observation) -> None:
         asked = seen if load.key == seen.target_key else seen.before
         assert asked is not None
         assert load.key == asked.target_key
-        assert pod in asked.pool()
         if not load.verify:
+            assert pod in asked.pool()
             assert pod.free >= load.reserve or all(p.total < load.reserve for p in asked.pool() if p.usable)
     kinds = [0 if isinstance(a, PublishRoute) else 2 if isinstance(a, LoadCopy) else 1 for a in actions]
     assert kinds == sorted(kinds)
@@ -316,6 +331,12 @@ def test_applying_a_plan_and_planning_again_comes_to_an_end_where_it_should(worl
     urgent = seen.want is not None and seen.want.load
     if not isinstance(seen.target, Target) or world.broken or not usable or any(p.total < SIZE for p in usable):
         event("cannot be served")
+        check_last_good(seen, urgent=urgent)
+        return
+    if seen.memory.failed is not None and not seen.serving:
+        event("has failed, and waits for room")
+        assert not urgent
+        assert not any(p.free >= SIZE for p in usable)
         check_last_good(seen, urgent=urgent)
         return
     event("served" if seen.serving else "stands by")

@@ -12,6 +12,8 @@ from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.fleet import CopyState
 from orchestrator.domain.observation import Memory, Observation
 from orchestrator.domain.plan import Action, MakeRoom, PublishRoute, RemoveRoute, UnloadCopy, destructive, plan
+from orchestrator.domain.routes import Route
+from tests.orchestrator.builders import endpoint, make_copy, make_key, make_observation, make_route
 from tests.orchestrator.domain.test_plan_laws import NOW, observations
 
 Forgets = Callable[[Observation], Observation]
@@ -90,6 +92,16 @@ def test_no_fact_that_becomes_unknown_takes_anything_away(seen: Observation, for
     assert after - {"route"} <= before - {"route"}
     if has_route(seen):
         assert after <= before
+
+
+def test_an_eviction_that_is_forgotten_takes_nothing_else_away() -> None:
+    """What it came in place of is not the pod's answer again meanwhile: it goes, evicted or not; the evicted is withdrawn."""
+    old, new = make_copy(key=make_key("r0")), make_copy()
+    evicting = Memory(uid=new.key.uid, revision="r1", evict=new.key)
+    seen = make_observation(copies=(old, new), route=make_route(endpoint()), memory=evicting)
+    withdrawn = PublishRoute(Route("digits"))
+    assert plan(seen, NOW).actions == (withdrawn, UnloadCopy("p1", old.key))
+    assert plan(memory(seen), NOW).actions == (UnloadCopy("p1", old.key),)
 
 
 @pytest.mark.parametrize("forget", [secret, runtimes])

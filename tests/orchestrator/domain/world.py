@@ -17,14 +17,17 @@ from orchestrator.domain.observation import Observation
 from orchestrator.domain.plan import Action, LoadCopy, MakeRoom, Plan, PublishRoute, RemoveRoute, UnloadCopy, plan
 from orchestrator.domain.routes import RouteView
 from tests.orchestrator.builders import NOW as TIMESTAMP
+from tests.orchestrator.builders import make_key
 
 #: What every copy takes of a pod's bytes.
 SIZE = 10
+#: What is asked for, while the spec can be resolved.
+NEW = make_key("r1")
 
 
 @dataclass
 class World:
-    """Begins as an observation shows it; `broken`: the model cannot be loaded."""
+    """Begins as an observation shows it; `broken`: its new revision cannot be loaded, whatever the spec says by now."""
 
     seen: Observation
     now: float
@@ -121,7 +124,7 @@ class World:
                 self.drop(copy)
             elif copy.state in (CopyState.DOWNLOADING, CopyState.LOADING):
                 free = self.pod(copy.pod).free + copy.reserved
-                if self.broken and copy.key == self.seen.target_key:
+                if self.broken and copy.key == NEW:
                     self.put(copy.pod, copy.key, CopyState.FAILED, Failure(reason="ModelLoadFailed", message="broken"))
                 elif self.pod(copy.pod).total < SIZE:
                     self.put(copy.pod, copy.key, CopyState.FAILED, Failure(reason="ModelTooLarge", message="large"))
