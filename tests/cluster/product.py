@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,8 @@ CLIENT: Final = Path(__file__).resolve().parents[2] / "samples" / "client.py"
 #: Key of Secret storage-config that the samples name.
 KEY: Final = "example-models"
 PORT: Final = 8033
+ADMIN_PORT: Final = 8080
+_DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 MESH: Final = "app.kubernetes.io/component=mesh"
 LEASE: Final = "wml-serving-orchestrator"
 ORCHESTRATOR: Final = "app.kubernetes.io/component=orchestrator"
@@ -109,15 +112,16 @@ class Product:
         return condition_of(found, condition)
 
     def live(self, name: str) -> Object:
-        """What `wml-serving get` says of the model from inside, copies and all; of a replica that can say so."""
+        """What the admin API says of the model, copies and all; of a replica that can say so."""
         problems = []
         for pod in self.cluster.pods(ORCHESTRATOR):
-            asked = ("exec", pod["metadata"]["name"], "--", "wml-serving", "get", "trainedmodels", name, "-o", "json")
-            done = self.cluster.run("kubectl", "--namespace", self.cluster.namespace, *asked)
-            if not done.returncode:
-                said: Object = json.loads(done.stdout)
-                return said
-            problems.append(done.stderr)
+            with self.cluster.reach(pod["status"]["podIP"], ADMIN_PORT) as address:
+                try:
+                    with _DIRECT.open(f"http://{address}/v1/trainedmodels/{name}", timeout=10) as answer:
+                        said: Object = json.load(answer)
+                        return said
+                except OSError as error:
+                    problems.append(str(error))
         raise AssertionError(f"no replica knows {name}: {problems}")
 
     def holder(self) -> str:

@@ -232,6 +232,18 @@ def test_the_control_port_is_for_the_mesh(warm: Product, role: str | None) -> No
         assert wanted_of_orchestrator(made) is refusal(role)
 
 
+def test_a_stranger_breaks_no_log(warm: Product) -> None:
+    """Each line is still JSON after somebody came without a certificate."""
+    for pod, port, server, container in (
+        (warm.leader(), 8090, "orchestrator", "orchestrator"),
+        (warm.cluster.pods(RUNTIME)[0], 8085, "adapter", "adapter"),
+    ):
+        with channel(warm.cluster, pod, port, server, None) as made:
+            assert wanted_of_orchestrator(made) is refusal(None)
+        for line in warm.cluster.logs(pod["metadata"]["name"], "-c", container).splitlines():
+            assert json.loads(line)["event"]
+
+
 # Secrets.
 
 

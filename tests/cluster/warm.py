@@ -8,6 +8,7 @@ address. They say which revision answered, and each that is lost is counted.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -47,4 +48,44 @@ def answered(witness: Witness, model: str = WARM) -> None:
 def copies(product: Product, model: str = WARM) -> dict[str, Any]:
     """Pod → revision and measured duration of its load, of all copies that serve: another load has another."""
     said = product.live(model)
-    return {c["pod"]: (c["revision"], c["loadSeconds"]) for c in said["live"]["copies"] if c["state"] == "loaded"}
+    return {c["pod"]: (c["revision"], c["loadSeconds"]) for c in said["live"]["copies"] if c["state"] == "Loaded"}
+
+
+def changes_happen(product: Product, name: str) -> None:
+    """A model that is applied is loaded, and answers."""
+    uri = product.models.uri(f"probe-{NUMBER}.joblib")
+    with product.model(name, uri, "sklearn", runtime=RUNTIME):
+        product.until_ready(name)
+        with witnessed(product, name) as witness:
+            pass
+        witness.check()
+
+
+def settled(product: Product) -> None:
+    """Wait until there are a leader and a standby again."""
+    product.cluster.rolled_out("deployment", "wml-serving-orchestrator")
+
+
+@contextmanager
+def own_runtime(product: Product, name: str) -> Iterator[None]:
+    """A ServingRuntime that no other model has."""
+    cluster = product.cluster
+    spec = copy.deepcopy(cluster.get("servingruntime", RUNTIME)["spec"])
+    for each in spec["supportedModelFormats"]:
+        each["autoSelect"] = False
+    # The image that the tests have in the place of the official one.
+    pool = cluster.get("deployment", f"wml-serving-{RUNTIME}")["spec"]["template"]["spec"]["containers"]
+    for each, there in zip(spec["containers"], pool, strict=True):
+        each["image"] = there["image"]
+        each["resources"]["requests"]["cpu"] = "10m"
+    made = {
+        "apiVersion": "serving.kserve.io/v1alpha1",
+        "kind": "ServingRuntime",
+        "metadata": {"name": name},
+        "spec": spec,
+    }
+    cluster.apply(made)
+    try:
+        yield
+    finally:
+        cluster.delete("servingruntime", name)
