@@ -37,42 +37,12 @@ _OPTIONS: Final = (
 )
 
 
-class Witness:
-    """
-    Asks each of `models` in turn about one image, `rate` requests a second in all, until its context ends.
+class Testimony:
+    """What became of requests."""
 
-    `answers[n]` is what a prober of number 0 says of image n. With rate 0 it asks only when told to (`ask`).
-    """
-
-    def __init__(
-        self, target: str, models: Sequence[str], images: Images, answers: Labels, *, rate: float = RATE
-    ) -> None:
-        self._target = target
-        self._models = tuple(models)
-        self._messages = {m: [_message(m, images[n : n + 1]) for n in range(len(images))] for m in models}
-        self._answers = [int(answer) for answer in answers]
-        self._pause_s = 1 / rate if rate else None
-        self._turns = itertools.count()
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._outcomes: list[Outcome] = []
-        self._under_way = 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="witness")
-        self._channel: grpc.Channel | None = None
-
-    def __enter__(self) -> Self:
-        self._channel = grpc.insecure_channel(self._target, options=_OPTIONS)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        assert self._channel is not None
-        try:
-            wait_until(lambda: not self._under_way, "requests without an end", within=DEADLINE_S + 5)
-        finally:
-            self._channel.close()
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
@@ -98,6 +68,66 @@ class Witness:
             within=within,
         )
 
+    def check(self, *, excused: Callable[[Outcome], bool] = lambda _: False) -> None:
+        """Raises AssertionError if an answer was wrong, or a request was lost that is not excused."""
+        wrong = [o for o in self.outcomes if o.code is grpc.StatusCode.OK and o.number is None]
+        assert not wrong, f"{len(wrong)} wrong answers, first: {wrong[0]}"
+        lost = [o for o in self.lost if not excused(o)]
+        assert not lost, f"{len(lost)} of {len(self.outcomes)} requests lost: {lost[:3]} … {lost[-1]}"
+
+    def phases(self, model: str) -> list[int]:
+        """Which probers answered for the model, one after the other."""
+        return phases(self.of(model))
+
+    def _add(self, outcome: Outcome) -> None:
+        with self._lock:
+            self._outcomes.append(outcome)
+
+
+class Witness(Testimony):
+    """
+    Asks each of `models` in turn about one image, `rate` requests a second in all, until its context ends.
+
+    `answers[n]` is what a prober of number 0 says of image n. With rate 0 it asks only when told to (`ask`).
+    """
+
+    def __init__(
+        self,
+        target: str,
+        models: Sequence[str],
+        images: Images,
+        answers: Labels,
+        *,
+        rate: float = RATE,
+        options: Sequence[tuple[str, Any]] = _OPTIONS,
+    ) -> None:
+        super().__init__()
+        self._target = target
+        self._models = tuple(models)
+        self._messages = {m: [_message(m, images[n : n + 1]) for n in range(len(images))] for m in models}
+        self._answers = [int(answer) for answer in answers]
+        self._pause_s = 1 / rate if rate else None
+        self._options = options
+        self._turns = itertools.count()
+        self._under_way = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="witness")
+        self._channel: grpc.Channel | None = None
+
+    def __enter__(self) -> Self:
+        self._channel = grpc.insecure_channel(self._target, options=self._options)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        assert self._channel is not None
+        try:
+            wait_until(lambda: not self._under_way, "requests without an end", within=DEADLINE_S + 5)
+        finally:
+            self._channel.close()
+
     def ask(self, model: str) -> Callable[[], Outcome]:
         """Send one request now; call what is returned for its outcome."""
         ended = threading.Event()
@@ -114,17 +144,6 @@ class Witness:
             return found[0]
 
         return outcome
-
-    def check(self, *, excused: Callable[[Outcome], bool] = lambda _: False) -> None:
-        """Raises AssertionError if an answer was wrong, or a request was lost that is not excused."""
-        wrong = [o for o in self.outcomes if o.code is grpc.StatusCode.OK and o.number is None]
-        assert not wrong, f"{len(wrong)} wrong answers, first: {wrong[0]}"
-        lost = [o for o in self.lost if not excused(o)]
-        assert not lost, f"{len(lost)} of {len(self.outcomes)} requests lost: {lost[:3]} … {lost[-1]}"
-
-    def phases(self, model: str) -> list[int]:
-        """Which probers answered for the model, one after the other."""
-        return phases(self.of(model))
 
     def _run(self) -> None:
         due = time.monotonic()
@@ -147,8 +166,8 @@ class Witness:
             code = call.code()
             number = _number(call.result(), self._answers[index]) if code is grpc.StatusCode.OK else None
             outcome = Outcome(model, sent, time.monotonic(), code, number, call.details() or "")
+            self._add(outcome)
             with self._lock:
-                self._outcomes.append(outcome)
                 self._under_way -= 1
             done(outcome)
 

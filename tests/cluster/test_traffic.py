@@ -1,0 +1,110 @@
+"""
+What a user changes while clients go on: models, runtimes, settings.
+
+Clients are a round-robin client over the headless Service: each answer says
+which version of which model gave it, and none may be lost.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Final
+
+import grpc
+import pytest
+
+from tests.cluster.balanced import Balanced
+from tests.cluster.cluster import condition_of
+from tests.cluster.product import ORCHESTRATOR, Product, trained_model
+from tests.cluster.runtimes import copied
+from tests.standalone.models import Models
+from tests.standalone.waiting import wait_until
+
+SUFFIX: Final = {"sklearn": "joblib", "onnx": "onnx"}
+CONFIG: Final = "wml-serving-config"
+
+
+@pytest.mark.parametrize("framework", sorted(SUFFIX))
+def test_update_and_delete(product: Product, models: Models, name: str, framework: str) -> None:
+    """To another file, back to the first, and away: answers change once each time, READY never, no request is lost."""
+    cluster, neighbour = product.cluster, f"{name}-neighbour"
+    uris = {number: models.uri(f"probe-{number}.{SUFFIX[framework]}") for number in (1, 2, 3)}
+    with product.model(neighbour, uris[3], framework), product.model(name, uris[1], framework):
+        product.until_ready(name, within=180)
+        product.until_ready(neighbour)
+        since = condition_of(cluster.get("trainedmodel", name), "Ready")["lastTransitionTime"]
+        with Balanced(product, name, neighbour) as witness:
+            witness.heard(name, 1, within=60)
+            for number in (2, 1):
+                cluster.apply(trained_model(name, uris[number], framework))
+                witness.heard(name, number, within=120)
+            changed = cluster.until(
+                "trainedmodel",
+                name,
+                lambda o: (
+                    o["status"]["activeStorageUri"] == uris[1] and condition_of(o, "UpToDate")["status"] == "True"
+                ),
+                "is not up to date",
+            )
+            assert condition_of(changed, "Ready")["lastTransitionTime"] == since
+            assert witness.phases(name) == [1, 2, 1]
+            witness.check()
+            cluster.delete("trainedmodel", name)
+            wait_until(
+                lambda: len([o for o in witness.of(name)[-10:] if o.code is grpc.StatusCode.NOT_FOUND]) == 10,
+                lambda: f"{name} is not gone: {witness.of(name)[-3:]}",
+                within=60,
+            )
+            witness.heard(neighbour, 3)
+        witness.check(excused=lambda o: o.model == name and o.code is grpc.StatusCode.NOT_FOUND)
+
+
+def test_a_runtime_that_is_named_is_used(product: Product, models: Models, name: str) -> None:
+    """The built-in one, by its name."""
+    with product.model(name, models.sample("sklearn"), "sklearn", runtime="mlserver-0.x"):
+        assert product.until_ready(name, within=180)["status"]["runtime"] == "mlserver-0.x"
+
+
+def test_a_runtime_that_comes_and_goes(product: Product, models: Models, name: str) -> None:
+    """It serves who names it, in pods as it says; without it, those are told, and with it again they are back."""
+    cluster, runtime = product.cluster, "of-a-user"
+    made = copied(cluster.get("servingruntime", "mlserver-0.x"), runtime)
+    cluster.apply(made)
+    try:
+        with product.model(name, models.uri("probe-4.joblib"), "sklearn", runtime=runtime):
+            assert product.until_ready(name, within=180)["status"]["runtime"] == runtime
+            pods = cluster.pods(f"wmlserving.ai.ibm.com/runtime={runtime}")
+            assert len(pods) == 1
+            server = next(c for c in pods[0]["spec"]["containers"] if c["name"] == "mlserver")
+            assert server["resources"]["limits"]["memory"] == "1Gi"
+            with Balanced(product, name) as witness:
+                witness.heard(name, 4, within=60)
+                witness.check()
+            cluster.delete("servingruntime", runtime)
+            assert runtime in product.until_reason(name, "RuntimeNotRecognized")["message"]
+            cluster.apply(made)
+            product.until_ready(name, within=180)
+            with Balanced(product, name) as witness:
+                witness.heard(name, 4, within=60)
+                witness.check()
+    finally:
+        cluster.delete("servingruntime", runtime)
+
+
+def test_the_log_level_is_live(product: Product, name: str) -> None:
+    """At `error` nothing is said of a model that cannot be served; without the setting it is, as before."""
+    cluster, numbers = product.cluster, itertools.count()
+
+    def told() -> bool:
+        model = f"{name}-{next(numbers)}"
+        with product.model(model, "no-uri", "sklearn"):
+            product.until_reason(model, "InvalidStorageUri")
+            return f'"{model}"' in cluster.logs_of(ORCHESTRATOR)
+
+    assert told()
+    cluster.patch("configmap", CONFIG, {"data": {"logLevel": "error"}})
+    try:
+        wait_until(lambda: not told(), "all is told as before", within=60)
+    finally:
+        cluster.patch("configmap", CONFIG, {"data": {"logLevel": None}})
+    wait_until(told, "nothing is told any more", within=60)
