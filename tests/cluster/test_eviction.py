@@ -1,0 +1,128 @@
+"""
+A runtime pod that somebody takes away on purpose: its models are handed over first, and no request is lost.
+
+Two pods, since two of the models do not fit into one. Each that is moved fits
+beside those of the other pod.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from tests.cluster.balanced import Balanced
+from tests.cluster.cluster import KubectlError, condition_of
+from tests.cluster.product import Product, trained_model
+from tests.cluster.runtimes import copied
+from tests.standalone.models import Models
+from tests.standalone.waiting import wait_until
+
+RUNTIME: Final = "roomy-for-one"
+PODS: Final = f"wmlserving.ai.ibm.com/runtime={RUNTIME}"
+#: Model → the prober that it is. The first is padded, so that room for two such is in no pod.
+MODELS: Final = {"evicted-large": 0, "evicted-small": 5}
+EXTRA: Final = "evicted-filler"
+
+
+@pytest.fixture(scope="module")
+def pool(product: Product, models: Models) -> Iterator[Product]:
+    """A pool of two pods, a model in each."""
+    cluster = product.cluster
+    runtime = copied(cluster.get("servingruntime", "mlserver-0.x"), RUNTIME, for_models_mib=8)
+    uris = {"evicted-large": "padded-0.joblib", EXTRA: "padded-1.joblib", "evicted-small": "probe-5.joblib"}
+    made = {n: trained_model(n, models.uri(u), "sklearn", runtime=RUNTIME) for n, u in uris.items()}
+    cluster.apply(runtime, made["evicted-large"])
+    try:
+        product.until_ready("evicted-large", within=180)
+        cluster.apply(made[EXTRA])
+        product.until_ready(EXTRA, within=180)
+        wait_until(lambda: len(cluster.pods(PODS)) == 2, "the pool does not grow", within=60, poll=1)
+        # The pod that it leaves has the most room.
+        cluster.delete("trainedmodel", EXTRA)
+        cluster.apply(made["evicted-small"])
+        product.until_ready("evicted-small")
+        assert place(product, "evicted-large") != place(product, "evicted-small")
+        yield product
+    finally:
+        cluster.delete("trainedmodel", *made)
+        cluster.delete("servingruntime", RUNTIME)
+
+
+def place(product: Product, model: str) -> str:
+    """The pod that holds the model, as the leader's admin API says."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with (
+        product.cluster.reach(product.leader()["status"]["podIP"], 8080) as address,
+        direct.open(f"http://{address}/v1/trainedmodels/{model}", timeout=10) as answer,
+    ):
+        copies = json.load(answer)["live"]["copies"]
+    pods = [copy["pod"] for copy in copies if copy["state"] == "Loaded"]
+    assert len(pods) == 1, copies
+    return str(pods[0])
+
+
+def ready_since(product: Product) -> dict[str, str]:
+    """Since when each model is READY; another time means that it was not in between."""
+    found = {name: condition_of(product.cluster.get("trainedmodel", name), "Ready") for name in MODELS}
+    assert {c["status"] for c in found.values()} == {"True"}
+    return {name: c["lastTransitionTime"] for name, c in found.items()}
+
+
+def evict(product: Product, pod: str) -> None:
+    """As `kubectl drain` does: through the Eviction API, again while a PodDisruptionBudget does not let it."""
+    namespace = product.cluster.namespace
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
+    path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
+
+    def accepted() -> bool:
+        try:
+            product.cluster.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+        except KubectlError as error:
+            if "disruption budget" not in str(error):
+                raise
+            return False
+        return True
+
+    wait_until(accepted, f"{pod} cannot be evicted", within=120, poll=1)
+
+
+@pytest.mark.parametrize("model", sorted(MODELS))
+def test_an_evicted_pod_hands_its_models_over(pool: Product, model: str) -> None:
+    """Whichever of the two it is."""
+    pod, since = place(pool, model), ready_since(pool)
+    with Balanced(pool, *MODELS) as witness:
+        for name, number in MODELS.items():
+            witness.heard(name, number, within=60)
+        evict(pool, pod)
+        wait_until(lambda: pool.cluster.find("pod", pod) is None, f"{pod} is not gone", within=120, poll=1)
+        for name, number in MODELS.items():
+            witness.heard(name, number, within=60)
+    witness.check()
+    assert place(pool, model) != pod
+    assert ready_since(pool) == since
+
+
+def test_a_rolling_update_of_a_runtime(pool: Product) -> None:
+    """Both pods are replaced, one after the other."""
+    cluster, since = pool.cluster, ready_since(pool)
+    old = {pod["metadata"]["name"] for pod in cluster.pods(PODS)}
+    with Balanced(pool, *MODELS) as witness:
+        for name, number in MODELS.items():
+            witness.heard(name, number, within=60)
+        changed = copied(cluster.get("servingruntime", "mlserver-0.x"), RUNTIME, for_models_mib=8)
+        changed["spec"]["containers"][0]["env"].append({"name": "CHANGED", "value": "yes"})
+        cluster.apply(changed)
+        wait_until(
+            lambda: not old & {pod["metadata"]["name"] for pod in cluster.all("pods", PODS)},
+            "the pods are not replaced",
+            within=240,
+            poll=1,
+        )
+        for name, number in MODELS.items():
+            witness.heard(name, number, within=60)
+    witness.check()
+    assert ready_since(pool) == since
