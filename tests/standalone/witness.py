@@ -100,6 +100,7 @@ class Witness(Testimony):
         *,
         rate: float = RATE,
         options: Sequence[tuple[str, Any]] = _OPTIONS,
+        deadline: float = DEADLINE_S,
     ) -> None:
         super().__init__()
         self._target = target
@@ -108,6 +109,7 @@ class Witness(Testimony):
         self._answers = [int(answer) for answer in answers]
         self._pause_s = 1 / rate if rate else None
         self._options = options
+        self._deadline = deadline
         self._turns = itertools.count()
         self._under_way = 0
         self._stop = threading.Event()
@@ -124,7 +126,7 @@ class Witness(Testimony):
         self._thread.join()
         assert self._channel is not None
         try:
-            wait_until(lambda: not self._under_way, "requests without an end", within=DEADLINE_S + 5)
+            wait_until(lambda: not self._under_way, "requests without an end", within=self._deadline + 5)
         finally:
             self._channel.close()
 
@@ -140,7 +142,7 @@ class Witness(Testimony):
         self._send(model, next(self._turns), end)
 
         def outcome() -> Outcome:
-            assert ended.wait(DEADLINE_S + 5), "a request without an end"
+            assert ended.wait(self._deadline + 5), "a request without an end"
             return found[0]
 
         return outcome
@@ -160,7 +162,7 @@ class Witness(Testimony):
         with self._lock:
             self._under_way += 1
         sent = time.monotonic()
-        call = ask.future(self._messages[model][index], metadata=(("mm-vmodel-id", model),), timeout=DEADLINE_S)
+        call = ask.future(self._messages[model][index], metadata=(("mm-vmodel-id", model),), timeout=self._deadline)
 
         def ended(call: Any) -> None:
             code = call.code()
