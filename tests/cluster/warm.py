@@ -8,12 +8,12 @@ address. They say which revision answered, and each that is lost is counted.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 from tests.cluster.product import MESH, PORT, Product
+from tests.cluster.runtimes import copied
 from tests.standalone.witness import Witness
 
 #: The name of the model that the session keeps warm, and the prober that it is.
@@ -69,23 +69,8 @@ def settled(product: Product) -> None:
 @contextmanager
 def own_runtime(product: Product, name: str) -> Iterator[None]:
     """A ServingRuntime that no other model has."""
-    cluster = product.cluster
-    spec = copy.deepcopy(cluster.get("servingruntime", RUNTIME)["spec"])
-    for each in spec["supportedModelFormats"]:
-        each["autoSelect"] = False
-    # The image that the tests have in the place of the official one.
-    pool = cluster.get("deployment", f"wml-serving-{RUNTIME}")["spec"]["template"]["spec"]["containers"]
-    for each, there in zip(spec["containers"], pool, strict=True):
-        each["image"] = there["image"]
-        each["resources"]["requests"]["cpu"] = "10m"
-    made = {
-        "apiVersion": "serving.kserve.io/v1alpha1",
-        "kind": "ServingRuntime",
-        "metadata": {"name": name},
-        "spec": spec,
-    }
-    cluster.apply(made)
+    product.cluster.apply(copied(product.cluster.get("servingruntime", RUNTIME), name))
     try:
         yield
     finally:
-        cluster.delete("servingruntime", name)
+        product.cluster.delete("servingruntime", name)

@@ -1,0 +1,132 @@
+"""
+What others do to objects that are ours, or have the names of ours: left alone where it is theirs, put right where it is not.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import pytest
+
+from tests.cluster.cluster import Cluster, condition_of
+from tests.cluster.node import units
+from tests.cluster.pods import pod
+from tests.cluster.product import Product, trained_model
+from tests.cluster.warm import NUMBER, RUNTIME, answered, changes_happen, copies, own_runtime, witnessed
+
+POOL: Final = f"wml-serving-{RUNTIME}"
+CERTIFICATES: Final = tuple(f"wml-serving-{role}-tls" for role in ("orchestrator", "mesh", "adapter"))
+
+
+def test_a_deployment_that_is_not_ours_is_left_alone(warm: Product) -> None:
+    """It has the name of a pool: said in an Event and in the model's words; the model comes once it is gone."""
+    # Short: the name of a pool whose runtime has a long one is another.
+    name = "squatted"
+    cluster, pool = warm.cluster, f"wml-serving-{name}"
+    theirs = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": pool},
+        "spec": {
+            "replicas": 0,
+            "selector": {"matchLabels": {"app": "theirs"}},
+            "template": {
+                "metadata": {"labels": {"app": "theirs"}},
+                "spec": pod("theirs", units.PAUSE)["spec"] | {"restartPolicy": "Always"},
+            },
+        },
+    }
+    cluster.apply(theirs)
+    try:
+        before = cluster.get("deployment", pool)
+        uri = warm.models.uri(f"probe-{NUMBER}.joblib")
+        with own_runtime(warm, name), warm.model(name, uri, "sklearn", runtime=name):
+            told = cluster.until(
+                "trainedmodel", name, lambda o: pool in condition_of(o, "Ready").get("message", ""), "does not say why"
+            )
+            assert "left alone" in condition_of(told, "Ready")["message"]
+            (event,) = events(cluster, "ServingRuntime", name, cluster.get("servingruntime", name)["metadata"]["uid"])
+            assert event["reason"] == "DeploymentNotOurs"
+            assert event["type"] == "Warning"
+            assert pool in event["message"]
+            after = cluster.get("deployment", pool)
+            assert after["metadata"]["uid"] == before["metadata"]["uid"]
+            assert after["metadata"].get("labels") == before["metadata"].get("labels")
+            assert after["spec"] == before["spec"]
+
+            cluster.delete("deployment", pool)
+            warm.until_ready(name, within=180)
+            with witnessed(warm, name) as witness:
+                pass
+            witness.check()
+
+            # Ours, deleted by hand, is made again.
+            ours = cluster.get("deployment", pool)["metadata"]["uid"]
+            cluster.delete("deployment", pool, wait=False)
+            cluster.until("deployment", pool, lambda o: o["metadata"]["uid"] != ours, "is not made again")
+            with witnessed(warm, name) as witness:
+                pass
+    finally:
+        cluster.delete("deployment", pool)
+
+
+@pytest.mark.parametrize("what", ["replicas", "image", "env", "labels"])
+def test_what_is_edited_by_hand_is_put_right(warm: Product, what: str) -> None:
+    """The pool's Deployment becomes what it was; the warm model does not notice."""
+    cluster = warm.cluster
+    before, loaded = cluster.get("deployment", POOL), copies(warm)
+    container = before["spec"]["template"]["spec"]["containers"][0]
+    edits: dict[str, tuple[str, ...]] = {
+        "replicas": ("scale", f"deployment/{POOL}", "--replicas=3"),
+        "image": ("set", "image", f"deployment/{POOL}", f"{container['name']}=localhost/nobody/nothing:0"),
+        "env": ("set", "env", f"deployment/{POOL}", f"--containers={container['name']}", "HOME=/nowhere"),
+        "labels": ("label", "--overwrite", "deployment", POOL, "app.kubernetes.io/component=nothing"),
+    }
+    with witnessed(warm) as witness:
+        cluster.kubectl(*edits[what])
+        cluster.until(
+            "deployment",
+            POOL,
+            lambda o: (o["spec"], o["metadata"]["labels"]) == (before["spec"], before["metadata"]["labels"]),
+            "is not put right",
+        )
+        cluster.rolled_out("deployment", POOL)
+        answered(witness)
+    witness.check()
+    assert copies(warm) == loaded
+
+
+def test_models_of_other_namespaces_are_left_alone(warm: Product, space: Cluster, name: str) -> None:
+    """Somebody else's orchestrator may serve them: nothing is written to them."""
+    uri = warm.models.uri(f"probe-{NUMBER}.joblib")
+    space.apply(trained_model(name, uri, "sklearn", runtime=RUNTIME))
+    # One that was applied later is served.
+    changes_happen(warm, f"{name}-ours"[-60:])
+    other = space.get("trainedmodel", name)
+    assert "status" not in other
+    assert other["metadata"]["generation"] == 1
+    assert not events(space, "TrainedModel", name)
+
+
+def test_certificates_that_are_deleted_are_made_again(warm: Product, name: str) -> None:
+    """All three: what is connected stays so, and what is loaded next is loaded with the new ones."""
+    cluster, loaded = warm.cluster, copies(warm)
+    old = {secret: cluster.get("secret", secret)["data"]["tls.crt"] for secret in CERTIFICATES}
+    with witnessed(warm) as witness:
+        cluster.delete("secret", *CERTIFICATES)
+        for secret in CERTIFICATES:
+            made = cluster.until("secret", secret, lambda _: True, "is not made again", within=150)
+            assert made["data"]["tls.crt"] != old[secret]
+        changes_happen(warm, name)
+        answered(witness)
+    witness.check()
+    assert copies(warm) == loaded
+
+
+def events(cluster: Cluster, kind: str, name: str, uid: str = "") -> list[dict[str, Any]]:
+    """Those about an object; with a uid, about no other that had its name."""
+    fields = f"involvedObject.kind={kind},involvedObject.name={name}" + (f",involvedObject.uid={uid}" if uid else "")
+    listed = json.loads(cluster.kubectl("get", "events", "-o", "json", f"--field-selector={fields}"))
+    found: list[dict[str, Any]] = listed["items"]
+    return found

@@ -1,0 +1,179 @@
+"""
+What the cluster itself is without for a while, and what is rolled out, while a warm model is asked all the time.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from tests.cluster.node import images, inside
+from tests.cluster.node import store as node_store
+from tests.cluster.node.place import NODE
+from tests.cluster.product import LEASE, Product
+from tests.cluster.warm import RUNTIME, WARM, answered, changes_happen, copies, settled, witnessed
+from tests.standalone.waiting import holds_for, wait_until
+
+OURS: Final = "app.kubernetes.io/name=wml-serving"
+ETCD: Final = "http://127.0.0.1:2379/v3/kv"
+#: Physically: nothing of the past is left to be read.
+COMPACT: Final = f"""
+import json, urllib.request
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({{}}))
+def ask(what, **said):
+    return json.load(opener.open(f"{ETCD}/{{what}}", json.dumps(said).encode(), timeout=10))
+revision = ask("range", key="AA==")["header"]["revision"]
+ask("compaction", revision=revision, physical=True)
+"""
+
+
+def restarts(product: Product) -> dict[str, int]:
+    """Pod and container → how often it was started again."""
+    return {
+        f"{pod['metadata']['name']}/{status['name']}": status["restartCount"]
+        for pod in product.cluster.pods(OURS)
+        for which in ("containerStatuses", "initContainerStatuses")
+        for status in pod["status"].get(which, ())
+    }
+
+
+def answers(product: Product) -> None:
+    """Wait until the API server does."""
+    wait_until(
+        lambda: product.cluster.run("kubectl", "get", "--raw", "/readyz").returncode == 0,
+        "the API server is not back",
+        within=60,
+    )
+
+
+def test_a_kubelet_that_is_started_again_changes_nothing(warm: Product, name: str) -> None:
+    """Pods live without one; what it finds it leaves as it is."""
+    before, started = copies(warm), restarts(warm)
+    with witnessed(warm) as witness:
+        warm.cluster.kill("kubelet")
+        answered(witness)
+        warm.cluster.resume("kubelet")
+        changes_happen(warm, name)
+        # Only a kubelet has them.
+        wait_until(lambda: _has_logs(warm), "the kubelet is not back", within=60)
+        answered(witness)
+    witness.check()
+    assert copies(warm) == before
+    assert restarts(warm) == started
+
+
+def test_a_past_that_is_gone_is_not_missed(warm: Product, name: str) -> None:
+    """After etcd's compaction watches cannot go on from where they were: all is listed again, by the same leader."""
+    before, started, lease = copies(warm), restarts(warm), warm.cluster.get("lease", LEASE)["spec"]
+    with witnessed(warm) as witness:
+        with warm.cluster.without("apiserver"):
+            warm.cluster.python("-c", COMPACT)
+        answers(warm)
+        changes_happen(warm, name)
+        answered(witness)
+    witness.check()
+    assert copies(warm) == before
+    assert restarts(warm) == started
+    assert warm.cluster.get("lease", LEASE)["spec"]["acquireTime"] == lease["acquireTime"]
+
+
+def test_orchestrators_are_rolled_out(warm: Product, name: str) -> None:
+    """As after `kubectl rollout restart`: whoever leads next takes the models as they are."""
+    before = copies(warm)
+    with always_ready(warm), witnessed(warm) as witness:
+        warm.cluster.kubectl("rollout", "restart", "deployment/wml-serving-orchestrator")
+        settled(warm)
+        changes_happen(warm, name)
+        answered(witness)
+    witness.check()
+    assert copies(warm) == before
+
+
+def test_an_upgrade_rolls_out_adapters_and_keeps_models(warm: Product) -> None:
+    """Another image of ours: each pool gets pods with the new adapter, and models move before the old ones end."""
+    newer = f"{images.REPOSITORY}/{images.PRODUCT.name}:newer"
+    done = inside.run(node_store.ctr("images", "tag", "--force", images.PRODUCT.reference(), newer))
+    assert done.returncode == 0, done.stderr
+    with always_ready(warm), witnessed(warm) as witness:
+        try:
+            _upgrade(warm, images.PRODUCT.reference(), newer)
+            answered(witness)
+        finally:
+            _upgrade(warm, newer, images.PRODUCT.reference())
+        answered(witness)
+    witness.check()
+
+
+def test_a_minute_without_the_api_server(warm: Product, name: str) -> None:
+    """Requests flow; the leader gives up in time and once, and one leads when there is a lease to be had again."""
+    before, started = copies(warm), restarts(warm)
+    with witnessed(warm) as witness:
+        with warm.cluster.without("apiserver"):
+            holds_for(lambda: not witness.lost, "a request was lost", seconds=60)
+        answers(warm)
+        changes_happen(warm, name)
+        answered(witness)
+    witness.check()
+    assert copies(warm) == before
+    more = {where: count - started[where] for where, count in restarts(warm).items() if count != started[where]}
+    # Whoever led ended, as it does when it cannot know whether it leads. Nothing else, and nobody twice.
+    assert set(more.values()) <= {1}, more
+    assert all(where.endswith("/orchestrator") for where in more), more
+    # The cluster's own parts were away as well, and are not quick to look again.
+    warm.cluster.until_condition("node", NODE, within=120)
+    settled(warm)
+
+
+def _upgrade(product: Product, old: str, new: str) -> None:
+    """Name another image in the two places that name it, in one change, and wait until every copy has moved."""
+    cluster, deployment, pool = product.cluster, "wml-serving-orchestrator", f"wml-serving-{RUNTIME}"
+    before = copies(product)
+    (container,) = cluster.get("deployment", deployment)["spec"]["template"]["spec"]["containers"]
+    env = [e | {"value": new} if e["name"] == "IMAGE" else e for e in container["env"]]
+    changed = container | {"image": new, "env": env}
+    cluster.patch("deployment", deployment, {"spec": {"template": {"spec": {"containers": [changed]}}}})
+    settled(product)
+    cluster.until("deployment", pool, lambda found: old not in str(found["spec"]), "has the old adapter", within=120)
+    cluster.rolled_out("deployment", pool, within=180)
+    # The old pods are on their way out, and have handed over.
+    wait_until(
+        lambda: bool(now := copies(product)) and now.keys().isdisjoint(before), "copies have not moved", within=120
+    )
+
+
+@contextmanager
+def always_ready(product: Product) -> Iterator[None]:
+    """Raises AssertionError if the warm model's Ready was anything but True at any time meanwhile."""
+    path = '{.status.conditions[?(@.type=="Ready")].status}{"\\n"}'
+    asked = (
+        "kubectl",
+        "--namespace",
+        product.cluster.namespace,
+        "get",
+        "tm",
+        WARM,
+        "--watch",
+        "-o",
+        f"jsonpath={path}",
+    )
+    with tempfile.TemporaryFile("w+") as seen:
+        process = product.cluster.start(*asked, output=seen)
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
+        seen.seek(0)
+        said = seen.read().split()
+    assert said, "nothing was seen"
+    assert set(said) == {"True"}, said
+
+
+def _has_logs(product: Product) -> bool:
+    try:
+        return bool(product.cluster.logs(product.leader()["metadata"]["name"], "--tail=1"))
+    except (AssertionError, subprocess.SubprocessError):
+        return False
