@@ -149,6 +149,9 @@ def product(bare: Cluster, store: Store, models: Models) -> Product:
     product.store_credentials()
     for deployment in ("wml-serving-orchestrator", "wml-serving-mesh"):
         bare.rolled_out("deployment", deployment)
+    # The leader makes them, a moment after it is ready.
+    for runtime in ("triton-2.x", "mlserver-0.x"):
+        bare.until("servingruntime", runtime, bool, "was not made")
     return product
 
 
