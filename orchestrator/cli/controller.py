@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from orchestrator.admin.server import AdminServer
+from orchestrator.domain.timestamp import timestamp
 from orchestrator.machinery.logs import configure_logs
 from orchestrator.manager import ControlPlane, Platform
 from orchestrator.platform.builtin import builtin_runtimes
@@ -67,4 +68,4 @@ async def controller(settings_file: Path) -> None:
 
 
 def _timestamp() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return timestamp(datetime.now(UTC))

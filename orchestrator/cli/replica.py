@@ -30,6 +30,7 @@ from orchestrator.cli.mesh import ACTIVATOR
 from orchestrator.domain.config import Config
 from orchestrator.domain.serving_runtime import API_VERSION as RUNTIME_API
 from orchestrator.domain.serving_runtime import KIND as RUNTIME_KIND
+from orchestrator.domain.timestamp import timestamp
 from orchestrator.machinery.logs import configure_logs, set_level
 from orchestrator.machinery.pulse import Pulse
 from orchestrator.machinery.term import Term
@@ -196,4 +197,4 @@ def _on_config(config: Config) -> None:
 
 
 def _timestamp() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return timestamp(datetime.now(UTC))

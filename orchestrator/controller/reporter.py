@@ -19,6 +19,7 @@ import structlog
 from orchestrator.controller.desired import DesiredState
 from orchestrator.domain.conditions import status_of
 from orchestrator.domain.observation import Observation
+from orchestrator.domain.timestamp import timestamp
 from orchestrator.domain.trained_model import ModelStatus, TrainedModel
 from orchestrator.ports import FleetView, Recorder, StatusWriter
 
@@ -54,7 +55,7 @@ class Reporter:
     async def tell(self, seen: Observation) -> float | None:
         """Write what is new; in how many seconds to come again for what may wait (None: all is told)."""
         model = seen.model
-        status = status_of(seen, self._wall().strftime("%Y-%m-%dT%H:%M:%SZ"))
+        status = status_of(seen, timestamp(self._wall()))
         if model is None or status is None or status == model.status:
             self._untold.pop(seen.name, None)
         if model is None or status is None:

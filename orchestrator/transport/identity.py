@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 ORCHESTRATOR: Final = "orchestrator"
 MESH: Final = "mesh"
 ADAPTER: Final = "adapter"
+ROLES: Final = (ORCHESTRATOR, MESH, ADAPTER)
 
 CERTIFICATE_FILE: Final = "tls.crt"
 KEY_FILE: Final = "tls.key"

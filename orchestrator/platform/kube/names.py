@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from orchestrator.transport.identity import ROLES
+
 #: Prefix of the objects of the product, and the name of the clients' Service.
 PRODUCT: Final = "wml-serving"
 PREFIX: Final = "wmlserving.ai.ibm.com"
@@ -50,7 +52,7 @@ ADAPTER_HEALTH_PORT: Final = 8086
 
 #: Secrets: the certificate authority, and a certificate for each role. Keys tls.crt, tls.key, ca.crt.
 CA_SECRET: Final = f"{PRODUCT}-ca"
-TLS_SECRETS: Final = {role: f"{PRODUCT}-{role}-tls" for role in (ORCHESTRATOR, MESH, "adapter")}
+TLS_SECRETS: Final = {role: f"{PRODUCT}-{role}-tls" for role in ROLES}
 #: Where a pod mounts its own.
 TLS_DIRECTORY: Final = "/etc/wml-serving/tls"
 #: Where a runtime pod's containers share models: repository/ is the server's, adapter/ the adapter's scratch.
