@@ -17,10 +17,10 @@ from botocore.session import Session
 from tests.cluster.cluster import Cluster
 from tests.cluster.node import images
 from tests.cluster.pods import pod
+from tests.standalone.manifests import REGION, s3_entry
 
 NAME: Final = "s3"
 PORT: Final = 9000
-_REGION: Final = "us-east-1"
 
 
 class Store:
@@ -39,14 +39,7 @@ class Store:
 
     def entry(self, **changes: str | None) -> dict[str, str]:
         """A complete entry of Secret storage-config for it, with changes; None takes a field away."""
-        fields: dict[str, str | None] = {
-            "type": "s3",
-            "access_key_id": self.access_key,
-            "secret_access_key": self.secret_key,
-            "endpoint_url": self.endpoint,
-            "region": _REGION,
-        }
-        return {name: value for name, value in {**fields, **changes}.items() if value is not None}
+        return s3_entry(self.endpoint, self.access_key, self.secret_key, **changes)
 
     @contextmanager
     def serving(self) -> Iterator[Store]:
@@ -69,7 +62,7 @@ class Store:
             self._client = Session().create_client(
                 "s3",
                 endpoint_url=f"http://{here}",
-                region_name=_REGION,
+                region_name=REGION,
                 aws_access_key_id=self.access_key,
                 aws_secret_access_key=self.secret_key,
                 config=Config(s3={"addressing_style": "path"}, proxies={}, retries={"max_attempts": 3}),

@@ -5,9 +5,12 @@ Objects as a user writes them, as dicts.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 Document = dict[str, Any]
+
+#: Of the stores of the tests.
+REGION: Final = "us-east-1"
 
 
 def trained_model(
@@ -35,6 +38,18 @@ def trained_model(
         "metadata": metadata,
         "spec": {"inferenceService": runtime, "model": {"storageUri": uri, "framework": framework, "memory": "256Mi"}},
     }
+
+
+def s3_entry(endpoint: str, access_key: str, secret_key: str, **changes: str | None) -> dict[str, str]:
+    """A complete entry of Secret storage-config for a store, with changes; None takes a field away."""
+    fields: dict[str, str | None] = {
+        "type": "s3",
+        "access_key_id": access_key,
+        "secret_access_key": secret_key,
+        "endpoint_url": endpoint,
+        "region": REGION,
+    }
+    return {name: value for name, value in {**fields, **changes}.items() if value is not None}
 
 
 def storage_config(entries: dict[str, str | dict[str, str]]) -> Document:

@@ -13,6 +13,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
+from tests.standalone.manifests import s3_entry
 from tests.standalone.waiting import wait_until
 
 _RCLONE: Final = Path(__file__).resolve().parents[2] / ".venv" / "bin" / "rclone"
@@ -38,14 +39,7 @@ class Store:
 
     def entry(self, **changes: str | None) -> dict[str, str]:
         """A complete entry of Secret storage-config for it, with changes; None takes a field away."""
-        fields: dict[str, str | None] = {
-            "type": "s3",
-            "access_key_id": self.access_key,
-            "secret_access_key": self.secret_key,
-            "endpoint_url": self.endpoint,
-            "region": "us-east-1",
-        }
-        return {name: value for name, value in {**fields, **changes}.items() if value is not None}
+        return s3_entry(self.endpoint, self.access_key, self.secret_key, **changes)
 
     def start(self) -> None:
         """Returns when it serves; the key goes by the environment, since a command line is public."""
