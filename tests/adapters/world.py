@@ -25,6 +25,7 @@ from adapters.loader.memory import read
 from adapters.loader.places import Places
 from adapters.loader.settings import LoaderSettings
 from adapters.server import Bells
+from tests.orchestrator.waiting import eventually
 
 CREDENTIALS = Credentials(access_key_id="AKIDAKID", secret_access_key="SECRETSECRET", endpoint_url="http://store")
 
@@ -252,11 +253,7 @@ class World:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for what no bell announces."""
-    async with asyncio.timeout(30):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0.002)
+    await eventually(condition, within=30.0)
 
 
 @asynccontextmanager

@@ -16,7 +16,8 @@ from orchestrator.activator.hold import Hold
 from orchestrator.activator.run import run
 from orchestrator.activator.settings import ActivatorSettings
 from protos import inference_pb2
-from tests.orchestrator.activator.fakes import LIMITS, SERVICE, FakeLeader, FakeRuntime, ready, until
+from tests.orchestrator.activator.fakes import LIMITS, SERVICE, FakeLeader, FakeRuntime, ready
+from tests.orchestrator.waiting import eventually
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -53,7 +54,7 @@ class Stack:
 
     async def wants(self, model: str) -> None:
         """Wait until the leader knows that someone wants the model."""
-        await until(lambda: model in self.leader.wanted)
+        await eventually(lambda: model in self.leader.wanted)
 
 
 class Stacks:
@@ -97,14 +98,14 @@ class Stacks:
         )
         task = asyncio.create_task(run(settings))
         # A channel that finds no socket would wait a second before it looks again.
-        await until((self._directory / f"activator{number}").exists)
+        await eventually((self._directory / f"activator{number}").exists)
         channel = grpc.aio.insecure_channel(listen, options=(*LIMITS, ("grpc.use_local_subchannel_pool", 1)))
         stack = Stack(leader, runtime, channel, task)
         self._made.append(stack)
         async with asyncio.timeout(10):
             await channel.channel_ready()
         if start_leader and wait_for_leader:
-            await until(lambda: leader.streams == 1)
+            await eventually(lambda: leader.streams == 1)
         return stack
 
     async def close(self) -> None:

@@ -17,13 +17,6 @@ SERVICE = "/inference.GRPCInferenceService/"
 LIMITS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition; the test's own timeout is the bound."""
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.002)
-
-
 def message(model: str, payload: bytes = b"") -> bytes:
     """A ModelInferRequest: the model's name, and raw contents in field 7."""
     size = len(payload)

@@ -17,7 +17,8 @@ from orchestrator.activator.waiter import Forward, Waiter
 from orchestrator.domain.demand import Answer, OnDemand, ReadyAt, Refused, WaitFor, Want
 from protos import demand_pb2
 from tests.orchestrator.activator.conftest import Stacks
-from tests.orchestrator.activator.fakes import FakeLeader, failed, message, ready, standby, until, waiting
+from tests.orchestrator.activator.fakes import FakeLeader, failed, message, ready, standby, waiting
+from tests.orchestrator.waiting import eventually
 
 
 @pytest.mark.parametrize(
@@ -51,10 +52,10 @@ async def test_addresses_are_tried_until_one_answers(stacks: Stacks, tmp_path: P
     await stack.wants("m")
     await stack.leader.stop()
     await other.start()
-    await until(lambda: "m" in other.wanted)
+    await eventually(lambda: "m" in other.wanted)
     other.say(ready("m", stack.runtime.endpoint))
     assert await held == message("m")
-    await until(lambda: "m" in other.released)
+    await eventually(lambda: "m" in other.released)
     await other.stop()
 
 
@@ -105,15 +106,15 @@ async def test_a_frozen_leader_is_left(hold: Hold, tmp_path: Path) -> None:
     await other.start()
     client: asyncio.Task[None] | None = None
     try:
-        await until(socket.exists)
+        await eventually(socket.exists)
         client = asyncio.create_task(DemandClient(hold, (f"unix:{socket}", other.address), ping_s=0.3).run())
-        await until(lambda: hold.heard)
+        await eventually(lambda: hold.heard)
         assert other.opened == 0
         process.send_signal(signal.SIGSTOP)
         now = asyncio.get_running_loop().time()
         admitted = hold.admit("m", load=True, stale=False, since=now, deadline=now + 60, own_deadline=True)
         assert isinstance(admitted, Waiter)
-        await until(lambda: "m" in other.wanted)
+        await eventually(lambda: "m" in other.wanted)
         other.say(ready("m", "a:1"))
         assert await hold.verdict(admitted) == Forward(("a:1",), 1)
         hold.leave(admitted)

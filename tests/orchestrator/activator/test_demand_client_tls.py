@@ -18,7 +18,8 @@ from orchestrator.activator.waiter import Forward, Waiter
 from orchestrator.transport.identity import MESH, ORCHESTRATOR
 from orchestrator.transport.server import server_credentials
 from tests.identities import Authority, Held, mount
-from tests.orchestrator.activator.fakes import FakeLeader, ready, until
+from tests.orchestrator.activator.fakes import FakeLeader, ready
+from tests.orchestrator.waiting import eventually
 
 OLD = Authority()
 NEW = Authority()
@@ -60,12 +61,12 @@ async def test_who_waits_goes_on_waiting_through_new_certificates(bench: Bench, 
     with capture_logs() as logs:
         client = asyncio.create_task(DemandClient(hold, (bench.leader.address,), identities=bench.ours).run())
         waiter = wait_for(hold, "m")
-        await until(lambda: "m" in bench.leader.wanted and hold.heard)
+        await eventually(lambda: "m" in bench.leader.wanted and hold.heard)
         for told, (trusted, signs) in enumerate((((OLD, NEW), OLD), ((OLD, NEW), NEW), ((NEW,), NEW)), start=2):
             await bench.theirs.become(signs.identity(ORCHESTRATOR, *trusted))
             await bench.ours.become(signs.identity(MESH, *trusted))
             await bench.ours.taken()
-            await until(partial(bench.told, told))
+            await eventually(partial(bench.told, told))
             assert hold.heard
         bench.leader.say(ready("m", "a:1"))
         assert await hold.verdict(waiter) == Forward(("a:1",), 1)
@@ -83,10 +84,10 @@ async def test_a_leader_of_another_role_or_authority_is_none(bench: Bench, hold:
         await bench.theirs.become(identity)
         asked = bench.ours.asked
         # The first of these attempts may have begun before.
-        await until(partial(bench.tried, asked + 3))
+        await eventually(partial(bench.tried, asked + 3))
         assert (bench.leader.opened, hold.heard) == (0, False)
     await bench.theirs.become(OLD.identity(ORCHESTRATOR))
-    await until(lambda: "m" in bench.leader.wanted)
+    await eventually(lambda: "m" in bench.leader.wanted)
     client.cancel()
     await asyncio.wait({client})
 
@@ -99,6 +100,6 @@ async def test_the_settings_name_a_directory(bench: Bench, tmp_path: Path) -> No
         await run(settings)
     mount(tls, OLD.identity(MESH))
     running = asyncio.create_task(run(settings))
-    await until(lambda: bench.leader.streams == 1)
+    await eventually(lambda: bench.leader.streams == 1)
     running.cancel()
     await asyncio.wait({running})

@@ -8,7 +8,7 @@ from orchestrator.activator.budget import Permit
 from orchestrator.activator.hold import Hold
 from orchestrator.activator.waiter import Reply, Waiter
 from orchestrator.domain.demand import Refused
-from tests.orchestrator.activator.fakes import until
+from tests.orchestrator.waiting import eventually
 
 
 def admit(hold: Hold, seconds: float) -> Waiter:
@@ -32,7 +32,7 @@ async def test_a_wait_that_is_cancelled_can_be_left(hold: Hold) -> None:
     """Nothing is kept of it."""
     waiter = admit(hold, 30)
     waiting = asyncio.create_task(hold.verdict(waiter))
-    await until(hold.news.is_set)
+    await eventually(hold.news.is_set)
     waiting.cancel()
     await asyncio.wait([waiting])
     hold.leave(waiter)
@@ -46,7 +46,7 @@ async def test_permits_are_granted_in_turn(hold: Hold) -> None:
     assert isinstance(first, Permit)
     cancelled = asyncio.create_task(hold.permit(pool, 100, None))
     second = asyncio.create_task(hold.permit(pool, 100, None))
-    await until(lambda: pool.line == 2)
+    await eventually(lambda: pool.line == 2)
     assert await hold.permit(pool, 100, None) is None, "the line is full"
     cancelled.cancel()
     await asyncio.wait([cancelled])
@@ -68,7 +68,7 @@ async def test_a_permit_granted_to_one_who_is_cancelled_goes_on(hold: Hold) -> N
     first = await hold.permit(pool, 100, None)
     assert first is not None
     waiting = asyncio.create_task(hold.permit(pool, 100, None))
-    await until(lambda: pool.line == 1)
+    await eventually(lambda: pool.line == 1)
     hold.release(pool, first)
     waiting.cancel()
     await asyncio.wait([waiting])

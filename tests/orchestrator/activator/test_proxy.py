@@ -19,9 +19,9 @@ from tests.orchestrator.activator.fakes import (
     message,
     ready,
     standby,
-    until,
     waiting,
 )
+from tests.orchestrator.waiting import eventually
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -141,7 +141,7 @@ async def test_requests_are_served_while_many_are_held(stacks: Stacks) -> None:
     assert await stack.infer("m", message("m")) == message("m")
     for call in held:
         call.cancel()
-    await until(lambda: "cold" in stack.leader.released)
+    await eventually(lambda: "cold" in stack.leader.released)
 
 
 async def test_a_flood_over_the_bound_is_refused_in_words(stacks: Stacks) -> None:
@@ -153,4 +153,4 @@ async def test_a_flood_over_the_bound_is_refused_in_words(stacks: Stacks) -> Non
     assert codes == {grpc.StatusCode.RESOURCE_EXHAUSTED: 1_300}
     for call in held:
         call.cancel()
-    await until(lambda: not stack.leader.wanted)
+    await eventually(lambda: not stack.leader.wanted)

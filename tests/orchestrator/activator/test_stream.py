@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import grpc
 
 from tests.orchestrator.activator.conftest import Stack, Stacks
-from tests.orchestrator.activator.fakes import SERVICE, FakeRuntime, failing, message, ready, until
+from tests.orchestrator.activator.fakes import SERVICE, FakeRuntime, failing, message, ready
+from tests.orchestrator.waiting import eventually
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Call = grpc.aio.StreamStreamCall[bytes, bytes]
@@ -111,7 +112,7 @@ async def test_a_running_stream_does_not_keep_its_name_wanted(stack: Stack) -> N
     stream = open_stream(stack)
     await stream.write(message("m"))
     assert await stream.read() == message("m")
-    await until(lambda: "m" in stack.leader.released)
+    await eventually(lambda: "m" in stack.leader.released)
     await stream.write(message("m"))
     assert await stream.read() == message("m")
     stream.cancel()

@@ -18,9 +18,9 @@ from tests.orchestrator.activator.fakes import (
     message,
     ready,
     standby,
-    until,
     waiting,
 )
+from tests.orchestrator.waiting import eventually
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -107,12 +107,12 @@ async def test_over_the_bound_a_request_is_refused_with_numbers(stacks: Stacks) 
     assert "3 requests are held already, at most 3" in details
 
     third.cancel()
-    await until(lambda: "b" in stack.leader.released)
+    await eventually(lambda: "b" in stack.leader.released)
     fourth = stack.infer("d")
     await stack.wants("d")
     for call in (first, second, fourth):
         call.cancel()
-    await until(lambda: not stack.leader.wanted)
+    await eventually(lambda: not stack.leader.wanted)
 
 
 async def test_held_requests_survive_a_leader(stack: Stack) -> None:
@@ -178,7 +178,7 @@ async def test_an_unchanged_answer_is_tried_again(stack: Stack) -> None:
     stack.runtime.behave = failing(grpc.StatusCode.INVALID_ARGUMENT, "Model m not found")
     stack.serve("m")
     call = stack.infer("m", message("m"))
-    await until(lambda: stack.runtime.calls == 2)
+    await eventually(lambda: stack.runtime.calls == 2)
     stack.runtime.behave = FakeRuntime().behave
     assert await call == message("m")
 
@@ -214,7 +214,7 @@ async def test_a_server_without_the_model_is_never_believed(
     stack.runtime.behave = failing(grpc.StatusCode.NOT_FOUND, text)
     stack.serve("m")
     call = stack.infer("m", message("m"))
-    await until(lambda: stack.runtime.calls == 4)
+    await eventually(lambda: stack.runtime.calls == 4)
     stack.runtime.behave = FakeRuntime().behave
     assert await call == message("m")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from orchestrator.fleet.observed import Changes, ObservedFleet, Report
 from orchestrator.machinery.term import Term
 from protos import fleet_pb2, fleet_pb2_grpc
 from tests.orchestrator.builders import make_credentials, make_key, make_order, make_pod
+from tests.orchestrator.waiting import eventually
 
 EPOCH = 1_700_000_000_000
 KEY = make_key()
@@ -102,12 +103,6 @@ class Bench:
     def _on_change(self, models: frozenset[str], runtimes: frozenset[str]) -> None:
         self.changed |= models | runtimes
 
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Return as soon as it is so."""
-        async with asyncio.timeout(10):
-            while not condition():
-                await asyncio.sleep(0.002)
-
     @property
     def known(self) -> bool:
         view = self.observed.pod("p1")
@@ -129,7 +124,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     await bench.adapter.start()
     bench.adapter.say(full=True)
     bench.client.list_pods([bench.pod])
-    await bench.until(lambda: bench.known)
+    await eventually(lambda: bench.known)
     yield bench
     await bench.client.close()
     await bench.adapter.stop()
@@ -139,20 +134,20 @@ async def test_a_watch_says_who_is_leader_and_brings_what_there_is(bench: Bench)
     """The first report makes the pod known, later ones change it, each change is announced."""
     assert bench.adapter.hellos == [fleet_pb2.Hello(epoch=EPOCH, protocol=1)]
     bench.adapter.say((KEY, fleet_pb2.COPY_STATE_LOADED))
-    await bench.until(lambda: bench.state() is CopyState.LOADED)
+    await eventually(lambda: bench.state() is CopyState.LOADED)
     assert bench.changed == {"mlserver-0.x", "digits"}
 
 
 async def test_silence_is_unknown_and_a_reconnect_tells_the_truth(bench: Bench) -> None:
     """The copies stay until the adapter is back and says otherwise; who is listed is asked until it answers."""
     bench.adapter.say((KEY, fleet_pb2.COPY_STATE_LOADED))
-    await bench.until(lambda: bench.state() is not None)
+    await eventually(lambda: bench.state() is not None)
     await bench.adapter.stop()
-    await bench.until(lambda: not bench.known)
+    await eventually(lambda: not bench.known)
     assert bench.state() is CopyState.LOADED
     await bench.adapter.start()
     bench.adapter.say(full=True)
-    await bench.until(lambda: bench.known)
+    await eventually(lambda: bench.known)
     assert bench.state() is None
     assert bench.observed.lost("digits")
 
@@ -160,7 +155,7 @@ async def test_silence_is_unknown_and_a_reconnect_tells_the_truth(bench: Bench) 
 async def test_a_command_carries_epoch_and_boot(bench: Bench) -> None:
     """The fence; and the copy is under way, or on its way out, at once."""
     bench.adapter.say(full=True, boot="b7")
-    await bench.until(lambda: (view := bench.observed.pod("p1")) is not None and view.boot == "b7")
+    await eventually(lambda: (view := bench.observed.pod("p1")) is not None and view.boot == "b7")
     await bench.load()
     assert bench.state() is CopyState.DOWNLOADING
     await bench.client.unload("p1", KEY)
@@ -181,7 +176,7 @@ async def test_a_refused_command_leaves_all_as_it_was_and_tells_no_secret(bench:
     assert bench.state() is None
     assert "hunter2hunter2" not in repr(caught.value)
     bench.adapter.say((KEY, fleet_pb2.COPY_STATE_LOADED))
-    await bench.until(lambda: bench.state() is CopyState.LOADED)
+    await eventually(lambda: bench.state() is CopyState.LOADED)
     with pytest.raises(FleetError, match="unload of digits: FAILED_PRECONDITION"):
         await bench.client.unload("p1", KEY)
     assert bench.state() is CopyState.LOADED
@@ -191,9 +186,9 @@ async def test_a_failure_reported_before_the_command_is_answered_stands(bench: B
     """The answer does not turn it into a copy that is under way for ever."""
     bench.adapter.hold.clear()
     loading = asyncio.create_task(bench.load())
-    await bench.until(lambda: bool(bench.adapter.commands))
+    await eventually(lambda: bool(bench.adapter.commands))
     bench.adapter.say((KEY, fleet_pb2.COPY_STATE_FAILED))
-    await bench.until(lambda: bench.state() is CopyState.FAILED)
+    await eventually(lambda: bench.state() is CopyState.FAILED)
     bench.adapter.hold.set()
     await loading
     assert bench.state() is CopyState.FAILED
@@ -203,7 +198,7 @@ async def test_a_pod_that_goes_while_it_is_commanded_is_an_error_and_no_cancella
     """A closing channel cancels its calls: a worker that took that for its own end would be missed for ever."""
     bench.adapter.hold.clear()
     loading = asyncio.create_task(bench.load())
-    await bench.until(lambda: bool(bench.adapter.commands))
+    await eventually(lambda: bool(bench.adapter.commands))
     bench.client.list_pods([])
     with pytest.raises(FleetError, match="the pod is gone"):
         await loading
@@ -215,7 +210,7 @@ async def test_a_cancelled_worker_is_cancelled(bench: Bench) -> None:
     """Its own cancellation passes through a command."""
     bench.adapter.hold.clear()
     loading = asyncio.create_task(bench.load())
-    await bench.until(lambda: bool(bench.adapter.commands))
+    await eventually(lambda: bool(bench.adapter.commands))
     loading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await loading
@@ -273,7 +268,7 @@ async def test_a_report_that_cannot_be_digested_does_not_end_the_watch(
     with monkeypatch.context() as patch:
         patch.setattr(bench.observed, "report", refuse)
         bench.adapter.say()
-        await bench.until(lambda: not bench.known)
+        await eventually(lambda: not bench.known)
     async with asyncio.timeout(10):
         while not bench.known:
             bench.adapter.say(full=True)
@@ -306,11 +301,11 @@ async def test_a_report_that_names_a_higher_epoch_ends_the_term(bench: Bench) ->
     """A frozen leader reads it when it thaws: what its successor's watch did to the fence."""
     bench.adapter.epoch = EPOCH
     bench.adapter.say((KEY, fleet_pb2.COPY_STATE_LOADED))
-    await bench.until(lambda: bench.state() is not None)
+    await eventually(lambda: bench.state() is not None)
     assert not bench.term.over
     bench.adapter.epoch = EPOCH + 1
     bench.adapter.say()
-    await bench.until(lambda: bench.term.over)
+    await eventually(lambda: bench.term.over)
     with pytest.raises(FleetError, match="another leads"):
         await bench.client.unload("p1", KEY)
     assert bench.adapter.commands == []
@@ -336,14 +331,14 @@ async def test_a_pod_is_dialled_once_it_has_an_address(bench: Bench) -> None:
 async def test_a_pod_that_gets_another_address_is_dialled_there(bench: Bench, tmp_path: Path) -> None:
     """Same pod, after its node came back: what it held stays unknown until it is heard there."""
     bench.adapter.say((KEY, fleet_pb2.COPY_STATE_LOADED))
-    await bench.until(lambda: bench.state() is CopyState.LOADED)
+    await eventually(lambda: bench.state() is CopyState.LOADED)
     moved = FakeAdapter(f"unix:{tmp_path}/moved.sock")
     await moved.start()
     try:
         bench.client.list_pods([make_pod("p1", adapter=moved.address)])
         assert bench.state() is CopyState.LOADED
         moved.say(full=True, boot="b2")
-        await bench.until(lambda: (view := bench.observed.pod("p1")) is not None and view.boot == "b2")
+        await eventually(lambda: (view := bench.observed.pod("p1")) is not None and view.boot == "b2")
         assert bench.state() is None
     finally:
         await bench.client.close()

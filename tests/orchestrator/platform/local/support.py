@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from orchestrator.platform.local.pod_set import PodSet
 from orchestrator.platform.local.pool_server import PoolServer
 from orchestrator.platform.local.records import Record, reconcile
 from orchestrator.platform.local.stack import Stack, claim
+from tests.orchestrator.waiting import eventually
 
 NAMESPACE = "wml-serving"
 TEMPLATE = PodTemplate(runtime="r", server_type="mlserver", capacity_bytes=10, env=(("A", "b"),))
@@ -52,14 +52,6 @@ def replace_file(path: Path, text: str) -> None:
     temporary = path.parent / f".{path.name}.new"
     temporary.write_text(text)
     temporary.rename(path)
-
-
-async def until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
-    """Wait for a condition; what it was is in the traceback."""
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "not within the time"
-        await asyncio.sleep(0.01)
 
 
 class Sink:
@@ -125,7 +117,7 @@ async def running(work: Coroutine[Any, Any, Any]) -> AsyncIterator[asyncio.Task[
 async def serving(pods: PodSet, path: Path) -> AsyncIterator[asyncio.Task[Any]]:
     """The supervisor's end of the socket, as long as the context."""
     async with running(PoolServer(pods, path).run()) as server:
-        await until(path.is_socket)
+        await eventually(path.is_socket)
         yield server
 
 

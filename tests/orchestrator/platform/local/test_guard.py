@@ -16,7 +16,8 @@ import pytest
 
 from orchestrator.platform.local import guard as guard_module
 from orchestrator.platform.local.guard import DISMISSAL, SHARED_MEMORY, carriers, remove_leftovers, sweep
-from tests.orchestrator.platform.local.support import environment, until
+from tests.orchestrator.platform.local.support import environment
+from tests.orchestrator.waiting import eventually
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ async def test_a_sweep_ends_all_that_carry_the_mark(mark: str) -> None:
     other = sleeper(f"{mark}-other")
     child = sleeper(mark, "trap '' TERM; setsid sleep 100 & sleep 100; sleep 100")
     try:
-        await until(lambda: len(carriers(mark)) == 3)
+        await eventually(lambda: len(carriers(mark)) == 3)
         child.send_signal(signal.SIGSTOP)
         assert sweep(mark, 5.0) == (3, True)
         assert child.wait(5) == -signal.SIGKILL
@@ -112,7 +113,7 @@ async def guarded(mark: str, tmp_path: Path) -> AsyncIterator[Guarded]:
     assert guard.stdin is not None
     guard.stdin.write(json.dumps(order).encode() + b"\n")
     try:
-        await until(lambda: carriers(mark) == [child.pid])
+        await eventually(lambda: carriers(mark) == [child.pid])
         yield Guarded(guard, child, directory, segment)
     finally:
         if guard.returncode is None:
@@ -148,7 +149,7 @@ async def test_signals_do_not_end_it(guarded: Guarded) -> None:
     """Ctrl-C and a closing terminal reach every process of a session; the guard is for afterwards."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
     status = Path(f"/proc/{guarded.guard.pid}/status")
-    await until(ignoring(status, numbers))
+    await eventually(ignoring(status, numbers))
     for number in numbers:
         guarded.guard.send_signal(number)
     assert guarded.child.poll() is None

@@ -19,7 +19,8 @@ from orchestrator.platform.local import guard as guard_module
 from orchestrator.platform.local.guard import carriers, sweep
 from orchestrator.platform.local.guarding import Guarding
 from orchestrator.platform.local.stack import MARK, Stack, claim
-from tests.orchestrator.platform.local.support import alive, environment, half, running, until
+from tests.orchestrator.platform.local.support import alive, environment, half, running
+from tests.orchestrator.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -75,7 +76,7 @@ def guards(parent: int | None = None) -> list[int]:
 
 async def the_guard(parent: int | None = None) -> int:
     """Its pid. A process that was started just now has no command line for a moment."""
-    await until(lambda: len(guards(parent)) == 1)
+    await eventually(lambda: len(guards(parent)) == 1)
     return guards(parent)[0]
 
 
@@ -83,7 +84,7 @@ async def killed_and_replaced(parent: int | None = None) -> None:
     """Kill the guard, and wait for another."""
     first = await the_guard(parent)
     os.kill(first, signal.SIGKILL)
-    await until(lambda: set(guards(parent)) - {first})
+    await eventually(lambda: set(guards(parent)) - {first})
 
 
 def descriptors() -> set[str]:
@@ -93,7 +94,7 @@ def descriptors() -> set[str]:
 async def test_a_guard_has_nothing_of_the_users(guarding: Guarding, stack: Stack) -> None:
     """No variable that could hold a secret, or bring code; a session of its own, and no directory kept in use."""
     pid = await the_guard()
-    await until(lambda: psutil.Process(pid).cwd() == "/")
+    await eventually(lambda: psutil.Process(pid).cwd() == "/")
     assert psutil.Process(pid).environ() == {}
     assert os.getsid(pid) == pid
     assert pid not in alive(stack), "it would end itself"
@@ -134,7 +135,7 @@ async def test_the_delay_grows_with_each_death_and_begins_anew_after_a_good_whil
                 await killed_and_replaced()
             await the_guard()
             seen = time.monotonic()
-            await until(lambda: time.monotonic() - seen > 1.5)
+            await eventually(lambda: time.monotonic() - seen > 1.5)
             await killed_and_replaced()
     await guarding.dismiss()
     assert [line["restart_in_ms"] for line in lines] == [38, 75, 150, 38]
@@ -149,9 +150,9 @@ async def test_one_that_cannot_be_started_is_tried_again(
             with monkeypatch.context() as broken:
                 broken.setattr(sys, "executable", str(tmp_path / "none"))
                 os.kill(await the_guard(), signal.SIGKILL)
-                await until(lambda: len([line for line in lines if line["event"] == "guard_not_started"]) == 2)
+                await eventually(lambda: len([line for line in lines if line["event"] == "guard_not_started"]) == 2)
                 assert guards() == []
-            await until(guards)
+            await eventually(guards)
     assert lines[1]["reason"] == "No such file or directory"
 
 
@@ -175,7 +176,7 @@ async def test_a_guard_that_died_just_now_can_be_dismissed(stack: Stack) -> None
     guarding = Guarding(stack, half)
     await guarding.start()
     os.kill(await the_guard(), signal.SIGKILL)
-    await until(lambda: not guards())
+    await eventually(lambda: not guards())
     await guarding.dismiss()
     assert descriptors() == before
 
@@ -193,12 +194,12 @@ async def test_the_supervisors_death_ends_what_is_guarded(tmp_path: Path, replac
         assert supervisor.stdout is not None
         token, private = (await supervisor.stdout.readline()).decode().split()
         mark = f"{MARK}={token}"
-        await until(lambda: len(carriers(mark)) == 1)
+        await eventually(lambda: len(carriers(mark)) == 1)
         if replaced:
             await killed_and_replaced(supervisor.pid)
         supervisor.kill()
         await supervisor.wait()
-        await until(lambda: not carriers(mark) and not Path(private).exists(), 5)
+        await eventually(lambda: not carriers(mark) and not Path(private).exists(), within=5)
         # STATE is locked until the guard is done, and free then.
         claim(tmp_path).release()
     finally:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.platform.local.lease import Lease, LeaseLost
-from tests.orchestrator.platform.local.support import until
+from tests.orchestrator.waiting import eventually
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ async def test_who_finds_a_later_leader_there_writes_nothing_and_ends(record: Pa
     old, new = Lease(record, 1000), Lease(record, 1000)
     with pytest.raises(LeaseLost, match="another leader writes there, of epoch 1001"):
         await asyncio.to_thread(old.check)
-    await until(lambda: old.term.over)
+    await eventually(lambda: old.term.over)
     assert old.term.successor == new.term.epoch
     new.check()
     assert not new.term.over

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.platform.local.listener import ListenerWatch, gave_up_listener
-from tests.orchestrator.platform.local.support import running, until
+from tests.orchestrator.platform.local.support import running
+from tests.orchestrator.waiting import eventually
 
 WELL = b"HTTP/1.1 200 OK\r\n\r\nlistener_manager.listener_create_failure: 0\n"
 GIVEN_UP = b"HTTP/1.1 200 OK\r\n\r\nlistener_manager.listener_create_failure: 1\n"
@@ -77,7 +78,7 @@ async def test_it_is_ended_and_the_next_one_is_watched(tmp_path: Path) -> None:
         admin_at(tmp_path / "a", WELL) as admin,
         running(ListenerWatch(tmp_path / "a", lambda: ended.append(None), every_s=0.01).run()),
     ):
-        await until(lambda: admin.asked > 5)
+        await eventually(lambda: admin.asked > 5)
         assert ended == []
         admin.answer = GIVEN_UP
-        await until(lambda: len(ended) == 2)
+        await eventually(lambda: len(ended) == 2)

@@ -16,7 +16,8 @@ from orchestrator.platform.local.launch import PodTemplate
 from orchestrator.platform.local.pod import PodSettings, RuntimePod, free_ports, is_free
 from orchestrator.platform.local.process import UNIT
 from orchestrator.platform.local.stack import Stack
-from tests.orchestrator.platform.local.support import TEMPLATE, alive, until
+from tests.orchestrator.platform.local.support import TEMPLATE, alive
+from tests.orchestrator.waiting import eventually
 
 UID = "01234567-89ab-cdef-0123-456789abcdef"
 
@@ -32,7 +33,7 @@ def start(settings: PodSettings, stack: Stack) -> Start:
         pod = RuntimePod(TEMPLATE, UID, free_ports(frozenset()), settings, lambda: None)
         task = asyncio.create_task(pod.run())
         try:
-            await until(lambda: len(alive(stack)) == 2)
+            await eventually(lambda: len(alive(stack)) == 2)
             yield pod, task
         finally:
             pod.stop(0.5)
@@ -76,9 +77,9 @@ async def test_a_dead_server_comes_back_in_the_same_pod(start: Start, stack: Sta
         left = SHARED_MEMORY / f"{stack.shm_prefix}01234567_left"
         left.touch()
         os.kill(one(stack, pod, "server"), signal.SIGKILL)
-        await until(lambda: pod.troubled)
+        await eventually(lambda: pod.troubled)
         assert "server was killed by signal 9; its last words: started start" in pod.view().message
-        await until(lambda: len(alive(stack)) == 2)
+        await eventually(lambda: len(alive(stack)) == 2)
         assert not left.exists()
         assert (before.uid, before.endpoint) == (pod.view().uid, pod.view().endpoint)
         assert adapter == one(stack, pod, "adapter")

@@ -15,7 +15,8 @@ from orchestrator.domain.fleet import Pod
 from orchestrator.platform.local.pod_set import PodSet
 from orchestrator.platform.local.stack import Stack
 from orchestrator.platform.local.wire import MAX_LINE_BYTES, End, Epoch, Scale, parse_pods
-from tests.orchestrator.platform.local.support import TEMPLATE, serving, until
+from tests.orchestrator.platform.local.support import TEMPLATE, serving
+from tests.orchestrator.waiting import eventually
 
 
 class Line:
@@ -110,7 +111,7 @@ async def test_nonsense_ends_its_connection_and_nothing_else(pods: PodSet, path:
     with capture_logs() as lines:
         async with serving(pods, path), dialled(path) as good, dialled(path) as bad:
             bad.writer.write(nonsense)
-            await until(lambda: lines)
+            await eventually(lambda: lines)
             assert await bad.ended()
             good.writer.write(Scale(TEMPLATE, 1).line())
             assert len(await good.pods_until(1)) == 1
@@ -140,7 +141,7 @@ async def test_of_two_leaders_the_one_of_the_higher_epoch_is_obeyed(pods: PodSet
         await new.epoch_until(8)
         with capture_logs() as lines:
             old.writer.write(Scale(TEMPLATE, 2).line() + End("r").line() + Epoch(7).line() + Scale(TEMPLATE, 0).line())
-            await until(lambda: [line["event"] for line in lines].count("stale_leader_refused") == 3)
+            await eventually(lambda: [line["event"] for line in lines].count("stale_leader_refused") == 3)
         assert pods.pods() == (pod,)
         new.writer.write(Scale(TEMPLATE, 2).line())
         assert (await new.pods_until(2))[0] == pod
@@ -156,5 +157,5 @@ async def test_the_epoch_never_falls(pods: PodSet, path: Path) -> None:
             await late.epoch_until(8)
             with capture_logs() as lines:
                 late.writer.write(Scale(TEMPLATE, 1).line())
-                await until(lambda: lines)
+                await eventually(lambda: lines)
             assert pods.pods() == ()

@@ -16,7 +16,8 @@ from orchestrator.platform.local.pod_set import PodSet
 from orchestrator.platform.local.pools import SupervisorPools
 from orchestrator.platform.local.stack import Stack
 from orchestrator.platform.local.wire import MAX_REPLICAS, End, Epoch, Scale, Wish, parse_wish, pods_line
-from tests.orchestrator.platform.local.support import half, running, serving, until
+from tests.orchestrator.platform.local.support import half, running, serving
+from tests.orchestrator.waiting import eventually
 
 RUNTIME = ServingRuntime(name="r", uid="", generation=1, server_type="mlserver", frameworks=(), auto_select=frozenset())
 
@@ -46,9 +47,9 @@ async def test_a_number_that_was_asked_for_too_early_is_sent_later(pods: PodSet,
     await pools.scale(RUNTIME, 1)
     with capture_logs() as lines:
         async with running(pools.run(lists)):
-            await until(lambda: lines)
+            await eventually(lambda: lines)
             async with serving(pods, path):
-                await until(lambda: lists.last and len(lists.last) == 1)
+                await eventually(lambda: lists.last and len(lists.last) == 1)
     assert [line["event"] for line in lines].count("supervisor_unreachable") == 1
 
 
@@ -58,10 +59,10 @@ async def test_a_controller_that_comes_and_goes(pods: PodSet, path: Path) -> Non
         first, seen = SupervisorPools(path, Term(7), half), Lists()
         async with running(first.run(seen)):
             await first.scale(RUNTIME, 1)
-            await until(lambda: seen.last and len(seen.last) == 1)
+            await eventually(lambda: seen.last and len(seen.last) == 1)
         second, again = SupervisorPools(path, Term(7), half), Lists()
         async with running(second.run(again)):
-            await until(lambda: again.all)
+            await eventually(lambda: again.all)
         assert again.all[0] == seen.last
 
 
@@ -71,12 +72,12 @@ async def test_a_supervisor_that_comes_and_goes(pods: PodSet, path: Path) -> Non
     async with running(pools.run(lists)):
         async with serving(pods, path):
             await pools.scale(RUNTIME, 1)
-            await until(lambda: lists.last and len(lists.last) == 1)
+            await eventually(lambda: lists.last and len(lists.last) == 1)
         before, told = lists.last, len(lists.all)
         await pools.scale(RUNTIME, 2)
         assert len(lists.all) == told
         async with serving(pods, path):
-            await until(lambda: lists.last and len(lists.last) == 2)
+            await eventually(lambda: lists.last and len(lists.last) == 2)
         assert before is not None
         assert lists.last is not None
         assert lists.last[0] == before[0]
@@ -98,7 +99,7 @@ async def test_a_supervisor_that_is_not_understood_is_dialled_again(path: Path) 
     await pools.scale(RUNTIME, 1)
     with capture_logs() as lines:
         async with await asyncio.start_unix_server(serve, path), running(pools.run(lists)):
-            await until(lambda: lists.all)
+            await eventually(lambda: lists.all)
     assert lists.all == [()]
     assert [wish.replicas for wish in heard] == [1, 1, 1]
     assert [line["event"] for line in lines] == ["supervisor_misunderstood"] * 2
@@ -135,14 +136,14 @@ async def test_a_later_leader_ends_the_term_and_what_was_asked_for_is_not_sent(p
         old, seen = SupervisorPools(path, Term(7), half), Lists()
         new, again = SupervisorPools(path, term := Term(8), half), Lists()
         async with running(old.run(seen)):
-            await until(lambda: seen.all)
+            await eventually(lambda: seen.all)
             async with running(new.run(again)):
                 await new.scale(RUNTIME, 1)
-                await until(lambda: again.last and len(again.last) == 1)
-                await until(lambda: old._term.over)
+                await eventually(lambda: again.last and len(again.last) == 1)
+                await eventually(lambda: old._term.over)
                 await old.end("r")
                 await new.scale(RUNTIME, 2)
-                await until(lambda: again.last and len(again.last) == 2)
+                await eventually(lambda: again.last and len(again.last) == 2)
         assert (old._term.successor, term.over) == (8, False)
         assert again.last is not None
         assert len(again.last) == 2

@@ -17,7 +17,8 @@ from orchestrator.platform.local.guard import carriers
 from orchestrator.platform.local.installation import LaunchProblem
 from orchestrator.platform.local.launch import ProcessSpec
 from orchestrator.platform.local.process import Process
-from tests.orchestrator.platform.local.support import environment, half, until
+from tests.orchestrator.platform.local.support import environment, half
+from tests.orchestrator.waiting import eventually
 
 #: Leaves a grandchild in a session of its own, as no process group could tell.
 LEAVES_A_GRANDCHILD = (
@@ -59,12 +60,12 @@ async def running(
 async def test_a_killed_child_is_started_again(tmp_path: Path, mark: str) -> None:
     """And what it left in another session is gone by then."""
     async with running(mark, lambda: spec(tmp_path, LEAVES_A_GRANDCHILD)) as (process, _):
-        await until(lambda: len(carriers(f"WML_TEST={mark}")) == 2)
+        await eventually(lambda: len(carriers(f"WML_TEST={mark}")) == 2)
         first = process.pid
         assert first is not None
         grandchild = next(pid for pid in carriers(f"WML_TEST={mark}") if pid != first)
         os.kill(first, signal.SIGKILL)
-        await until(lambda: process.pid not in {None, first})
+        await eventually(lambda: process.pid not in {None, first})
         assert grandchild not in carriers(f"WML_TEST={mark}")
         assert "killed by signal 9" in process.trouble
 
@@ -73,10 +74,10 @@ async def test_one_that_is_to_be_killed_is_started_again(tmp_path: Path, mark: s
     """Like one that ended by itself; one that does not run now is not killed."""
     async with running(mark, lambda: spec(tmp_path, DEAF)) as (process, _):
         process.kill()
-        await until(lambda: process.pid is not None)
+        await eventually(lambda: process.pid is not None)
         first = process.pid
         process.kill()
-        await until(lambda: process.pid not in {None, first})
+        await eventually(lambda: process.pid not in {None, first})
         assert "killed by signal 9" in process.trouble
 
 
@@ -85,7 +86,7 @@ async def test_a_crash_loop_slows_down_and_says_why(tmp_path: Path, mark: str) -
     code = "import sys; print('no such thing\\n\\n'); sys.exit(3)"
     with capture_logs() as lines:
         async with running(mark, lambda: spec(tmp_path, code)) as (process, _):
-            await until(lambda: len([line for line in lines if line["event"] == "process_exited"]) == 3)
+            await eventually(lambda: len([line for line in lines if line["event"] == "process_exited"]) == 3)
             assert process.trouble == "exited with code 3; its last words: no such thing"
     delays = [line["restart_in_ms"] for line in lines if line["event"] == "process_exited"]
     assert delays == [150, 300, 600]
@@ -96,7 +97,7 @@ async def test_the_delay_begins_anew_after_one_that_ran_well(tmp_path: Path, mar
     runs = iter(["raise SystemExit(1)", "raise SystemExit(1)", "import time; time.sleep(2); raise SystemExit(1)"])
     with capture_logs() as lines:
         async with running(mark, lambda: spec(tmp_path, next(runs, "input()")), stable_s=1.5):
-            await until(lambda: len([line for line in lines if line["event"] == "process_exited"]) == 3)
+            await eventually(lambda: len([line for line in lines if line["event"] == "process_exited"]) == 3)
     delays = [line["restart_in_ms"] for line in lines if line["event"] == "process_exited"]
     assert delays == [150, 300, 150]
 
@@ -106,8 +107,8 @@ async def test_one_that_stays_up_has_no_trouble(tmp_path: Path, mark: str) -> No
     runs = iter(["raise SystemExit(1)"])
     code = "import time; time.sleep(100)"
     async with running(mark, lambda: spec(tmp_path, next(runs, code)), stable_s=0.5) as (process, _):
-        await until(lambda: process.trouble)
-        await until(lambda: not process.trouble)
+        await eventually(lambda: process.trouble)
+        await eventually(lambda: not process.trouble)
         assert process.pid is not None
 
 
@@ -118,17 +119,17 @@ async def test_what_cannot_be_started_says_why(tmp_path: Path, mark: str) -> Non
         raise LaunchProblem("install it")
 
     async with running(mark, problem) as (process, _):
-        await until(lambda: process.trouble == "install it")
+        await eventually(lambda: process.trouble == "install it")
     missing = ProcessSpec(name="x", argv=("/none",), env={}, cwd=tmp_path)
     async with running(mark, lambda: missing) as (process, _):
-        await until(lambda: process.trouble == "cannot be started: No such file or directory")
+        await eventually(lambda: process.trouble == "cannot be started: No such file or directory")
 
 
 @pytest.mark.parametrize("frozen", [False, True])
 async def test_a_deaf_or_frozen_child_is_killed_after_the_grace(tmp_path: Path, mark: str, frozen: bool) -> None:
     """SIGTERM first, SIGKILL then."""
     async with running(mark, lambda: spec(tmp_path, DEAF, grace_s=0.2)) as (process, task):
-        await until(lambda: (tmp_path / "log").exists() and "deaf" in (tmp_path / "log").read_text())
+        await eventually(lambda: (tmp_path / "log").exists() and "deaf" in (tmp_path / "log").read_text())
         if frozen:
             assert process.pid is not None
             os.kill(process.pid, signal.SIGSTOP)
@@ -141,7 +142,7 @@ async def test_a_cancelled_one_leaves_no_child(tmp_path: Path, mark: str) -> Non
     """Cancelling kills at once, and waits until the kernel has let go of it: not even a zombie is left."""
     process = Process("child", lambda: spec(tmp_path, DEAF), marks={"WML_TEST": mark}, random=half)
     task = asyncio.create_task(process.run())
-    await until(lambda: carriers(f"WML_TEST={mark}"))
+    await eventually(lambda: carriers(f"WML_TEST={mark}"))
     pid = process.pid
     assert pid is not None
     task.cancel()
@@ -155,7 +156,7 @@ async def test_a_child_inherits_nothing(tmp_path: Path, mark: str) -> None:
     code = "import os; print(sorted(os.listdir('/proc/self/fd')), sorted(os.environ), flush=True); input()"
     with (tmp_path / "open").open("w"):
         async with running(mark, lambda: spec(tmp_path, code.replace("; input()", "; import time; time.sleep(100)"))):
-            await until(lambda: (tmp_path / "log").exists() and (tmp_path / "log").read_text())
+            await eventually(lambda: (tmp_path / "log").exists() and (tmp_path / "log").read_text())
     said = (tmp_path / "log").read_text()
     # 3 is the listing itself.
     assert "['0', '1', '2', '3']" in said

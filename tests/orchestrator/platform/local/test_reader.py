@@ -15,7 +15,8 @@ from orchestrator.platform.local.documents import ParsedFile
 from orchestrator.platform.local.listing import look
 from orchestrator.platform.local.manifests import parse_file
 from orchestrator.platform.local.reader import Reader, Unmounted
-from tests.orchestrator.platform.local.support import NAMESPACE, model_yaml, replace_file, until
+from tests.orchestrator.platform.local.support import NAMESPACE, model_yaml, replace_file
+from tests.orchestrator.waiting import eventually
 
 SECRET = (
     "apiVersion: v1\nkind: Secret\nmetadata: {name: storage-config}\n"
@@ -37,7 +38,7 @@ async def test_only_what_changed_is_read(tmp_path: Path, monkeypatch: pytest.Mon
     reader = Reader(tmp_path, Directory(0.0), NAMESPACE)
     assert reader.refresh(0.0).again_s is not None
     newest = max(path.stat().st_ctime for path in tmp_path.iterdir())
-    await until(lambda: time.time() > newest + 0.3)
+    await eventually(lambda: time.time() > newest + 0.3)
     before = reader.refresh(1.0)
     parsed.clear()
     assert reader.refresh(2.0).merged is before.merged

@@ -25,8 +25,8 @@ from tests.orchestrator.platform.local.support import (
     replace_file,
     runtime_yaml,
     uids,
-    until,
 )
+from tests.orchestrator.waiting import eventually
 
 Start = Callable[[], AbstractAsyncContextManager[tuple[DirectorySource, Sink]]]
 
@@ -74,22 +74,22 @@ async def test_files_come_and_go(models: Path, start: Start) -> None:
     for name in (".hidden.yaml", "notes.txt"):
         (models / name).write_text(model_yaml("unseen"))
     async with start() as (_, sink):
-        await until(lambda: sink.deliveries)
+        await eventually(lambda: sink.deliveries)
         assert sink.models == {}
         assert {"triton-2.x", "mlserver-0.x"} == sink.runtimes.keys()
         (models / "a.yaml").write_text(model_yaml("a"))
         (models / "b.yml").write_text(model_yaml("b") + "---\n" + model_yaml("c"))
-        await until(lambda: {"a", "b", "c"} == sink.models.keys())
+        await eventually(lambda: {"a", "b", "c"} == sink.models.keys())
         uid = sink.models["a"].uid
         replace_file(models / "a.yaml", model_yaml("a", uri="s3://b/other"))
-        await until(lambda: sink.models["a"].generation == 2)
+        await eventually(lambda: sink.models["a"].generation == 2)
         assert uid == sink.models["a"].uid
         replace_file(models / "b.yml", model_yaml("b"))
-        await until(lambda: {"a", "b"} == sink.models.keys())
+        await eventually(lambda: {"a", "b"} == sink.models.keys())
         (models / "a.yaml").unlink()
-        await until(lambda: {"b"} == sink.models.keys())
+        await eventually(lambda: {"b"} == sink.models.keys())
         (models / "a.yaml").write_text(model_yaml("a"))
-        await until(lambda: "a" in sink.models)
+        await eventually(lambda: "a" in sink.models)
         assert uid != sink.models["a"].uid
 
 
@@ -101,12 +101,12 @@ async def test_a_change_is_seen_at_once(models: Path, start: Start, monkeypatch:
     """By notification: the looks in between are switched off."""
     monkeypatch.setattr(source_module, "RESCAN_S", 1000.0)
     async with start() as (_, sink):
-        await until(lambda: sink.deliveries)
+        await eventually(lambda: sink.deliveries)
         for number in range(1, 6):
             began = time.monotonic()
             replace_file(models / "a.yaml", model_yaml("a", uri=f"s3://b/{number}"))
-            await until(lambda: "a" in sink.models)
-            await until(generation_is(sink, number))
+            await eventually(lambda: "a" in sink.models)
+            await eventually(generation_is(sink, number))
             # Tens of milliseconds; the bound is for a busy machine.
             assert time.monotonic() - began < 2
 
@@ -115,15 +115,15 @@ async def test_a_rename_and_an_editors_save_delete_nothing(models: Path, start: 
     """The same object, under another file name or written anew."""
     (models / "a.yaml").write_text(model_yaml("a"))
     async with start() as (_, sink):
-        await until(lambda: "a" in sink.models)
+        await eventually(lambda: "a" in sink.models)
         uid = sink.models["a"].uid
         (models / "a.yaml").rename(models / "z.yaml")
         (models / "z.yaml").unlink()
         (models / "z.yaml").write_text("")
         (models / "z.yaml").write_text(model_yaml("a", uri="s3://b/saved"))
-        await until(lambda: sink.models["a"].storage_uri == "s3://b/saved")
+        await eventually(lambda: sink.models["a"].storage_uri == "s3://b/saved")
         (models / "last.yaml").write_text(model_yaml("last"))
-        await until(lambda: "last" in sink.models)
+        await eventually(lambda: "last" in sink.models)
         assert (uid, set()) == (sink.models["a"].uid, sink.lost)
 
 
@@ -132,18 +132,18 @@ async def test_a_broken_file_keeps_what_it_defined(models: Path, start: Start) -
     (models / "a.yaml").write_text(model_yaml("a"))
     with capture_logs() as lines:
         async with start() as (_, sink):
-            await until(lambda: "a" in sink.models)
+            await eventually(lambda: "a" in sink.models)
             uid = sink.models["a"].uid
             replace_file(models / "a.yaml", "a: 1\nb: [unclosed\n")
-            await until(lambda: any(line["event"] == "manifest_invalid" for line in lines))
+            await eventually(lambda: any(line["event"] == "manifest_invalid" for line in lines))
             (models / "b.yaml").write_text(model_yaml("b"))
-            await until(lambda: "b" in sink.models)
+            await eventually(lambda: "b" in sink.models)
             assert "a" in sink.models
         async with start() as (_, sink):
-            await until(lambda: {"a", "b"} == sink.models.keys())
+            await eventually(lambda: {"a", "b"} == sink.models.keys())
             assert uid == sink.models["a"].uid
             replace_file(models / "a.yaml", model_yaml("a", uri="s3://b/mended"))
-            await until(lambda: sink.models["a"].generation == 2)
+            await eventually(lambda: sink.models["a"].generation == 2)
             assert uid == sink.models["a"].uid
     reports = [line for line in lines if line["event"] == "manifest_invalid"]
     # Once for each process that saw it.
@@ -157,16 +157,16 @@ async def test_an_unreadable_directory_deletes_nothing(models: Path, start: Star
     (models / "b.yaml").write_text(model_yaml("b"))
     with capture_logs() as lines:
         async with start() as (_, sink):
-            await until(lambda: len(sink.models) == 2)
+            await eventually(lambda: len(sink.models) == 2)
             before = dict(sink.models)
             models.rename(tmp_path / "away")
-            await until(lambda: any(line["event"] == "directory_unreadable" for line in lines))
+            await eventually(lambda: any(line["event"] == "directory_unreadable" for line in lines))
             assert (before, set()) == (sink.models, sink.lost)
             (tmp_path / "away" / "b.yaml").unlink()
             (tmp_path / "away").rename(models)
-            await until(lambda: {"a"} == sink.models.keys())
+            await eventually(lambda: {"a"} == sink.models.keys())
             replace_file(models / "a.yaml", model_yaml("a", uri="s3://b/new"))
-            await until(lambda: sink.models["a"].generation == 2)
+            await eventually(lambda: sink.models["a"].generation == 2)
     assert len([line for line in lines if line["event"] == "directory_unreadable"]) == 1
     assert len([line for line in lines if line["event"] == "directory_usable"]) == 1
 
@@ -176,12 +176,12 @@ async def test_a_directory_that_is_not_there_delivers_nothing(models: Path, star
     models.rmdir()
     with capture_logs() as lines:
         async with start() as (_, sink):
-            await until(lambda: any(line["event"] == "directory_unreadable" for line in lines))
+            await eventually(lambda: any(line["event"] == "directory_unreadable" for line in lines))
             assert sink.deliveries == 0
             models.mkdir()
-            await until(lambda: sink.deliveries)
+            await eventually(lambda: sink.deliveries)
             (models / "a.yaml").write_text(model_yaml("a"))
-            await until(lambda: "a" in sink.models)
+            await eventually(lambda: "a" in sink.models)
 
 
 async def test_identity_and_status_survive_a_restart(models: Path, start: Start) -> None:
@@ -190,18 +190,18 @@ async def test_identity_and_status_survive_a_restart(models: Path, start: Start)
         (models / f"{name}.yaml").write_text(model_yaml(name))
     status = ModelStatus(url="grpc://x", observed_generation=1, active_revision="r")
     async with start() as (source, sink):
-        await until(lambda: len(sink.models) == 2)
+        await eventually(lambda: len(sink.models) == 2)
         model = sink.models["a"]
         await source.write_status("a", model.uid, status)
         (models / "c.yaml").write_text(model_yaml("c"))
         told = sink.deliveries
-        await until(lambda: "c" in sink.models)
+        await eventually(lambda: "c" in sink.models)
         assert sink.deliveries == told + 1
         assert sink.models["a"].status == status
     for name in ("b", "c"):
         (models / f"{name}.yaml").unlink()
     async with start() as (_, sink):
-        await until(lambda: sink.deliveries)
+        await eventually(lambda: sink.deliveries)
         assert {"a": replace(model, status=status)} == sink.models
 
 
@@ -209,7 +209,7 @@ async def test_a_status_for_a_model_that_is_gone_is_no_error(models: Path, start
     """Nor does it bring the model, or its namesake's status, back."""
     (models / "a.yaml").write_text(model_yaml("a"))
     async with start() as (source, sink):
-        await until(lambda: "a" in sink.models)
+        await eventually(lambda: "a" in sink.models)
         await source.write_status("a", "another-uid", ModelStatus(url="wrong"))
         await source.write_status("none", "uid", ModelStatus(url="wrong"))
         assert ModelStatus() == sink.models["a"].status
@@ -219,12 +219,12 @@ async def test_a_status_for_a_model_that_is_gone_is_no_error(models: Path, start
 async def test_the_users_runtime_overrides_the_built_in(models: Path, start: Start) -> None:
     """And taking it away brings the built-in back."""
     async with start() as (_, sink):
-        await until(lambda: sink.deliveries)
+        await eventually(lambda: sink.deliveries)
         built_in = sink.runtimes["triton-2.x"]
         (models / "r.yaml").write_text(runtime_yaml("triton-2.x", "mlserver"))
-        await until(lambda: sink.runtimes["triton-2.x"].server_type == "mlserver")
+        await eventually(lambda: sink.runtimes["triton-2.x"].server_type == "mlserver")
         (models / "r.yaml").unlink()
-        await until(lambda: sink.runtimes["triton-2.x"] == built_in)
+        await eventually(lambda: sink.runtimes["triton-2.x"] == built_in)
 
 
 async def test_secret_and_config(models: Path, start: Start, tmp_path: Path) -> None:
@@ -235,11 +235,11 @@ async def test_secret_and_config(models: Path, start: Start, tmp_path: Path) -> 
             (models / "s.yaml").write_text(text.format("Secret", "storage-config", "stringData"))
             (models / "c.yaml").write_text(text.format("ConfigMap", "wml-serving-config", "data"))
             (models / "a.yaml").write_text(model_yaml("a"))
-            await until(lambda: sink.storage is not None and sink.config and sink.models)
+            await eventually(lambda: sink.storage is not None and sink.config and sink.models)
             assert sink.storage is not None
             assert {"k": "hunter2"} == sink.storage.entries == sink.config
             (models / "s.yaml").unlink()
-            await until(lambda: sink.storage is None)
+            await eventually(lambda: sink.storage is None)
     assert "hunter2" not in str(lines)
     assert not [path for path in (tmp_path / "state").iterdir() if "hunter2" in path.read_text()]
 
@@ -248,7 +248,7 @@ async def test_a_full_disk_delivers_no_new_object(models: Path, start: Start, mo
     """An object without a lasting uid is not one yet; it comes when there is room."""
     async with start() as (source, sink):
         (models / "a.yaml").write_text(model_yaml("a"))
-        await until(lambda: "a" in sink.models)
+        await eventually(lambda: "a" in sink.models)
         with monkeypatch.context() as broken, capture_logs() as lines:
 
             def full(self: RecordStore, record: object) -> None:
@@ -256,8 +256,8 @@ async def test_a_full_disk_delivers_no_new_object(models: Path, start: Start, mo
 
             broken.setattr(RecordStore, "save", full)
             (models / "b.yaml").write_text(model_yaml("b"))
-            await until(lambda: any(line["event"] == "state_unwritable" for line in lines))
+            await eventually(lambda: any(line["event"] == "state_unwritable" for line in lines))
             assert {"a"} == sink.models.keys()
             with pytest.raises(OSError, match="No space"):
                 await source.write_status("a", sink.models["a"].uid, ModelStatus(url="x"))
-        await until(lambda: {"a", "b"} == sink.models.keys())
+        await eventually(lambda: {"a", "b"} == sink.models.keys())

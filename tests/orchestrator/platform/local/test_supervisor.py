@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.platform.local.guard import SHARED_MEMORY, carriers, sweep
 from orchestrator.platform.local.stack import MARK, claim, shm_prefix
-from tests.orchestrator.platform.local.support import until
+from tests.orchestrator.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -101,10 +101,10 @@ async def supervisor(tmp_path: Path) -> AsyncIterator[Running]:
     running = launch(tmp_path)
     marks: set[str] = set()
     try:
-        await until(lambda: len(running.named("process_started")) == 2)
+        await eventually(lambda: len(running.named("process_started")) == 2)
         marks.add(f"{MARK}={running.lock['token']}")
         # Two shells, and two sleepers each, one of them in a session of its own.
-        await until(lambda: len(carriers(next(iter(marks)))) == 6)
+        await eventually(lambda: len(carriers(next(iter(marks)))) == 6)
         yield running
     finally:
         running.process.kill()
@@ -137,16 +137,16 @@ async def test_sigterm_ends_everything(supervisor: Running, left: dict[str, obje
 async def test_a_second_signal_does_not_wait(supervisor: Running, left: dict[str, object]) -> None:
     """Nor does it leave more behind."""
     supervisor.process.send_signal(signal.SIGTERM)
-    await until(lambda: supervisor.named("stack_stopping"))
+    await eventually(lambda: supervisor.named("stack_stopping"))
     supervisor.process.send_signal(signal.SIGTERM)
     supervisor.process.wait(10)
-    await until(lambda: gone(left), 5)
+    await eventually(lambda: gone(left), within=5)
 
 
 async def test_sigkill_leaves_nothing(supervisor: Running, left: dict[str, object]) -> None:
     """No process, whatever its session, no directory, no shared memory; and STATE can be claimed again."""
     supervisor.process.kill()
-    await until(lambda: gone(left), 5)
+    await eventually(lambda: gone(left), within=5)
     stack = claim(supervisor.state)
     stack.release()
 
@@ -156,14 +156,14 @@ async def test_sigkill_with_a_frozen_child_leaves_nothing(supervisor: Running, l
     for pid in carriers(str(left["mark"])):
         os.kill(pid, signal.SIGSTOP)
     supervisor.process.kill()
-    await until(lambda: gone(left), 5)
+    await eventually(lambda: gone(left), within=5)
 
 
 async def test_a_frozen_supervisor_stops_nobody(supervisor: Running, left: dict[str, object]) -> None:
     """Its guard does not take it for dead."""
     before = set(carriers(str(left["mark"])))
     supervisor.process.send_signal(signal.SIGSTOP)
-    await until(lambda: "State:\tT" in Path(f"/proc/{supervisor.process.pid}/status").read_text())
+    await eventually(lambda: "State:\tT" in Path(f"/proc/{supervisor.process.pid}/status").read_text())
     assert before == set(carriers(str(left["mark"])))
     supervisor.process.send_signal(signal.SIGCONT)
 
@@ -172,7 +172,7 @@ async def test_a_dead_child_comes_back(supervisor: Running, left: dict[str, obje
     """And the other does not notice."""
     deaf, kind = ((supervisor.state / "logs" / f"{name}.log").read_text().split()[1] for name in ("deaf", "kind"))
     os.kill(int(kind), signal.SIGKILL)
-    await until(lambda: len(supervisor.named("process_started")) == 3)
+    await eventually(lambda: len(supervisor.named("process_started")) == 3)
     assert int(deaf) in carriers(str(left["mark"]))
 
 
@@ -184,9 +184,9 @@ async def test_two_stacks(supervisor: Running, left: dict[str, object], tmp_path
     (tmp_path / "other").mkdir()
     other = launch(tmp_path / "other")
     try:
-        await until(lambda: len(other.named("process_started")) == 2)
+        await eventually(lambda: len(other.named("process_started")) == 2)
         other.process.kill()
-        await until(lambda: not carriers(f"{MARK}={other.lock['token']}"), 5)
+        await eventually(lambda: not carriers(f"{MARK}={other.lock['token']}"), within=5)
         assert len(carriers(str(left["mark"]))) == 6
     finally:
         other.process.kill()
