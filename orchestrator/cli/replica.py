@@ -156,6 +156,7 @@ class Replica:
                 self._api,
                 namespace=arguments.namespace,
                 shown=self._source.shown,
+                term=term,
                 api_version=arguments.models_api,
             ),
             recorder=self._events,

@@ -85,7 +85,7 @@ class Elector:
         """Stand by until the lead is there. The epoch was written with it."""
         while True:
             if await self._attempt(self._campaign, self._timing.deadline_s):
-                self._term = Term(self._standing.epoch)
+                self._term = Term(self._standing.epoch, holds=lambda: self._standing.leads(self._clock()))
                 log.info("lease_acquired", epoch=self._standing.epoch, identity=self.identity)
                 return self._term
             await asyncio.sleep(self._pause_s(self._timing.look_s))

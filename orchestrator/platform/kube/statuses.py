@@ -6,7 +6,8 @@ A uid in the patch does not see to that: for custom resources the API server
 takes all metadata of a status patch from the stored object, but for the
 resourceVersion, which it compares. So the patch carries the version; a conflict
 is either another object by now, whose status is not ours to write, or a change
-of the same one, and then the newest version is asked for.
+of the same one, and then the newest version is asked for. That change may be a
+later leader's: whoever leads no more writes nothing, and above all not again.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Final
 
 from orchestrator.domain.errors import PlatformUnavailable
 from orchestrator.domain.trained_model import API_VERSION, ModelStatus, TrainedModel
+from orchestrator.machinery.term import Term
 from orchestrator.platform.kube.answers import ApiError, ApiUnreachable, Raw
 from orchestrator.platform.kube.api import KubeApi
 from orchestrator.platform.kube.objects import identity, version_of
@@ -51,12 +53,14 @@ class StatusWriter:
         *,
         namespace: str,
         shown: Callable[[str], TrainedModel | None],
+        term: Term,
         api_version: str = API_VERSION,
     ) -> None:
         """`shown`: the model of that name as the API server last showed it, never older than what was decided upon."""
         self._api = api
         self._namespace = namespace
         self._shown = shown
+        self._term = term
         self._api_version = api_version
         self._written: OrderedDict[str, _Written] = OrderedDict()
 
@@ -92,6 +96,10 @@ class StatusWriter:
         if stored is not None:
             self._remember(name, _Written(uid, status, version_of(stored), seen))
 
+    def _lead(self, name: str) -> None:
+        if self._term.over:
+            raise PlatformUnavailable(f"status of {name}: this process does not lead any more")
+
     def _remember(self, name: str, written: _Written) -> None:
         self._written[name] = written
         self._written.move_to_end(name)
@@ -103,12 +111,14 @@ class StatusWriter:
         attempt = 0
         while True:
             attempt += 1
+            self._lead(name)
             try:
                 if attempt > 1:
                     current = await self._api.get(group(self._api_version, "trainedmodels", self._namespace, name))
                     if identity(current)[1] != uid:
                         return None
                     version = version_of(current)
+                    self._lead(name)
                 return await self._api.merge(
                     group(self._api_version, "trainedmodels", self._namespace, name, "status"),
                     {"metadata": {"resourceVersion": version}, "status": status_patch(status, self._api_version)},

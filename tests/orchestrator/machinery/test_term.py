@@ -54,3 +54,12 @@ async def test_who_was_deposed_has_nothing_to_lose() -> None:
     term.lose("nobody confirmed it")
     with pytest.raises(Deposed):
         await term.run()
+
+
+async def test_a_lead_that_has_run_out_is_over_before_anybody_says_so() -> None:
+    """Who was frozen asks before its timers tell it; who runs the term still learns why when they do."""
+    term = Term(7, holds=lambda: False)
+    assert term.over
+    term.lose("its time ran out")
+    with pytest.raises(LeadLost, match="its time ran out"):
+        await term.run()

@@ -16,6 +16,7 @@ import pytest
 
 from orchestrator.domain.serving_runtime import API_VERSION as RUNTIME_API
 from orchestrator.domain.trained_model import API_VERSION, ModelStatus
+from orchestrator.machinery.term import Term
 from orchestrator.platform.builtin import builtin_manifests
 from orchestrator.platform.kube.api import ApiError, KubeApi, Raw
 from orchestrator.platform.kube.builtin_keeper import BuiltinKeeper
@@ -40,7 +41,7 @@ async def test_a_status_is_stored_whole_and_only_where_it_belongs(api: KubeApi, 
     """Each field survives the definition; another object of the name is not written to, which a uid would not prevent."""
     path = group(API_VERSION, "trainedmodels", namespace, "a")
     first = read_model(await create(api, namespace))
-    writer = StatusWriter(api, namespace=namespace, shown=lambda _: first)
+    writer = StatusWriter(api, namespace=namespace, shown=lambda _: first, term=Term(1))
     await writer.write_status("a", first.uid, FULL_STATUS)
     assert read_model(await api.get(path)).status == FULL_STATUS
     await writer.write_status("a", first.uid, ModelStatus(url="grpc://y"))

@@ -129,6 +129,18 @@ async def test_a_leader_that_is_silent_is_followed(world: World) -> None:
     assert world.record().holder == new.identity
 
 
+async def test_a_term_is_over_when_its_time_is(world: World) -> None:
+    """Not only when whoever keeps it comes to say so: a leader that thaws has other work that is ready first."""
+    now = 100.0
+    elector = Elector(
+        world.api, "ns", "pod-a", clock=lambda: now, wall_ns=time.time_ns, random=random.random, timing=PATIENT
+    )
+    term = await elector.acquire()
+    assert not term.over
+    now += PATIENT.deadline_s
+    assert term.over
+
+
 async def test_another_holder_ends_the_term(world: World) -> None:
     """Its epoch is told."""
     elector = world.elector("pod-a")

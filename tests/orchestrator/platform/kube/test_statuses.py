@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.domain.errors import PlatformUnavailable
 from orchestrator.domain.trained_model import ModelStatus, TrainedModel
+from orchestrator.machinery.term import Term
 from orchestrator.platform.kube.answers import ApiError
 from orchestrator.platform.kube.api import KubeApi
 from orchestrator.platform.kube.objects import read_model
@@ -31,6 +32,7 @@ class Bench:
 
     fake: FakeApi
     writer: StatusWriter = field(init=False)
+    term: Term = field(default_factory=lambda: Term(1))
     shown: dict[str, TrainedModel] = field(default_factory=dict)
 
     def put(self, *, uid: str = "u") -> None:
@@ -58,7 +60,7 @@ class Bench:
 async def bench() -> AsyncIterator[Bench]:
     async with fake_api() as fake, KubeApi(fake.url, timeout_s=5.0) as api:
         bench = Bench(fake)
-        bench.writer = StatusWriter(api, namespace=NAMESPACE, shown=lambda name: bench.shown.get(name))
+        bench.writer = StatusWriter(api, namespace=NAMESPACE, shown=lambda name: bench.shown.get(name), term=bench.term)
         bench.put()
         bench.show()
         yield bench
@@ -162,3 +164,21 @@ async def test_memory_is_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) 
         bench.shown[name] = read_model(bench.fake.store.get(path(name)))
         await bench.writer.write_status(name, f"uid-{name}", replace(FIRST, runtime=name))
     assert len(bench.writer._written) == 1
+
+
+async def test_whoever_leads_no_more_writes_nothing(bench: Bench) -> None:
+    """Neither at first, nor over what a later leader wrote while the answer was on its way."""
+
+    def overtaken(call: Call) -> None:
+        if call.verb == "merge":
+            bench.fake.meet = lambda _: None
+            raw = bench.fake.store.get(path("a"))
+            bench.fake.store.put(path("a"), {**raw, "status": {"url": "grpc://later"}})
+            bench.term.hear(2, "a pod")
+
+    bench.fake.meet = overtaken
+    for _ in range(2):
+        with pytest.raises(PlatformUnavailable, match="does not lead any more"):
+            await bench.write(FIRST)
+    assert bench.fake.verbs() == ["merge"]
+    assert bench.stored.url == "grpc://later"

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 from orchestrator.domain.trained_model import ModelStatus
+from orchestrator.machinery.term import Term
 from orchestrator.platform.kube.api import KubeApi
 from orchestrator.platform.kube.objects import read_model
 from orchestrator.platform.kube.statuses import StatusWriter
@@ -31,7 +32,7 @@ class Platform(FakePlatform):
     def __init__(self, api: KubeApi) -> None:
         super().__init__()
         self.source = make_source(api, make_recorder(api))
-        self.writer = StatusWriter(api, namespace=NAMESPACE, shown=self.source.shown)
+        self.writer = StatusWriter(api, namespace=NAMESPACE, shown=self.source.shown, term=Term(1))
         self.tasks: list[asyncio.Task[None]] = []
 
     def deliver(self, sink: DesiredSink, *, deleted: Collection[tuple[str, str]] | None = None) -> None:
