@@ -88,7 +88,12 @@ def pool_objects(runtime: ServingRuntime, settings: PodSettings) -> PoolObjects:
             "apiVersion": "policy/v1",
             "kind": "PodDisruptionBudget",
             "metadata": _metadata(runtime, settings, {}),
-            "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector_labels(runtime.name)}},
+            "spec": {
+                "maxUnavailable": 1,
+                # Two servers that crash again and again would keep their nodes from being drained for ever.
+                "unhealthyPodEvictionPolicy": "AlwaysAllow",
+                "selector": {"matchLabels": selector_labels(runtime.name)},
+            },
         },
     )
 
