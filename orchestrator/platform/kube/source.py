@@ -165,14 +165,19 @@ class KubeSource:
             refused = await self._create(names)
 
     async def _create(self, names: Collection[str]) -> Collection[str]:
-        """Have them there. Waits for an API server that is away; those that it refuses come back."""
+        """
+        Have them there. Waits for an API server that is away; those that it refuses come back.
+
+        Not for one that only fails to update what is there: a webhook of somebody's that is down for long must not
+        keep a leader from its work.
+        """
         refused = set()
         for name in sorted(names):
             while True:
                 try:
                     raw = await self._keeper.ensure(name)
                 except (ApiUnreachable, ApiError) as error:
-                    if isinstance(error, ApiError) and not error.passing:
+                    if isinstance(error, ApiError) and (not error.passing or name in self._cache.runtimes):
                         self._keeper.refused(name, error)
                         refused.add(name)
                         break

@@ -322,6 +322,15 @@ async def test_an_api_server_that_is_away_is_waited_for_before_the_first_deliver
         assert sink.runtimes.keys() == {TRITON, MLSERVER}
 
 
+async def test_a_webhook_that_is_down_stops_no_leader(bench: Bench) -> None:
+    """An API server answers 500 for as long as it is; what is there already serves as it is."""
+    async with bench.leading():
+        pass
+    bench.fake.meet = lambda call: Answer(500, "failed calling webhook") if call.verb == "apply" else None
+    async with bench.leading() as sink:
+        assert sink.runtimes.keys() == {TRITON, MLSERVER}
+
+
 async def test_a_builtin_runtime_that_is_refused_stops_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is said once, and tried again after a while."""
     monkeypatch.setattr(source_module, "REFUSED_S", 0.05)
