@@ -15,6 +15,7 @@ from orchestrator.domain.fleet import Pod
 from orchestrator.platform.kube.names import ADAPTER_PORT
 from orchestrator.platform.kube.pod_template import ANNOTATION_PORT
 from orchestrator.platform.kube.pool_names import annotations_of, runtime_of
+from orchestrator.platform.kube.server_container import DEFAULT_PORT
 
 _MESSAGE_LIMIT: Final = 512
 _OVER: Final = frozenset({"Failed", "Succeeded"})
@@ -40,10 +41,17 @@ def pod_of(raw: Mapping[str, Any]) -> Pod:
         name=metadata["name"],
         runtime=runtime_of(raw),
         adapter=f"{host}:{ADAPTER_PORT}" if host else "",
-        endpoint=f"{host}:{annotations_of(raw).get(ANNOTATION_PORT, '8001')}" if host else "",
+        endpoint=f"{host}:{_port(raw)}" if host else "",
         terminating=bool(metadata.get("deletionTimestamp")),
         message=_message(status)[:_MESSAGE_LIMIT],
     )
+
+
+def _port(raw: Mapping[str, Any]) -> str:
+    """What cannot be a port, by whoever wrote it there, must not stop the models of this pod: they would not be routed."""
+    said = annotations_of(raw).get(ANNOTATION_PORT, "")
+    good = said.isascii() and said.isdecimal() and len(said) <= 5 and 0 < int(said) < 65536
+    return said if good else str(DEFAULT_PORT)
 
 
 def _phase(raw: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ MLSERVER_VOLUME: Final = "wml-mlserver"
 MLSERVER_DIRECTORY: Final = "/opt/wml-serving/mlserver"
 SHM_DIRECTORY: Final = "/dev/shm"
 
-_DEFAULT_PORT: Final = 8001
+DEFAULT_PORT: Final = 8001
 
 #: Said for every container. A random user has no home, and none can write one.
 _EVERYWHERE: Final = {"HOME": "/tmp"}
@@ -33,7 +33,7 @@ _EVERYWHERE: Final = {"HOME": "/tmp"}
 def server_port(runtime: ServingRuntime) -> int:
     """Where the server takes gRPC."""
     port = _mapping(_mapping(runtime.raw.get("spec")).get("builtInAdapter")).get("runtimeManagementPort")
-    return port if isinstance(port, int) and not isinstance(port, bool) and 0 < port < 65536 else _DEFAULT_PORT
+    return port if isinstance(port, int) and not isinstance(port, bool) and 0 < port < 65536 else DEFAULT_PORT
 
 
 def server_name(runtime: ServingRuntime) -> str:

@@ -34,6 +34,13 @@ def test_a_pod_is_its_uid_and_where_it_is_reached() -> None:
     assert pod_of(make_raw_pod("p1", podIP="fd00::7")).adapter == "[fd00::7]:8085"
 
 
+@pytest.mark.parametrize("said", ["", "grpc", "0", "65536", "-1", "8001:9", "\u0661", "9" * 5000])
+def test_what_cannot_be_a_port_is_the_usual_one(said: str) -> None:
+    """Anybody who may annotate a pod may write it; no route could be made of it, for any model that is there."""
+    pod = pod_of(make_raw_pod("p1", podIP="10.0.0.7", annotations={ANNOTATION_PORT: said}))
+    assert pod.endpoint == "10.0.0.7:8001"
+
+
 def test_a_pod_without_an_address_is_listed_without_one() -> None:
     """What is wrong with it is to be told."""
     pod = pod_of(make_raw_pod("p1"))
