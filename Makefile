@@ -91,7 +91,6 @@ VERSIONED = -X k8s.io/component-base/version.gitVersion=v$(KUBERNETES) \
 .runtimes/kubernetes/.built: .runtimes/bench/.stamp $(wildcard $(NODE)/*/go.*)
 	@echo "building Kubernetes $(KUBERNETES), etcd and CoreDNS: minutes, once"
 	@mkdir -p .runtimes/kubernetes/bin
-	@for each in kubernetes etcd coredns; do (cd $(NODE)/$$each && $(GO) mod download) || exit 1; done
 	@cd $(NODE)/kubernetes && $(GO) build -ldflags '-s -w $(VERSIONED)' -o $(CURDIR)/.runtimes/kubernetes/bin/ tool
 	@cd $(NODE)/etcd && $(GO) build -ldflags '-s -w' -o $(CURDIR)/.runtimes/kubernetes/bin/etcd go.etcd.io/etcd/server/v3
 	@cd $(NODE)/coredns && $(GO) build -ldflags '-s -w' -o $(CURDIR)/.runtimes/kubernetes/bin/ tool
