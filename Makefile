@@ -79,6 +79,7 @@ demo: setup
 
 # ARGS: --quick, or the parts to measure; see tests/bench/__main__.py.
 bench: setup .runtimes/bench/.built
+	@if .venv/bin/python scripts/check_cluster >/dev/null 2>&1; then $(MAKE) --no-print-directory cluster-parts; fi
 	@.venv/bin/python -m tests.bench $(ARGS)
 
 # The node's binaries, by the same toolchain: from the Go module proxy, checked against go.sum.

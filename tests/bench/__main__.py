@@ -3,7 +3,8 @@ What the product costs and how fast it is, measured on this machine: `make bench
 
 Side by side, in one run, bounded in time. Needs what `make bench` builds. All
 parts at full length go to `docs/`, so that what stands there is one run;
-anything less goes to `.cache/bench/`.
+anything less goes to `.cache/bench/`. A machine that cannot run a Kubernetes
+node says so, and measures the rest.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from tests.bench import cold, ready, scale, warm
+from tests.bench import cold, on_cluster, ready, scale, warm
 from tests.bench.loader import BINARIES, BenchError
 from tests.bench.results import Machine, Results
 from tests.bench.tables import BEGIN, END, inserted
@@ -35,6 +36,7 @@ _PARTS: Final[dict[str, Callable[[World], Any]]] = {
     "first": cold.measure,
     "ready": lambda world: tuple(ready.measure(world)),
     "scale": scale.measure,
+    "cluster": on_cluster.measure,
 }
 
 
@@ -45,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
     if unknown := set(arguments.parts) - _PARTS.keys():
         parsing.error(f"no part is called {', '.join(sorted(unknown))}; there are {', '.join(_PARTS)}")
     signal.signal(signal.SIGTERM, _end)
-    chosen = arguments.parts or list(_PARTS)
+    chosen = arguments.parts or _possible()
     whole = not arguments.quick and set(chosen) == _PARTS.keys()
     output: Path = arguments.output or (_DOCS if whole or arguments.render else _SCRATCH)
     output.mkdir(parents=True, exist_ok=True)
@@ -77,6 +79,11 @@ def command(arguments: argparse.Namespace) -> str:
     """How anybody would ask for the same."""
     words = " ".join([*(["--quick"] if arguments.quick else []), *arguments.parts])
     return f"make bench ARGS={shlex.quote(words)}" if words else "make bench"
+
+
+def _possible() -> list[str]:
+    check = subprocess.run((sys.executable, _ROOT / "scripts" / "check_cluster"), check=False)
+    return [name for name in _PARTS if name != "cluster" or check.returncode == 0]
 
 
 def _measure(chosen: Sequence[str], *, quick: bool, command: str) -> Results:

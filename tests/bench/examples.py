@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.bench.cold import Cold, Crowd, FirstRequests
+from tests.bench.on_cluster import OnCluster
 from tests.bench.ready import Ready
 from tests.bench.results import Machine, Results
 from tests.bench.scale import Connections, Registration, Scale, Weight
@@ -46,6 +47,15 @@ def everything(server: str = "mlserver") -> Results:
                 for process in ("controller", "envoy")
             ),
             connections=Connections(models=200, callers=16, connections=402),
+        ),
+        cluster=OnCluster(
+            cold=(12.0, 14.0, 13.0),
+            warm=(0.4, 0.5),
+            failover=(14.0,),
+            failover_ready=(16.0,),
+            models=1_000,
+            models_s=30.0,
+            memory=(120.0, 90.0),
         ),
     )
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import psutil
 
 from tests.bench.cold import Cold, Crowd, FirstRequests
+from tests.bench.on_cluster import OnCluster
 from tests.bench.ready import Ready
 from tests.bench.scale import Connections, Registration, Scale, Weight
 from tests.bench.warm import Warm
@@ -71,6 +72,7 @@ class Results:
     first: FirstRequests | None = None
     ready: tuple[Ready, ...] = ()
     scale: Scale | None = None
+    cluster: OnCluster | None = None
 
     def dump(self) -> str:
         """As JSON, with as many digits as mean something; a line a series."""
@@ -81,7 +83,7 @@ class Results:
     def load(cls, text: str) -> Results:
         """Inverse of `dump`, but for digits. Raises KeyError or TypeError for what is no such document."""
         raw: dict[str, Any] = json.loads(text)
-        first, scale = raw["first"], raw["scale"]
+        first, scale, cluster = raw["first"], raw["scale"], raw["cluster"]
         return cls(
             machine=Machine(**raw["machine"]),
             begun=raw["begun"],
@@ -96,13 +98,16 @@ class Results:
                 weights=_rows(Weight, scale["weights"]),
                 connections=Connections(**scale["connections"]),
             ),
+            cluster=cluster and _row(OnCluster, cluster),
         )
 
 
 def _rows(kind: type[T], raw: Iterable[Mapping[str, Any]]) -> tuple[T, ...]:
-    return tuple(
-        kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}) for row in raw
-    )
+    return tuple(_row(kind, each) for each in raw)
+
+
+def _row(kind: type[T], raw: Mapping[str, Any]) -> T:
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()})
 
 
 def _rounded(value: Any) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from tests.bench.cold import Cold
+from tests.bench.on_cluster import OnCluster
 from tests.bench.ranges import Series, middle, number, quantile, spread
 from tests.bench.results import Results
 from tests.bench.scale import Scale
@@ -40,6 +41,7 @@ def render(results: Results) -> str:
         _first(results),
         _ready(results),
         *([_scale(results.scale)] if results.scale else []),
+        *([_cluster(results.cluster)] if results.cluster else []),
     ]
     return "\n".join(section for section in sections if section)
 
@@ -131,6 +133,22 @@ def _scale(scale: Scale) -> str:
             f"Connections at a server of which {connections.models} models are in use by {connections.callers} callers: "
             f"{connections.connections}.\n",
         )
+    )
+
+
+def _cluster(row: OnCluster) -> str:
+    cells = [
+        ("`kubectl apply` to READY, a pod is launched for it", _most(row.cold)),
+        ("`kubectl apply` to READY, the pool runs", _most(row.warm)),
+        ("the leader is killed, until another leads", _most(row.failover)),
+        ("the leader is killed, until a model applied at that moment is READY", _most(row.failover_ready)),
+        (f"{row.models:,} models created at once, until all are READY", number(row.models_s)),
+    ]
+    leader, *standby = row.memory
+    return (
+        _section("On a Kubernetes node, MLServer", ("", "s"), cells)
+        + f"\nMemory with {row.models:,} models, MiB RSS: the leader {number(leader)}, "
+        + f"the standby {', '.join(map(number, standby))}.\n"
     )
 
 

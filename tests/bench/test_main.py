@@ -25,4 +25,4 @@ def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["lukewarm"])
     assert "lukewarm" in (said := capsys.readouterr().err)
-    assert "warm, first, ready, scale" in said
+    assert "warm, first, ready, scale, cluster" in said

@@ -27,7 +27,7 @@ def test_a_document_without_a_place_is_refused(document: str) -> None:
 def test_tables_are_whole() -> None:
     """Every row of a table has as many cells as its head, and no cell of a number is empty by mistake."""
     tables = [block.splitlines() for block in render(everything()).split("\n\n") if block.startswith("|")]
-    assert len(tables) == 7
+    assert len(tables) == 8
     for table in tables:
         assert {line.count("|") for line in table} == {table[0].count("|")}, table
 
@@ -41,6 +41,8 @@ def test_numbers_are_there() -> None:
     assert "| mlserver | 0.200, at most 0.300 (n = 3) | 2.75 (2.50 – 3.00) |" in text
     assert "| controller | 80.0 (60.0) | 130 (60.0) |" in text
     assert ": 402." in text
+    assert "| `kubectl apply` to READY, a pod is launched for it | 13.0, at most 14.0 (n = 3) |" in text
+    assert "the leader 120, the standby 90.0." in text
 
 
 def test_a_missed_target_is_seen() -> None:

@@ -56,6 +56,10 @@ class Effort:
     sizes: tuple[int, ...]
     #: Models asked in turn while connections are counted.
     active: int
+    #: On the cluster: pools that are launched for one model, leaders that are killed, models created at once.
+    cold_pools: int
+    failovers: int
+    on_cluster: int
 
 
 FULL: Final = Effort(
@@ -70,6 +74,9 @@ FULL: Final = Effort(
     registered=1_000,
     sizes=(1, 1_000, 5_000),
     active=200,
+    cold_pools=10,
+    failovers=5,
+    on_cluster=1_000,
 )
 QUICK: Final = Effort(
     rounds=1,
@@ -83,6 +90,9 @@ QUICK: Final = Effort(
     registered=20,
     sizes=(1, 20),
     active=10,
+    cold_pools=1,
+    failovers=1,
+    on_cluster=20,
 )
 
 
