@@ -265,6 +265,9 @@ class Installer:
         said = str(error)
         for path in (str(self._places.model(order.key.model)), str(self._places.models), str(self._places.scratch)):
             said = said.replace(path + "/", "").replace(path, "")
+        if " " not in said.strip():
+            # A pickle that is none is a KeyError of MLServer's: "8".
+            said = f"it says '{said}', and more in its log"
         text = (
             f"{settings.runtime} ({settings.server_type}) could not load this {order.source.framework} model "
             f"from {order.source.uri}: {said}"

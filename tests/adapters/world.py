@@ -80,6 +80,8 @@ class FakeServer:
         await self.may_load.wait()
         if not self.alive.is_set():
             raise ServerGone
+        if b"mute" in content:
+            raise ServerRefused("8")
         if b"bad" in content:
             raise ServerRefused(f"{self.repository}/{model}/1/model.onnx: {content.decode()} AKIDAKID")
         self.loaded[model] = content

@@ -74,6 +74,14 @@ async def test_a_failed_update_leaves_the_old_revision_serving(world: World) -> 
     assert world.server.loaded == {"m": b"model B"}
 
 
+async def test_a_server_that_says_next_to_nothing_is_quoted_as_that(world: World) -> None:
+    """MLServer tells the text of its exception: of a pickle that is none, it is a number."""
+    world.store.objects["mute"] = b"mute model"
+    world.load("m", path="mute")
+    await world.until(lambda: world.state("m") is FAILED)
+    assert failure_of(world, "m").message.endswith("from s3://b/mute: it says '8', and more in its log")
+
+
 async def test_an_update_of_which_no_file_could_be_moved_does_not_reach_the_server(world: World) -> None:
     """A disk that is full: nothing is to be restored, and a load that Triton need not perform hides a model's processes."""
     await loaded(world)
