@@ -83,7 +83,7 @@ class Results:
     def load(cls, text: str) -> Results:
         """Inverse of `dump`, but for digits. Raises KeyError or TypeError for what is no such document."""
         raw: dict[str, Any] = json.loads(text)
-        first, scale, cluster = raw["first"], raw["scale"], raw["cluster"]
+        first, scale, cluster = raw["first"], raw["scale"], raw.get("cluster")
         return cls(
             machine=Machine(**raw["machine"]),
             begun=raw["begun"],

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Final
+
 import pytest
 
 from tests.bench.examples import NOTHING, everything
+from tests.bench.results import Results
 from tests.bench.tables import BEGIN, END, NoPlace, inserted, render
+
+DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
+
+
+def test_the_document_has_the_numbers_beside_it() -> None:
+    """All of them, and no other: both are of one run."""
+    document = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+    results = Results.load((DOCS / "benchmarks.json").read_text(encoding="utf-8"))
+    assert inserted(document, results) == document
 
 
 def test_what_people_wrote_stays() -> None:
