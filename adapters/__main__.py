@@ -103,7 +103,11 @@ async def _serve(arguments: argparse.Namespace) -> None:
             patience_s=arguments.silent_seconds,
         )
         probes = await serve(
-            health.app(), host=_host(arguments.listen), port=arguments.health_port, socket=arguments.health_socket
+            health,
+            host=_host(arguments.listen),
+            port=arguments.health_port,
+            drain_port=arguments.drain_port,
+            socket=arguments.health_socket,
         )
         log.info("adapter_started", runtime=settings.runtime, listen=arguments.listen, server=arguments.server)
         work = asyncio.create_task(loader.run())
@@ -113,7 +117,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
         finally:
             service.stop()
             await server.stop(grace=0.3)
-            await probes.cleanup()
+            await probes.aclose()
             work.cancel()
             stop.cancel()
             await asyncio.wait({work, stop})
@@ -199,8 +203,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-objects", type=_positive, default=10_000, help="of one model")
     add("--max-bytes", type=_positive, default=1024**4, help="of one model")
     add("--recheck-seconds", type=_seconds, default=60.0, help="how often the sources of failed copies are looked at")
-    add("--health-port", type=_port, default=0, help="HTTP for probes and the drain, at the host of --listen; 0 = none")
-    add("--health-socket", default="", help="the same, at a Unix socket")
+    add("--health-port", type=_port, default=0, help="HTTP for probes and scrapes, at the host of --listen; 0 = none")
+    add("--drain-port", type=_port, default=0, help="HTTP for the drain, at the same host; 0 = none")
+    add("--health-socket", default="", help="both, at a Unix socket")
     add("--drain-seconds", type=_seconds, default=60.0, help="how long a drain waits for models to be moved")
     add("--silent-seconds", type=_seconds, default=120.0, help="a server that is silent for so long has hung")
     add("--conceal", action="store_true", help="from other processes of its user, in a pod where it sees them")

@@ -7,6 +7,10 @@ What a kubelet asks of a runtime pod, over plain HTTP.
     /metrics  its copies and bytes, for Prometheus
     /drain    returns when the server's models have been moved: for its preStop hook
 
+In a cluster the last has a port of its own: to ask for it takes the pod out of
+service, so that it is for the kubelet alone, and whoever scrapes may ask for the
+others.
+
 A server that hangs keeps its connection and answers nothing. So does one that
 loads a large model in its only thread: while a load or an unload is under way,
 which has a bound of its own, silence proves nothing.
@@ -16,6 +20,7 @@ None of the answers holds a name or a word of a user's.
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import Final, Protocol
 
 from aiohttp import web
@@ -50,14 +55,16 @@ class Health:
         self._drain = drain
         self._patience_s = patience_s
 
-    def app(self) -> web.Application:
-        """The routes."""
+    def app(self, *, probes: bool = True, drain: bool = True) -> web.Application:
+        """The routes, or a part of them."""
         app = web.Application()
-        app.router.add_get("/healthz", self._healthz)
-        app.router.add_get("/readyz", self._readyz)
-        app.router.add_get("/livez", self._livez)
-        app.router.add_get("/metrics", self._metrics)
-        app.router.add_get("/drain", self._drained)
+        if probes:
+            app.router.add_get("/healthz", self._healthz)
+            app.router.add_get("/readyz", self._readyz)
+            app.router.add_get("/livez", self._livez)
+            app.router.add_get("/metrics", self._metrics)
+        if drain:
+            app.router.add_get("/drain", self._drained)
         return app
 
     @property
@@ -95,19 +102,25 @@ class Health:
         return web.Response(text=f"left: {await self._drain.wait()}\n")
 
 
-async def serve(app: web.Application, *, host: str | None = None, port: int = 0, socket: str = "") -> web.AppRunner:
-    """Listen at each of the two that is given; `cleanup` what is returned. Raises OSError when one is taken."""
+async def serve(
+    health: Health, *, host: str | None = None, port: int = 0, drain_port: int = 0, socket: str = ""
+) -> AsyncExitStack:
+    """Listen at each that is given, at the socket for everything; close what is returned. OSError when one is taken."""
+    async with AsyncExitStack() as stack:
+        if port:
+            await web.TCPSite(await _runner(health.app(drain=False), stack), host, port).start()
+        if drain_port:
+            await web.TCPSite(await _runner(health.app(probes=False), stack), host, drain_port).start()
+        if socket:
+            await web.UnixSite(await _runner(health.app(), stack), socket).start()
+        return stack.pop_all()
+
+
+async def _runner(app: web.Application, stack: AsyncExitStack) -> web.AppRunner:
     # A drain that is waited for must not keep the process from ending.
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    stack.push_async_callback(runner.cleanup)
     await runner.setup()
-    try:
-        if port:
-            await web.TCPSite(runner, host, port).start()
-        if socket:
-            await web.UnixSite(runner, socket).start()
-    except OSError:
-        await runner.cleanup()
-        raise
     return runner
 
 

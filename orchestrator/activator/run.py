@@ -64,7 +64,7 @@ async def run(settings: ActivatorSettings) -> None:
             await server.start()
             if settings.health:
                 host, _, port = settings.health.rpartition(":")
-                await health.start(host, int(port))
+                await health.start(host, int(port), settings.drain_port)
             log.info("activator_started", listen=settings.listen, leader=settings.leader)
             try:
                 await asyncio.get_running_loop().create_future()

@@ -30,8 +30,10 @@ class ActivatorSettings(Settings):
     #: How long a request without a deadline is held.
     default_wait_s: float = 120.0
     version: str = "0"
-    #: `host:port` for a kubelet's questions; empty: nobody asks.
+    #: `host:port` for a kubelet's questions and for scrapes; empty: nobody asks.
     health: str = ""
+    #: At the same host, for the kubelet's word that the Envoy beside it is to be drained; 0: nobody says so.
+    drain_port: int = 0
     #: The admin API of the Envoy beside it, `host:port`: it is drained when the kubelet says so.
     envoy_admin: str = ""
     #: How long a draining Envoy's idle connections, and its requests, are waited for.

@@ -45,6 +45,7 @@ def mesh_bootstrap(arguments: Namespace) -> int:
         max_message_bytes=arguments.max_message_bytes,
         version=VERSION,
         health=f"{anywhere}:{names.ACTIVATOR_HEALTH_PORT}",
+        drain_port=names.ACTIVATOR_DRAIN_PORT,
         envoy_admin=ADMIN,
         tls_dir=arguments.tls_dir,
         log_level=arguments.log_level,

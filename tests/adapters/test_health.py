@@ -55,10 +55,10 @@ async def probe(world: World, service: AdapterService, pulse: Pulse, tmp_path: P
     drain = Drain(world.ledger, world.bells, 600.0)
     health = Health(ledger=world.ledger, service=service, pulse=pulse, drain=drain, patience_s=PATIENCE_S)
     path = f"{tmp_path}/h.sock"
-    runner = await serve(health.app(), socket=path)
+    served = await serve(health, socket=path)
     async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(path)) as session:
         yield Probe(session)
-    await runner.cleanup()
+    await served.aclose()
 
 
 async def test_ready_is_the_server_and_not_the_adapter(probe: Probe, world: World, server: FakeServer) -> None:
@@ -119,15 +119,18 @@ async def test_a_server_that_hangs_is_not_alive_but_one_that_loads_is(
     assert (await probe.get("/livez"))[0] == 503
 
 
-async def test_a_process_answers_at_its_port_and_its_socket(tmp_path: Path) -> None:
-    """And a port that is taken is exit code 1."""
-    with sockets.socket() as taken:
+async def test_a_process_answers_at_its_ports_and_its_socket(tmp_path: Path) -> None:
+    """And a port that is taken is exit code 1. Whoever scrapes cannot drain, and whoever drains asks for nothing else."""
+    with sockets.socket() as taken, sockets.socket() as free:
         taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+        free.bind(("127.0.0.1", 0))
+        port, drain_port = taken.getsockname()[1], free.getsockname()[1]
         taken.listen(1)
-        with adapter(tmp_path, "127.0.0.1:9", options=("--health-port", str(port))) as refused:
-            assert await asyncio.to_thread(refused.process.wait, 30) == 1
-    options = ("--health-port", str(port), "--health-socket", f"{tmp_path}/h.sock", "--drain-seconds", "0.2")
+        for option in ("--health-port", "--drain-port"):
+            with adapter(tmp_path, "127.0.0.1:9", options=(option, str(port))) as refused:
+                assert await asyncio.to_thread(refused.process.wait, 30) == 1
+    ports = ("--health-port", str(port), "--drain-port", str(drain_port))
+    options = (*ports, "--health-socket", f"{tmp_path}/h.sock", "--drain-seconds", "0.2")
     async with inference_server() as server:
         with adapter(tmp_path, server.target, options=options) as process:
             await until(lambda: Path(f"{tmp_path}/h.sock").exists())
@@ -142,9 +145,14 @@ async def test_a_process_answers_at_its_port_and_its_socket(tmp_path: Path) -> N
                 async with asyncio.timeout(30):
                     while (await probes[0].get("/readyz"))[0] != 200:
                         await asyncio.sleep(0.02)
-                for probe in probes:
+                kubelet = Probe(tcp, f"http://127.0.0.1:{drain_port}")
+                assert (await probes[0].get("/drain"))[0] == 404
+                for path in ("/healthz", "/readyz", "/livez", "/metrics"):
+                    assert (await kubelet.get(path))[0] == 404
+                assert (await probes[0].get("/readyz"))[0] == 200
+                for probe in (kubelet, probes[1]):
                     assert await probe.get("/drain") == (200, "left: nothing")
-                    assert (await probe.get("/readyz"))[0] == 503
+                assert [(await probe.get("/readyz"))[0] for probe in probes] == [503, 503]
             assert process.process.poll() is None
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 from orchestrator.domain.serving_runtime import ServingRuntime
 from orchestrator.platform.kube.hardening import Raw, container_security
 from orchestrator.platform.kube.names import (
+    ADAPTER_DRAIN_PORT,
     ADAPTER_HEALTH_PORT,
     ADAPTER_PORT,
     MODELS_DIRECTORY,
@@ -51,6 +52,7 @@ def adapter_container(runtime: ServingRuntime, settings: PodSettings, *, server_
             "--pod=$(POD_NAME)",
             f"--tls-dir={TLS_DIRECTORY}",
             f"--health-port={ADAPTER_HEALTH_PORT}",
+            f"--drain-port={ADAPTER_DRAIN_PORT}",
             f"--drain-seconds={settings.drain_s}",
         ],
         "env": [
@@ -62,6 +64,7 @@ def adapter_container(runtime: ServingRuntime, settings: PodSettings, *, server_
         "ports": [
             {"name": "fleet", "containerPort": ADAPTER_PORT},
             {"name": "health", "containerPort": ADAPTER_HEALTH_PORT},
+            {"name": "drain", "containerPort": ADAPTER_DRAIN_PORT},
         ],
         "resources": _RESOURCES,
         "securityContext": container_security(),

@@ -40,15 +40,17 @@ ANNOTATION_EPOCH: Final = f"{PREFIX}/epoch"
 
 #: Where clients send requests.
 MESH_PORT: Final = 8033
-#: The mesh pod's own: Envoy's readiness; the activator's health and drain.
+#: The mesh pod's own: Envoy's readiness; the activator's health and metrics, and the drain of that Envoy.
 MESH_READY_PORT: Final = 8034
 ACTIVATOR_HEALTH_PORT: Final = 8035
+ACTIVATOR_DRAIN_PORT: Final = 8037
 #: The orchestrator's: delta CDS and Demand; admin API, health and metrics.
 CONTROL_PORT: Final = 8090
 ADMIN_PORT: Final = 8080
-#: The adapter's: the fleet protocol; health, drain and metrics.
+#: The adapter's: the fleet protocol; health and metrics; the drain.
 ADAPTER_PORT: Final = 8085
 ADAPTER_HEALTH_PORT: Final = 8086
+ADAPTER_DRAIN_PORT: Final = 8087
 
 #: Secrets: the certificate authority, and a certificate for each role. Keys tls.crt, tls.key, ca.crt.
 CA_SECRET: Final = f"{PRODUCT}-ca"

@@ -15,7 +15,7 @@ from typing import Any, Final
 from orchestrator.domain.serving_runtime import ServingRuntime, server_container
 from orchestrator.platform.kube.adapter_container import MODELS_VOLUME
 from orchestrator.platform.kube.hardening import Raw, container_security
-from orchestrator.platform.kube.names import ADAPTER_HEALTH_PORT, MODELS_DIRECTORY
+from orchestrator.platform.kube.names import ADAPTER_DRAIN_PORT, ADAPTER_HEALTH_PORT, MODELS_DIRECTORY
 
 TMP_VOLUME: Final = "wml-tmp"
 SHM_VOLUME: Final = "wml-shm"
@@ -63,7 +63,7 @@ def _server(said: Raw, runtime: ServingRuntime) -> Raw:
     health = {"httpGet": {"path": "/livez", "port": ADAPTER_HEALTH_PORT}}
     container["lifecycle"] = {
         **_mapping(said.get("lifecycle")),
-        "preStop": {"httpGet": {"path": "/drain", "port": ADAPTER_HEALTH_PORT}},
+        "preStop": {"httpGet": {"path": "/drain", "port": ADAPTER_DRAIN_PORT}},
     }
     # It is the adapter that tells a server which has hung from one that loads; and a minute without an adapter, which
     # is being started again, proves nothing. Nothing is handed over from a server that has hung: it ends at once.

@@ -20,11 +20,12 @@ async def test_it_lives_while_it_drains() -> None:
     async def drain() -> str:
         return await drained
 
+    drain_port = free_address().rpartition(":")[2]
     server = HealthServer(drain)
-    await server.start(host, int(port))
+    await server.start(host, int(port), int(drain_port))
     try:
         async with aiohttp.ClientSession(f"http://{host}:{port}") as session:
-            draining = asyncio.create_task(session.get("/drain").__aenter__())
+            draining = asyncio.create_task(session.get(f"http://{host}:{drain_port}/drain").__aenter__())
             async with session.get("/healthz") as response:
                 assert (response.status, await response.text()) == (200, "ok\n")
             assert not draining.done()
@@ -32,8 +33,10 @@ async def test_it_lives_while_it_drains() -> None:
             response = await draining
             assert (response.status, await response.text()) == (200, "all gone\n")
             response.close()
-            async with session.get("/quitquitquit") as response:
-                assert response.status == 404
+            # Whoever may scrape may not drain, and the other way round.
+            for url in ("/drain", f"http://{host}:{drain_port}/metrics"):
+                async with session.get(url) as response:
+                    assert response.status == 404
     finally:
         await server.close()
 
@@ -50,6 +53,8 @@ async def test_a_taken_port_is_an_error() -> None:
     try:
         with pytest.raises(OSError):
             await second.start(host, int(port))
+        with pytest.raises(OSError):
+            await second.start(host, int(free_address().rpartition(":")[2]), int(port))
     finally:
         await second.close()
         await first.close()

@@ -25,6 +25,7 @@ def test_it_is_told_where_its_server_is_and_what_it_may_fill() -> None:
         "--pod=$(POD_NAME)",
         "--tls-dir=/etc/wml-serving/tls",
         "--health-port=8086",
+        "--drain-port=8087",
         "--drain-seconds=60",
         "--conceal",
     ]

@@ -60,9 +60,45 @@ def test_ports_are_where_others_look() -> None:
         "admin": names.ADMIN_PORT,
     }
     assert ports(container(names.MESH_NAME, "envoy")) == {"grpc": names.MESH_PORT, "ready": names.MESH_READY_PORT}
-    assert ports(container(names.MESH_NAME, "activator")) == {"activator": names.ACTIVATOR_HEALTH_PORT}
+    assert ports(container(names.MESH_NAME, "activator")) == {
+        "activator": names.ACTIVATOR_HEALTH_PORT,
+        "drain": names.ACTIVATOR_DRAIN_PORT,
+    }
     drain = container(names.MESH_NAME, "envoy")["lifecycle"]["preStop"]["httpGet"]
-    assert drain == {"path": "/drain", "port": names.ACTIVATOR_HEALTH_PORT}
+    assert drain == {"path": "/drain", "port": names.ACTIVATOR_DRAIN_PORT}
+
+
+MESH_ALONE: Final = [
+    {"podSelector": {"matchLabels": {names.LABEL_NAME: names.PRODUCT, names.LABEL_COMPONENT: names.MESH}}}
+]
+
+
+def open_ports(component: str) -> set[int]:
+    """Of a pod of that kind, for others than the mesh: by the policies of the installation and of the monitoring."""
+    opened: set[int] = set()
+    for policy in [*OBJECTS, *monitoring()]:
+        if policy["kind"] != "NetworkPolicy":
+            continue
+        if policy["spec"]["podSelector"]["matchLabels"].get(names.LABEL_COMPONENT, component) != component:
+            continue
+        for rule in policy["spec"]["ingress"]:
+            if rule.get("from") != MESH_ALONE:
+                assert all("endPort" not in port for port in rule["ports"])
+                opened |= {port["port"] for port in rule["ports"]}
+    return opened
+
+
+def monitoring() -> Iterator[Object]:
+    for path in sorted((MANIFESTS / "monitoring").glob("*.yaml")):
+        yield from yaml.safe_load_all(path.read_text())
+
+
+def test_nobody_may_drain_a_pod_but_its_kubelet() -> None:
+    """It takes the pod out of service: its port is nobody's by any policy, while scrapes are let in."""
+    assert names.ACTIVATOR_DRAIN_PORT not in open_ports(names.MESH)
+    assert {names.MESH_PORT, names.ACTIVATOR_HEALTH_PORT} <= open_ports(names.MESH)
+    assert names.ADAPTER_DRAIN_PORT not in open_ports(names.RUNTIME)
+    assert {names.ADAPTER_PORT, names.ADAPTER_HEALTH_PORT} <= open_ports(names.RUNTIME)
     policy = BY_ID["NetworkPolicy", f"{names.PRODUCT}-{names.RUNTIME}"]["spec"]
     assert [rule.get("ports") for rule in policy["ingress"]] == [
         None,

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.platform.kube.server_container import containers, server_name, server_port
 from tests.orchestrator.platform.kube.making import make_kube_runtime
 
-DRAIN = {"httpGet": {"path": "/drain", "port": 8086}}
+DRAIN = {"httpGet": {"path": "/drain", "port": 8087}}
 
 
 def server(server_type: str = "triton", **container: Any) -> dict[str, Any]:
