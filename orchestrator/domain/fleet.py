@@ -146,6 +146,11 @@ class PodView:
         return self.known and self.closing
 
     @property
+    def reachable(self) -> bool:
+        """Whether requests can be sent there at all. One without an address may have lost it for a moment only."""
+        return bool(self.pod.endpoint)
+
+    @property
     def usable(self) -> bool:
         """Whether a load may be sent there."""
         return self.known and self.server is ServerState.READY and not self.leaving

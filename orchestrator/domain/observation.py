@@ -154,9 +154,10 @@ class Observation:
         The copies that are to answer: of those that may, the ones in pods that stay.
 
         While there is none, or none that is known to be there, those in pods on their way out answer as well; but for
-        pods that end now, which do not, whether there is another or not.
+        pods that end now, which do not, whether there is another or not. Nor does what is in a pod without an address:
+        it is there for all that is known, and neither routed to nor taken away nor made up for.
         """
-        here = tuple(c for c in self.loaded if (pod := self.pod(c.pod)) is None or not pod.ending)
+        here = tuple(c for c in self.loaded if (pod := self.pod(c.pod)) is None or (pod.reachable and not pod.ending))
         staying = tuple(c for c in here if self.stays(c))
         return staying if any((pod := self.pod(c.pod)) is not None and pod.known for c in staying) else here
 

@@ -129,7 +129,9 @@ class ObservedFleet:
                 self._by_runtime.setdefault(pod.runtime, set()).add(uid)
                 runtimes.add(pod.runtime)
             elif entry.view.pod != pod:
-                entry.view = replace(entry.view, pod=pod)
+                # What was said at an address that is not the pod's any more is not heard there again.
+                known = entry.view.known and entry.view.pod.adapter == pod.adapter
+                entry.view = replace(entry.view, pod=pod, known=known)
                 models |= {k.model for k in entry.copies}
                 runtimes.add(pod.runtime)
         return Changes(frozenset(models), frozenset(runtimes))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from orchestrator.domain.demand import WaitFor, Want
 from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.fleet import CopyState
 from orchestrator.domain.observation import Memory
+from orchestrator.domain.plan import answer
 from tests.orchestrator.builders import (
     endpoint,
     make_copy,
@@ -60,6 +62,19 @@ def test_endpoints_are_those_of_the_serving_pods_sorted_and_once() -> None:
     expected = tuple(sorted((endpoint("p1"), endpoint("p2"))))
     assert make_observation(copies=copies, pods=PODS).endpoints == expected
     assert make_observation(copies=copies[::-1], pods=PODS).endpoints == expected
+
+
+def test_a_pod_without_an_address_serves_nothing() -> None:
+    """It cannot be routed to, and an empty endpoint is none: what is elsewhere serves, be it in a pod that leaves."""
+    nowhere = replace(PODS[0], known=False, pod=replace(PODS[0].pod, adapter="", endpoint=""))
+    copies = (make_copy(pod="p1"), make_copy(pod="p2"))
+    leaving = replace(PODS[1], draining=True)
+    for other in (PODS[1], leaving):
+        assert make_observation(copies=copies, pods=(nowhere, other)).endpoints == (endpoint("p2"),)
+    alone = make_observation(copies=copies[:1], pods=(nowhere,), status=make_status(active="r1"), want=Want(load=True))
+    assert (alone.serving, alone.endpoints) == ((), ())
+    # A request for it waits: it is not sent to nowhere, and not refused.
+    assert isinstance(answer(alone), WaitFor)
 
 
 def test_a_target_loaded_before_if_it_is_what_loaded_last() -> None:

@@ -90,7 +90,14 @@ def make_any_pod(uid: str, picks: Picks, copied: Picks) -> tuple[PodView, list[C
         total=reserved + picks.pick(20, 0, 5),
         reserved=reserved,
     )
+    if picks.pick(False, False, False, False, True):
+        view = without_address(view)
     return view, copies, others
+
+
+def without_address(view: PodView) -> PodView:
+    """It has none any more, or not yet: its adapter is not heard either."""
+    return replace(view, known=False, pod=replace(view.pod, adapter="", endpoint=""))
 
 
 def make_any_route(picks: Picks) -> RouteView | None:
@@ -194,6 +201,24 @@ def test_knowing_less_never_destroys_more(seen: Observation) -> None:
     for pod in seen.pods:
         fewer = plan(silent(seen, pod.pod.uid), NOW).actions
         assert destructive(fewer) <= destructive(actions)
+
+
+@settings(max_examples=300)
+@given(observations)
+def test_a_pod_without_an_address_is_not_routed_to_and_nothing_else_changes(seen: Observation) -> None:
+    """Nothing that is there is unloaded, and nobody has to make room for what may be there in a moment."""
+    actions = plan(seen, NOW).actions
+    failed = {(c.pod, c.key) for c in seen.copies if c.state is CopyState.FAILED}
+    for pod in seen.pods:
+        pods = tuple(without_address(p) if p is pod else p for p in seen.pods)
+        fewer = replace(seen, pods=pods)
+        assert not {"", pod.pod.endpoint} & set(fewer.endpoints)
+        for action in plan(fewer, NOW).actions:
+            if isinstance(action, PublishRoute):
+                assert action.route.endpoints == fewer.endpoints
+                assert all(action.route.endpoints)
+            elif not (isinstance(action, UnloadCopy) and (action.pod, action.key) in failed):
+                assert destructive((action,)) <= destructive(actions)
 
 
 def test_a_pod_that_ends_and_falls_silent_has_no_failure_elsewhere_forgotten() -> None:

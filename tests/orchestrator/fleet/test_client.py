@@ -329,14 +329,16 @@ async def test_a_pod_is_dialled_once_it_has_an_address(bench: Bench) -> None:
 
 
 async def test_a_pod_that_gets_another_address_is_dialled_there(bench: Bench, tmp_path: Path) -> None:
-    """Same pod, after its node came back: what it held stays unknown until it is heard there."""
+    """Same pod, after its node came back: what it held stays unknown until it is heard there. It may have none between."""
     bench.adapter.say((KEY, fleet_pb2.COPY_STATE_LOADED))
     await eventually(lambda: bench.state() is CopyState.LOADED)
     moved = FakeAdapter(f"unix:{tmp_path}/moved.sock")
     await moved.start()
     try:
-        bench.client.list_pods([make_pod("p1", adapter=moved.address)])
-        assert bench.state() is CopyState.LOADED
+        for address in ("", moved.address):
+            bench.client.list_pods([make_pod("p1", adapter=address, endpoint=address)])
+            assert bench.state() is CopyState.LOADED
+            assert [view.known for view in bench.observed.pods()] == [False]
         moved.say(full=True, boot="b2")
         await eventually(lambda: (view := bench.observed.pod("p1")) is not None and view.boot == "b2")
         assert bench.state() is None
