@@ -131,9 +131,11 @@ async def _serve(arguments: argparse.Namespace) -> None:
     log.info("adapter_stopped", runtime=settings.runtime)
 
 
-def _host(listen: str) -> str:
-    """Of the address that leaders dial; loopback if that is of this machine only."""
-    return "127.0.0.1" if listen.startswith("unix:") else listen.rpartition(":")[0].strip("[]")
+def _host(listen: str) -> str | None:
+    """Of the address that leaders dial; loopback if that is of this machine only; None: all, of both families."""
+    host = "127.0.0.1" if listen.startswith("unix:") else listen.rpartition(":")[0].strip("[]")
+    # gRPC's `::` is of both families, that of asyncio's servers of IPv6 alone.
+    return None if host == "::" else host
 
 
 def _on_signals() -> asyncio.Event:

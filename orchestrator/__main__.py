@@ -18,7 +18,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.domain.addresses import ANYWHERE
+
 DEFAULT_ADMIN = "http://127.0.0.1:8080"
+_BIND = "where ports are opened (default all, of IPv4 and IPv6)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,7 +72,7 @@ def _parser() -> ArgumentParser:
         "--runtime-user", type=_positive, metavar="UID", help="for servers whose images would run as root"
     )
     controller.add_argument("--models-api", choices=_MODEL_APIS, default=_MODEL_APIS[0], help="of TrainedModels")
-    controller.add_argument("--bind", default="0.0.0.0", metavar="ADDRESS", help="where ports are opened")
+    controller.add_argument("--bind", default=ANYWHERE, metavar="ADDRESS", help=_BIND)
     controller.add_argument("--max-message-bytes", type=_positive, default=16 << 20)
     controller.add_argument("--log-level", choices=_LEVELS, default="info")
     controller.set_defaults(command=_controller, error=controller.error)
@@ -83,7 +86,7 @@ def _parser() -> ArgumentParser:
     mesh.add_argument("--node-id", required=True, metavar="UID", help="the pod's")
     mesh.add_argument("--leader", required=True, metavar="HOST:PORT", help="all that may lead, by one name")
     mesh.add_argument("--tls-dir", metavar="DIR", help="where the mesh's certificate is mounted")
-    mesh.add_argument("--bind", default="0.0.0.0", metavar="ADDRESS", help="where ports are opened (default all IPv4)")
+    mesh.add_argument("--bind", default=ANYWHERE, metavar="ADDRESS", help=_BIND)
     mesh.add_argument("--max-message-bytes", type=_positive, default=16 << 20)
     mesh.add_argument("--log-level", choices=_LEVELS, default="info")
     mesh.set_defaults(command=_mesh_bootstrap)

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 
 from aiohttp import web
 
+from orchestrator.domain.addresses import http_host
 from orchestrator.machinery.exposition import CONTENT_TYPE, exposition
 from orchestrator.machinery.figures import Figure
 
@@ -43,7 +44,7 @@ class HealthServer:
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
         self._stack.push_async_callback(runner.cleanup)
         await runner.setup()
-        await web.TCPSite(runner, host, port).start()
+        await web.TCPSite(runner, http_host(host), port).start()
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         return web.Response(body=exposition(self._figures()), headers={"Content-Type": CONTENT_TYPE})

@@ -21,6 +21,7 @@ from orchestrator.activator.health import HealthServer
 from orchestrator.activator.hold import Hold
 from orchestrator.activator.proxy import Proxy, ProxySettings, server_options
 from orchestrator.activator.settings import ActivatorSettings
+from orchestrator.domain.addresses import split
 from orchestrator.transport.identity import IdentityFiles
 
 log = structlog.get_logger(__name__)
@@ -63,7 +64,7 @@ async def run(settings: ActivatorSettings) -> None:
             demand = group.create_task(DemandClient(hold, settings.leader, identities=identities).run())
             await server.start()
             if settings.health:
-                host, _, port = settings.health.rpartition(":")
+                host, port = split(settings.health)
                 await health.start(host, int(port), settings.drain_port)
             log.info("activator_started", listen=settings.listen, leader=settings.leader)
             try:

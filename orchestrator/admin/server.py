@@ -25,6 +25,7 @@ from aiohttp import web
 from orchestrator.admin.leader import Forwarder, Leader, unavailable
 from orchestrator.admin.term_view import TermView
 from orchestrator.admin.views import live_view, object_view
+from orchestrator.domain.addresses import http_host
 from orchestrator.domain.fleet import PodView
 from orchestrator.domain.trained_model import TrainedModel
 from orchestrator.machinery.exposition import CONTENT_TYPE, exposition
@@ -70,7 +71,7 @@ class AdminServer:
     async def start(self, host: str, port: int) -> None:
         """Raises OSError where the address cannot be had."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
+        await web.TCPSite(self._runner, http_host(host), port).start()
 
     async def close(self) -> None:
         """Stop serving; requests under way get a second."""

@@ -8,11 +8,13 @@ mesh pod does and what the orchestrator expects of it are of one version.
 from __future__ import annotations
 
 import json
+import socket
 from argparse import Namespace
 from pathlib import Path
 from typing import Final
 
 from orchestrator.activator.settings import ActivatorSettings
+from orchestrator.domain.addresses import ANYWHERE, host_port
 from orchestrator.mesh.bootstrap import BootstrapSettings, bootstrap
 from orchestrator.mesh.control_tls import sds_files
 from orchestrator.platform.kube import names
@@ -27,14 +29,15 @@ ACTIVATOR_FILE: Final = "activator.json"
 
 def mesh_bootstrap(arguments: Namespace) -> int:
     """Write both files; the exit code."""
-    anywhere = arguments.bind
+    # Of the kernel that Envoy is about to run on, which does not start where it cannot listen.
+    bind = "0.0.0.0" if arguments.bind == ANYWHERE and not _has_ipv6() else arguments.bind
     envoy = BootstrapSettings(
         node_id=arguments.node_id,
-        listen=f"{anywhere}:{names.MESH_PORT}",
+        listen=host_port(bind, names.MESH_PORT),
         admin=ADMIN,
         xds=(arguments.leader,),
         activator=ACTIVATOR,
-        ready=f"{anywhere}:{names.MESH_READY_PORT}",
+        ready=host_port(bind, names.MESH_READY_PORT),
         tls_dir=arguments.tls_dir,
         sds_dir=str(arguments.directory),
         max_message_bytes=arguments.max_message_bytes,
@@ -44,7 +47,7 @@ def mesh_bootstrap(arguments: Namespace) -> int:
         leader=(arguments.leader,),
         max_message_bytes=arguments.max_message_bytes,
         version=VERSION,
-        health=f"{anywhere}:{names.ACTIVATOR_HEALTH_PORT}",
+        health=host_port(bind, names.ACTIVATOR_HEALTH_PORT),
         drain_port=names.ACTIVATOR_DRAIN_PORT,
         envoy_admin=ADMIN,
         tls_dir=arguments.tls_dir,
@@ -56,3 +59,11 @@ def mesh_bootstrap(arguments: Namespace) -> int:
     for name, content in sds_files(arguments.tls_dir).items() if arguments.tls_dir is not None else ():
         (directory / name).write_text(json.dumps(content, indent=2) + "\n")
     return 0
+
+
+def _has_ipv6() -> bool:
+    try:
+        socket.socket(socket.AF_INET6, socket.SOCK_STREAM).close()
+    except OSError:
+        return False
+    return True

@@ -27,6 +27,7 @@ import structlog
 from orchestrator.admin.leader import Leader
 from orchestrator.admin.server import AdminServer
 from orchestrator.cli.mesh import ACTIVATOR
+from orchestrator.domain.addresses import host_port
 from orchestrator.domain.config import Config
 from orchestrator.domain.serving_runtime import API_VERSION as RUNTIME_API
 from orchestrator.domain.serving_runtime import KIND as RUNTIME_KIND
@@ -142,7 +143,7 @@ class Replica:
         arguments = self._arguments
         settings = ControlPlaneSettings(
             namespace=arguments.namespace,
-            control=f"{arguments.bind}:{names.CONTROL_PORT}",
+            control=host_port(arguments.bind, names.CONTROL_PORT),
             activator=ACTIVATOR,
             pods_per_runtime=_PODS_PER_RUNTIME,
             max_message_bytes=arguments.max_message_bytes,
@@ -189,8 +190,7 @@ class Replica:
         address, _, _ = rest.rpartition("_")
         if not pod:
             return None
-        host = f"[{address}]" if ":" in address else address
-        return Leader(name=pod, address=f"{host}:{names.ADMIN_PORT}" if address else "")
+        return Leader(name=pod, address=host_port(address, names.ADMIN_PORT) if address else "")
 
 
 def _on_config(config: Config) -> None:

@@ -12,6 +12,8 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from orchestrator.domain.addresses import ANYWHERE, split
+
 Config = dict[str, Any]
 
 HTTP_PROTOCOL_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -72,11 +74,12 @@ def address(text: str) -> Config:
         if not path.startswith("/"):
             raise ValueError(f"address {text!r}: a Unix socket needs an absolute path")
         return {"pipe": {"path": path}}
-    host, separator, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not (separator and host and port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+    host, port = split(text)
+    if not (host and port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
         raise ValueError(f"address {text!r}: expected host:port or unix:/path")
-    return {"socket_address": {"address": host, "port_value": int(port)}}
+    where: Config = {"address": host, "port_value": int(port)}
+    # Else Envoy listens there for IPv6 alone.
+    return {"socket_address": where | ({"ipv4_compat": True} if host == ANYWHERE else {})}
 
 
 def is_literal(text: str) -> bool:

@@ -17,6 +17,7 @@ from adapters.server import AdapterService
 from tests.adapters.process import adapter
 from tests.adapters.runtimes.inference_server import inference_server
 from tests.adapters.world import FakeServer, World, until
+from tests.families import LOOPBACKS
 
 PATIENCE_S = 120.0
 
@@ -133,7 +134,7 @@ async def test_a_process_answers_at_its_ports_and_its_socket(tmp_path: Path) -> 
     options = (*ports, "--health-socket", f"{tmp_path}/h.sock", "--drain-seconds", "0.2")
     async with inference_server() as server:
         with adapter(tmp_path, server.target, options=options) as process:
-            await until(lambda: Path(f"{tmp_path}/h.sock").exists())
+            await until(lambda: listens(f"{tmp_path}/h.sock"))
             async with (
                 aiohttp.ClientSession() as tcp,
                 aiohttp.ClientSession(connector=aiohttp.UnixConnector(f"{tmp_path}/h.sock")) as unix,
@@ -156,12 +157,39 @@ async def test_a_process_answers_at_its_ports_and_its_socket(tmp_path: Path) -> 
             assert process.process.poll() is None
 
 
+async def test_a_process_listens_for_both_families(tmp_path: Path) -> None:
+    """For leaders and kubelets alike: a pod has an address of either family, or of both."""
+    with sockets.socket() as free, sockets.socket() as other:
+        free.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        fleet, health = free.getsockname()[1], other.getsockname()[1]
+    # The last that is said counts.
+    options = ("--listen", f"[::]:{fleet}", "--health-port", str(health))
+    with adapter(tmp_path, "127.0.0.1:9", options=options):
+        await until(lambda: all(accepts(host, port) for port in (fleet, health) for host in LOOPBACKS))
+
+
+def accepts(host: str, port: int) -> bool:
+    """Whether somebody listens at that port."""
+    try:
+        sockets.create_connection((host, port), 5).close()
+    except OSError:
+        return False
+    return True
+
+
+def listens(path: str) -> bool:
+    """The same of a socket, which is there a moment before."""
+    with sockets.socket(sockets.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
+
+
 async def test_a_process_tells_a_server_that_hangs_from_one_that_is_gone(tmp_path: Path) -> None:
     """Its connection stands and nothing is answered; once it is gone, whoever starts it again knows as much."""
     path = f"{tmp_path}/h.sock"
     async with inference_server() as server:
         with adapter(tmp_path, server.target, options=("--health-socket", path, "--silent-seconds", "0.5")):
-            await until(lambda: Path(path).exists())
+            await until(lambda: listens(path))
             async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(path)) as session:
                 probe = Probe(session)
 

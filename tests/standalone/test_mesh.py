@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import grpc
 import pytest
 
+from orchestrator.domain.addresses import ANYWHERE, host_port, split
 from orchestrator.mesh.lua import COMPRESSED, NO_MODEL_IN_STREAM
 from orchestrator.mesh.upstream import MAX_REQUESTS
+from tests.families import LOOPBACKS
 from tests.orchestrator.waiting import eventually
 from tests.standalone.envoy_stack import (
     SERVICE,
@@ -16,10 +19,12 @@ from tests.standalone.envoy_stack import (
     Stack,
     admin_get,
     eventually_cluster_count,
+    eventually_ready,
     field_1,
     free_address,
     model_message,
     publish,
+    waiting,
 )
 
 LIMIT = 16 << 20
@@ -27,6 +32,21 @@ TRITON = (grpc.StatusCode.UNAVAILABLE, "Request for unknown model: 'm' is not fo
 TRITON_NEVER_LOADED = (grpc.StatusCode.NOT_FOUND, "Request for unknown model: 'm' is not found")
 MLSERVER = (grpc.StatusCode.INVALID_ARGUMENT, "Model m not found")
 MLSERVER_EMPTY_VERSION = (grpc.StatusCode.NOT_FOUND, "Model m with version  not found")
+
+
+async def test_it_listens_for_both_families(tmp_path: Path) -> None:
+    """As a mesh pod's Envoy does, whose clients come by the family that their cluster has."""
+    _, port = split(free_address())
+    async with (
+        FakeServer("activator").serve(f"unix:{tmp_path}/activator.sock") as activator,
+        waiting(tmp_path, host_port(ANYWHERE, port), activator=activator.address) as (control, _),
+    ):
+        await control.start()
+        await eventually_ready(f"{tmp_path}/admin.sock")
+        for host in LOOPBACKS:
+            async with grpc.aio.insecure_channel(host_port(host, port)) as channel:
+                infer: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(SERVICE + "ModelInfer")
+                assert await infer(model_message("m"), timeout=20) == b"activator"
 
 
 @pytest.mark.parametrize("method", ["ModelInfer", "ModelReady", "ModelMetadata"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from orchestrator.domain.addresses import ANYWHERE, host_port
 from orchestrator.domain.serving_runtime import ServingRuntime
 from orchestrator.platform.kube.hardening import Raw, container_security
 from orchestrator.platform.kube.names import (
@@ -42,7 +43,7 @@ def adapter_container(runtime: ServingRuntime, settings: PodSettings, *, server_
         "restartPolicy": "Always",
         "command": ["python", "-m", "adapters"],
         "args": [
-            f"--listen=0.0.0.0:{ADAPTER_PORT}",
+            f"--listen={host_port(ANYWHERE, ADAPTER_PORT)}",
             f"--server-type={runtime.server_type}",
             f"--server=127.0.0.1:{server_port}",
             f"--model-dir={REPOSITORY}",

@@ -21,6 +21,7 @@ from typing import Final
 
 import aiohttp
 
+from orchestrator.domain.addresses import host_port
 from orchestrator.platform.kube.api import KubeApi
 
 #: How long a token is used before it is looked at again.
@@ -59,8 +60,7 @@ async def connect(
         tls = ssl.create_default_context(cafile=str(account / "ca.crt"))
     except OSError as error:
         raise NoCluster(f"the pod's service account cannot be read: {error}") from error
-    # An address of IPv6 has colons.
-    server = f"https://{f'[{host}]' if ':' in host else host}:{port}"
+    server = f"https://{host_port(host, port)}"
     return KubeApi(server, tls=tls, authorize=token.authorize, trace=trace)
 
 

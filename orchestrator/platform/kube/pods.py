@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from orchestrator.domain.addresses import host_port
 from orchestrator.domain.fleet import Pod
 from orchestrator.platform.kube.names import ADAPTER_PORT
 from orchestrator.platform.kube.pod_template import ANNOTATION_PORT
@@ -35,13 +36,12 @@ def pod_of(raw: Mapping[str, Any]) -> Pod:
     """One pod. Its addresses are empty until it has one."""
     metadata, status = raw["metadata"], raw.get("status") or {}
     address = str(status.get("podIP") or "")
-    host = f"[{address}]" if ":" in address else address
     return Pod(
         uid=metadata["uid"],
         name=metadata["name"],
         runtime=runtime_of(raw),
-        adapter=f"{host}:{ADAPTER_PORT}" if host else "",
-        endpoint=f"{host}:{_port(raw)}" if host else "",
+        adapter=host_port(address, ADAPTER_PORT) if address else "",
+        endpoint=host_port(address, _port(raw)) if address else "",
         terminating=bool(metadata.get("deletionTimestamp")),
         message=_message(status)[:_MESSAGE_LIMIT],
     )

@@ -8,8 +8,14 @@ import aiohttp
 import pytest
 
 from orchestrator.activator.health import HealthServer
+from orchestrator.domain.addresses import ANYWHERE, host_port, split
 from orchestrator.machinery.figures import gauge
+from tests.families import LOOPBACKS
 from tests.standalone.envoy_stack import free_address
+
+
+async def _nothing() -> str:
+    return ""
 
 
 async def test_it_lives_while_it_drains() -> None:
@@ -45,10 +51,7 @@ async def test_a_taken_port_is_an_error() -> None:
     """Not an activator that no kubelet can ask."""
     host, _, port = free_address().rpartition(":")
 
-    async def drain() -> str:
-        return ""
-
-    first, second = HealthServer(drain), HealthServer(drain)
+    first, second = HealthServer(_nothing), HealthServer(_nothing)
     await first.start(host, int(port))
     try:
         with pytest.raises(OSError):
@@ -60,15 +63,26 @@ async def test_a_taken_port_is_an_error() -> None:
         await first.close()
 
 
+async def test_anywhere_is_both_families() -> None:
+    """A kubelet asks at the pod's address, of whichever family that is."""
+    _, port = split(free_address())
+    server = HealthServer(_nothing)
+    await server.start(ANYWHERE, int(port))
+    try:
+        async with aiohttp.ClientSession() as session:
+            for host in LOOPBACKS:
+                async with session.get(f"http://{host_port(host, port)}/healthz") as response:
+                    assert response.status == 200
+    finally:
+        await server.close()
+
+
 async def test_it_shows_what_it_holds() -> None:
     """As of the moment of the scrape."""
     held = 1
     host, _, port = free_address().rpartition(":")
 
-    async def drain() -> str:
-        return ""
-
-    server = HealthServer(drain, lambda: [gauge("wml_activator_held_requests", "Held.", held)])
+    server = HealthServer(_nothing, lambda: [gauge("wml_activator_held_requests", "Held.", held)])
     await server.start(host, int(port))
     try:
         held = 2

@@ -16,9 +16,11 @@ from orchestrator.admin.leader import Leader
 from orchestrator.admin.server import AdminServer
 from orchestrator.admin.term_view import TermView
 from orchestrator.controller.desired import DesiredState
+from orchestrator.domain.addresses import ANYWHERE, host_port
 from orchestrator.domain.fleet import ServerState
 from orchestrator.fleet.observed import ObservedFleet, Report
 from orchestrator.machinery.figures import Counter, gauge
+from tests.families import LOOPBACKS
 from tests.orchestrator.builders import make_copy, make_model, make_pod, make_raw_model, make_runtime
 from tests.orchestrator.controller.bench import secret
 
@@ -67,10 +69,10 @@ class Stack:
             )
         )
 
-    async def start(self) -> None:
+    async def start(self, host: str = "127.0.0.1") -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        await self.server.start("127.0.0.1", self.port)
+        await self.server.start(host, self.port)
 
     async def get(self, path: str) -> tuple[int, Any]:
         address = f"http://127.0.0.1:{self.port}{path}"
@@ -176,6 +178,19 @@ async def test_metrics_are_there_before_during_and_after_a_term(standby: Stack) 
 async def test_it_says_what_it_is(stack: Stack) -> None:
     """For who has only its port."""
     assert await stack.get("/v1/service") == (200, {"name": "wml-serving", "grpcPort": 8033})
+
+
+async def test_anywhere_is_both_families() -> None:
+    """A kubelet asks at the pod's address, of whichever family that is, and `kubectl port-forward` at loopback."""
+    other = Stack()
+    await other.start(ANYWHERE)
+    try:
+        async with aiohttp.ClientSession() as session:
+            for host in LOOPBACKS:
+                async with session.get(f"http://{host_port(host, other.port)}/healthz") as answer:
+                    assert answer.status == 200
+    finally:
+        await other.server.close()
 
 
 async def test_a_taken_port_is_an_error_of_the_system(stack: Stack) -> None:

@@ -33,6 +33,23 @@ def test_the_admin_api_is_for_the_pod_alone(tmp_path: Path) -> None:
     assert envoy["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
 
 
+def test_it_is_reached_by_whichever_family_the_pod_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both where the kernel knows both: Envoy would not start where it cannot listen."""
+    flags = ["--node-id", "n", "--leader", "l:1"]
+    listens = []
+    for has_ipv6 in (True, False):
+        monkeypatch.setattr("orchestrator.cli.mesh._has_ipv6", lambda has=has_ipv6: has)
+        assert main(["mesh-bootstrap", str(tmp_path), *flags]) == 0
+        envoy = json.loads((tmp_path / ENVOY_FILE).read_text())
+        found = {json.dumps(each["address"]["socket_address"]) for each in envoy["static_resources"]["listeners"]}
+        assert len(found) == 2
+        listens.append({json.loads(each)["address"] for each in found})
+        assert all(("ipv4_compat" in each) == has_ipv6 for each in found)
+        health = ActivatorSettings.load(tmp_path / ACTIVATOR_FILE).health
+        assert health == ("[::]:8035" if has_ipv6 else "0.0.0.0:8035")
+    assert listens == [{"::"}, {"0.0.0.0"}]
+
+
 @pytest.mark.parametrize("missing", ["--node-id", "--leader"])
 def test_what_cannot_be_guessed_is_required(tmp_path: Path, missing: str) -> None:
     """Two pods of one id would take each other for a reconnect."""

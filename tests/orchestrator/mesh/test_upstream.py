@@ -12,6 +12,8 @@ from orchestrator.mesh.upstream import address, buffer_bytes, is_literal, window
     [
         ("10.0.0.1:80", {"socket_address": {"address": "10.0.0.1", "port_value": 80}}),
         ("[::1]:80", {"socket_address": {"address": "::1", "port_value": 80}}),
+        # To listen at, for both families.
+        ("[::]:80", {"socket_address": {"address": "::", "port_value": 80, "ipv4_compat": True}}),
         ("leader.wml:80", {"socket_address": {"address": "leader.wml", "port_value": 80}}),
         ("unix:/run/a.sock", {"pipe": {"path": "/run/a.sock"}}),
     ],

@@ -15,7 +15,7 @@ def test_it_is_told_where_its_server_is_and_what_it_may_fill() -> None:
     assert made["restartPolicy"] == "Always"
     assert made["command"] == ["python", "-m", "adapters"]
     assert made["args"] == [
-        "--listen=0.0.0.0:8085",
+        "--listen=[::]:8085",
         "--server-type=triton",
         "--server=127.0.0.1:9000",
         "--model-dir=/models/repository",
