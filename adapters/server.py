@@ -37,6 +37,10 @@ SERVER_OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),
 )
 
+#: No leader's is above it. A greater one would be a fence that no leader to come gets over.
+_HIGHEST_EPOCH: Final = 2**53
+_NO_EPOCH: Final = f"an epoch is {_HIGHEST_EPOCH} at most"
+
 #: The name becomes a directory beside others.
 _MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 
@@ -104,6 +108,8 @@ class AdapterService(fleet_pb2_grpc.AdapterServicer):
                 f"protocol {request.protocol} is not spoken here; {sorted(_ACCEPTED)} are",
                 self._fence(),
             )
+        if request.epoch > _HIGHEST_EPOCH:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _NO_EPOCH)
         if request.epoch > self._ledger.epoch:
             self._ledger.hello(request.epoch)
             await self._loader.remember()
@@ -159,6 +165,8 @@ class AdapterService(fleet_pb2_grpc.AdapterServicer):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the adapter is stopping", self._fence())
         if not _MODEL.fullmatch(key.model) or not key.uid or not key.revision:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the key lacks a name, uid or revision that can be")
+        if fence.epoch > _HIGHEST_EPOCH:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _NO_EPOCH)
         before = self._ledger.epoch
         try:
             self._ledger.check(fence.epoch, fence.boot)

@@ -3,8 +3,9 @@ The orchestrator's side of the fleet protocol: one Watch a pod, and commands.
 
 A Watch that breaks is opened again with back-off; until then what the adapter
 said last stands as unknown. Commands are never repeated here: the reconciler
-decides again from what it sees. An adapter that has heard a later leader ends
-this one's term, and nothing is commanded after that.
+decides again from what it sees. An adapter that has heard a later leader obeys
+this one no more, and counts as silent; whether the term is over as well is for
+the lease to say where there is one (fences.py), and nothing is commanded then.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ import structlog
 from orchestrator.domain.errors import FleetError
 from orchestrator.domain.fleet import CopyKey, LoadOrder, Pod, Pool
 from orchestrator.fleet.convert import key_to_proto, load_request, report_from_proto
+from orchestrator.fleet.fences import Fences
 from orchestrator.fleet.observed import Changes, ObservedFleet
 from orchestrator.machinery.backoff import Backoff
+from orchestrator.machinery.epoch import CREDIBLE, epoch_of
 from orchestrator.machinery.term import Term
 from orchestrator.transport.identity import ADAPTER, Identities
 from orchestrator.transport.line import Line
@@ -68,6 +71,7 @@ class FleetClient:
         self._dialled: dict[str, str] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._retired: set[asyncio.Task[None]] = set()
+        self._fences = Fences()
         self._news = asyncio.Event()
 
     def list_pods(self, pods: Iterable[Pod], pools: Mapping[str, Pool] = MappingProxyType({})) -> None:
@@ -80,6 +84,7 @@ class FleetClient:
         listed = {view.pod.uid: view.pod for view in self._observed.pods() if view.pod.adapter}
         for uid in [uid for uid in self._watches if uid not in listed or listed[uid].adapter != self._dialled[uid]]:
             del self._dialled[uid]
+            self._fences.gone(uid)
             task = self._watches.pop(uid)
             self._retired.add(task)
             task.add_done_callback(self._retired.discard)
@@ -139,7 +144,9 @@ class FleetClient:
             await call
         except grpc.aio.AioRpcError as error:
             undo()
-            self._term.hear(_epoch_in(error), what)
+            if not self._term.renewed:
+                # Else the Watch says the same, and is asked further.
+                self._term.hear(_epoch_in(error), what)
             raise FleetError(f"{what}: {error.code().name}: {error.details()}") from None
         except asyncio.CancelledError:
             undo()
@@ -168,9 +175,12 @@ class FleetClient:
         backoff = Backoff(0.05, 1.0, random.random)
         try:
             while True:
+                ahead = 0
                 try:
                     line.refresh()
                     await self._watch_once(pod, line, backoff)
+                except _Ahead as error:
+                    ahead, reason = error.epoch, "it has heard a later leader"
                 except grpc.aio.AioRpcError as error:
                     reason = f"{error.code().name}: {error.details()}"
                 except Exception:
@@ -183,6 +193,8 @@ class FleetClient:
                 if view is not None and view.known:
                     log.warning("adapter_silent", pod=pod.name, runtime=pod.runtime, problem=reason)
                 self._announce(self._observed.disconnected(pod.uid))
+                if ahead:
+                    await self._appeal(pod, ahead)
                 await asyncio.sleep(backoff.next())
         finally:
             # The pod may have been listed again meanwhile: then the entry is its next watch's.
@@ -199,7 +211,10 @@ class FleetClient:
 
     def _take(self, pod: Pod, message: fleet_pb2.Report, backoff: Backoff) -> None:
         report = report_from_proto(message, pod.uid)
-        self._term.hear(report.epoch, pod.name)
+        if report.epoch > self._term.epoch:
+            raise _Ahead(report.epoch)
+        if report.epoch == self._term.epoch:
+            self._fences.obeys(pod.uid)
         before = self._observed.pod(pod.uid)
         changes = self._observed.report(pod.uid, report)
         backoff.reset()
@@ -207,13 +222,34 @@ class FleetClient:
             log.info("server_changed", pod=pod.name, runtime=pod.runtime, state=report.server.value, boot=report.boot)
         self._announce(changes)
 
+    async def _appeal(self, pod: Pod, epoch: int) -> None:
+        """An adapter tells of a later leader: of two that cannot both be right the lease knows which."""
+        news = self._fences.ahead(pod.uid, epoch)
+        if self._term.renewed:
+            await self._term.confirmed()
+            successor = self._fences.successor
+        else:
+            successor = epoch if epoch <= CREDIBLE else 0
+        if successor:
+            self._term.hear(successor, pod.name)
+        elif news:
+            log.error("adapter_not_believed", pod=pod.name, runtime=pod.runtime, epoch=self._term.epoch, told=epoch)
+
     def _announce(self, changes: Changes) -> None:
         self._news.set()
         if changes.models or changes.runtimes:
             self._on_change(changes.models, changes.runtimes)
 
 
+class _Ahead(Exception):
+    """The adapter's fence is higher than this leader's epoch."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(epoch)
+        self.epoch = epoch
+
+
 def _epoch_in(refusal: grpc.aio.AioRpcError) -> int:
     """The epoch that a refusal carries; 0 if it does not."""
     said = {key: value for key, value in refusal.trailing_metadata() or () if key == "wml-epoch"}.get("wml-epoch", "")
-    return int(said) if isinstance(said, str) and said.isdecimal() else 0
+    return epoch_of(said) if isinstance(said, str) else 0

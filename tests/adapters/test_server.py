@@ -112,6 +112,21 @@ async def test_names_that_cannot_be_a_directory_are_refused(
     assert (await refused(leader.load(model, path="a")))[0] is grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def test_an_epoch_that_nobody_gets_over_is_refused(stub: fleet_pb2_grpc.AdapterAsyncStub, world: World) -> None:
+    """It would be the last: no leader to come has a higher one."""
+    before = world.ledger.epoch
+    fence = fleet_pb2.Fence(epoch=2**53 + 1, boot=world.ledger.boot)
+    key = fleet_pb2.Key(model="m", uid="u", revision="r")
+    for call in (
+        stub.Watch(fleet_pb2.Hello(epoch=2**53 + 1, protocol=1)).read(),
+        stub.Unload(fleet_pb2.UnloadRequest(fence=fence, key=key)),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert world.ledger.epoch == before
+
+
 async def test_another_protocol_is_refused(stub: fleet_pb2_grpc.AdapterAsyncStub) -> None:
     """Our own and the one before are spoken."""
     call = stub.Watch(fleet_pb2.Hello(epoch=1, protocol=3))

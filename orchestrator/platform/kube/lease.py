@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import structlog
 
+from orchestrator.machinery.epoch import epoch_of
 from orchestrator.machinery.term import Term
 from orchestrator.platform.kube import names
 from orchestrator.platform.kube.answers import ApiError, ApiUnreachable, Raw
@@ -97,7 +98,10 @@ class Elector:
             raise RuntimeError("there is no lead to keep")
         while (left_s := self._standing.until - self._clock()) > 0:
             await asyncio.sleep(min(left_s, self._pause_s(self._timing.retry_s)))
-            await self._attempt(self._renew, self._standing.until - self._clock())
+            until = self._standing.until
+            await self._attempt(self._renew, until - self._clock())
+            if self._standing.until > until:
+                term.confirm()
         seen = self._standing.seen
         if seen is not None and seen.holder == self.identity:
             term.lose(self._problem or "its time ran out")
@@ -160,8 +164,11 @@ class Elector:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
             self._raw = None
-        before = self.holder
-        self._standing = looked(self._standing, record_of(self._raw or {}), self._clock())
+        before, said = self.holder, _epoch_said(self._raw or {})
+        record = record_of(self._raw or {})
+        if said and not record.epoch and record != self._standing.seen:
+            log.warning("lease_epoch_unreadable", said=said[:40], length=len(said))
+        self._standing = looked(self._standing, record, self._clock())
         if self.holder not in {before, self.identity}:
             log.info("lease_seen", holder=self.holder)
         return self._raw
@@ -188,15 +195,18 @@ def record_of(raw: Raw) -> Record:
     """What a Lease says; what it does not say, or says as nobody writes it, is blank."""
     spec = raw.get("spec")
     spec = spec if isinstance(spec, dict) else {}
-    annotations = raw.get("metadata", {}).get("annotations") or {}
-    epoch = str(annotations.get(names.ANNOTATION_EPOCH, ""))
     return Record(
         holder=str(spec.get("holderIdentity") or ""),
-        epoch=int(epoch) if epoch.isascii() and epoch.isdigit() else 0,
+        epoch=epoch_of(_epoch_said(raw)),
         renewed=str(spec.get("renewTime") or ""),
         acquired=str(spec.get("acquireTime") or ""),
         transitions=int(spec.get("leaseTransitions") or 0),
     )
+
+
+def _epoch_said(raw: Raw) -> str:
+    annotations = raw.get("metadata", {}).get("annotations") or {}
+    return str(annotations.get(names.ANNOTATION_EPOCH, ""))
 
 
 def raw_of(raw: Raw, record: Record, timing: Timing) -> Raw:

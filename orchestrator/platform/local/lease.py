@@ -18,7 +18,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from orchestrator.machinery.epoch import next_epoch
+from orchestrator.machinery.epoch import epoch_of, next_epoch
 from orchestrator.machinery.term import Term
 
 
@@ -66,6 +66,6 @@ class Lease:
 def _read(record: Path) -> int:
     """What is not a number there counts as lost."""
     try:
-        return int(record.read_text())
-    except (FileNotFoundError, ValueError):
+        return epoch_of(record.read_text().strip())
+    except (FileNotFoundError, UnicodeError):
         return 0

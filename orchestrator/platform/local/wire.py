@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from orchestrator.domain.fleet import Pod
+from orchestrator.machinery.epoch import HIGHEST
 from orchestrator.platform.local.launch import PodTemplate
 
 #: Of one line: a runtime's environment, or the list of pods.
@@ -78,9 +79,10 @@ class Epoch:
     def parse(cls, line: bytes) -> Epoch | None:
         """None: it is another kind of line."""
         try:
-            return cls(int(json.loads(line)["epoch"]))
+            number = json.loads(line)["epoch"]
         except _MALFORMED:
             return None
+        return cls(number) if type(number) is int and 0 <= number <= HIGHEST else None
 
 
 Wish = Scale | End

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from structlog.testing import capture_logs
 
 from orchestrator.domain.errors import FleetError
 from orchestrator.domain.fleet import CopyKey, CopyState, Pod
@@ -51,6 +52,11 @@ class FakeAdapter(fleet_pb2_grpc.AdapterServicer):
             await self._server.stop(0)
             self._server = None
 
+    @property
+    def unsaid(self) -> int:
+        """How many reports nobody has heard yet."""
+        return self._says.qsize()
+
     def say(self, *copies: tuple[CopyKey, fleet_pb2.CopyState.ValueType], full: bool = False, boot: str = "b1") -> None:
         """The next report."""
         made = [fleet_pb2.Copy(key=key_to_proto(k), state=s) for k, s in copies]
@@ -92,16 +98,21 @@ class FakeAdapter(fleet_pb2_grpc.AdapterServicer):
 class Bench:
     """A client and what it observed, with one adapter."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, term: Term | None = None) -> None:
         self.adapter = FakeAdapter(f"unix:{directory}/adapter.sock")
         self.observed = ObservedFleet()
         self.changed: set[str] = set()
-        self.term = Term(EPOCH)
+        self.term = term or Term(EPOCH)
         self.client = FleetClient(self.observed, term=self.term, on_change=self._on_change)
         self.pod: Pod = make_pod("p1", adapter=self.adapter.address)
 
     def _on_change(self, models: frozenset[str], runtimes: frozenset[str]) -> None:
         self.changed |= models | runtimes
+
+    def confirm(self) -> bool:
+        """The lease is renewed."""
+        self.term.confirm()
+        return True
 
     @property
     def known(self) -> bool:
@@ -309,6 +320,55 @@ async def test_a_report_that_names_a_higher_epoch_ends_the_term(bench: Bench) ->
     with pytest.raises(FleetError, match="another leads"):
         await bench.client.unload("p1", KEY)
     assert bench.adapter.commands == []
+
+
+@pytest.mark.parametrize("told", [EPOCH + 1, 2**53, 2**64 - 1])
+async def test_an_adapter_deposes_nobody_whom_the_lease_knows(tmp_path: Path, told: int) -> None:
+    """Its key may be in the wrong hands. It obeys nobody here, so it counts as silent; that is said once."""
+    bench, other = Bench(tmp_path, Term(EPOCH, holds=lambda: True)), FakeAdapter(f"unix:{tmp_path}/other.sock")
+    for adapter in (bench.adapter, other):
+        await adapter.start()
+        adapter.epoch = EPOCH
+        adapter.say(full=True)
+    try:
+        bench.client.list_pods([bench.pod, make_pod("p2", adapter=other.address)])
+        await bench.client.heard(10.0)
+        bench.adapter.epoch = told
+        with capture_logs() as lines:
+            for _ in range(2):
+                bench.adapter.hellos.clear()
+                bench.adapter.say((KEY, fleet_pb2.COPY_STATE_LOADED), full=True)
+                await eventually(lambda: bench.confirm() and bench.adapter.hellos)
+                assert not bench.known
+        assert [line["told"] for line in lines if line["event"] == "adapter_not_believed"] == [told]
+        assert not bench.term.over
+        assert bench.state() is None
+        await bench.client.unload("p2", KEY)
+        bench.adapter.epoch = EPOCH
+        bench.adapter.say(full=True)
+        await eventually(lambda: bench.known)
+    finally:
+        await bench.client.close()
+        await bench.adapter.stop()
+        await other.stop()
+
+
+async def test_adapters_that_none_obeys_are_believed_once_the_lease_is_seen_to_stand(tmp_path: Path) -> None:
+    """The lease was made anew, with a clock that is behind: the next leader begins above what they tell."""
+    bench = Bench(tmp_path, Term(EPOCH, holds=lambda: True))
+    await bench.adapter.start()
+    bench.adapter.epoch = EPOCH + 1000
+    bench.adapter.say(full=True)
+    try:
+        bench.client.list_pods([bench.pod])
+        await eventually(lambda: bench.adapter.unsaid == 0)
+        assert not bench.term.over
+
+        await eventually(lambda: bench.confirm() and bench.term.over)
+        assert bench.term.successor == EPOCH + 1000
+    finally:
+        await bench.client.close()
+        await bench.adapter.stop()
 
 
 async def test_a_pod_is_dialled_once_it_has_an_address(bench: Bench) -> None:

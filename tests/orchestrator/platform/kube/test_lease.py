@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from orchestrator.domain.errors import Deposed, LeadLost
 from orchestrator.machinery.term import Term
 from orchestrator.platform.kube import names
-from orchestrator.platform.kube.api import KubeApi
+from orchestrator.platform.kube.api import KubeApi, Raw
 from orchestrator.platform.kube.election import BLANK, Record, Timing
 from orchestrator.platform.kube.lease import Elector, raw_of, record_of
 from orchestrator.platform.kube.paths import group
@@ -114,6 +114,21 @@ async def test_a_leader_renews_and_the_standby_knows_it(world: World) -> None:
     assert (world.record().epoch, term.over, keeping.done()) == (term.epoch, False, False)
     assert leader.holder == leader.identity
     waiting.cancel()
+
+
+async def test_a_renewal_confirms_the_term_and_what_is_refused_does_not(world: World) -> None:
+    """Whoever doubts it waits for one that was answered."""
+    leader = world.elector("pod-a")
+    term = await leader.acquire()
+    world.fake.meet = lambda _: Answer(503, "down", "text/plain")
+    keeping = world.keeping(leader)
+    confirmed = asyncio.create_task(term.confirmed())
+    tried = len(world.fake.calls)
+    await eventually(lambda: len(world.fake.calls) > tried + 2)
+    assert not confirmed.done()
+    world.fake.meet = lambda _: None
+    await asyncio.wait_for(confirmed, 10)
+    assert (keeping.done(), term.over) == (False, False)
 
 
 async def test_a_leader_that_is_silent_is_followed(world: World) -> None:
@@ -251,5 +266,15 @@ def test_a_record_is_read_as_it_was_written() -> None:
     assert record_of(raw) == record
     assert raw["metadata"] == {"name": "x", "annotations": {"by": "hand", names.ANNOTATION_EPOCH: "7"}}
     assert raw["spec"]["strategy"] == "?"
-    for odd in ({}, {"spec": None}, {"metadata": {"annotations": {names.ANNOTATION_EPOCH: "-3"}}}):
+    odds: list[Raw] = [{"metadata": {"annotations": {names.ANNOTATION_EPOCH: odd}}} for odd in ("-3", "9" * 5000)]
+    for odd in ({}, {"spec": None}, *odds):
         assert record_of(odd) == BLANK
+
+
+async def test_an_epoch_that_is_none_is_said_and_led_over(world: World) -> None:
+    """Somebody's mistake on the Lease keeps nobody from leading."""
+    world.fake.store.put(LEASE, {"metadata": {"annotations": {names.ANNOTATION_EPOCH: "9" * 5000}}})
+    with capture_logs() as lines:
+        term = await world.elector("pod-a").acquire()
+    assert term.epoch == world.record().epoch == 1_700_000_000_000
+    assert [line["length"] for line in lines if line["event"] == "lease_epoch_unreadable"] == [5000]

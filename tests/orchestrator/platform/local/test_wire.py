@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.fleet import Pod
 from orchestrator.domain.serving_runtime import SERVER_TYPES
+from orchestrator.machinery.epoch import HIGHEST
 from orchestrator.platform.local.launch import PodTemplate
 from orchestrator.platform.local.wire import (
     MAX_REPLICAS,
@@ -52,13 +53,19 @@ def test_a_wish_survives_the_wire(template: PodTemplate, replicas: int) -> None:
     assert parse_wish(wish.line()) == Scale.parse(wish.line()) == wish
 
 
-@given(st.integers(0, 1 << 63))
+@given(st.integers(0, HIGHEST))
 def test_an_epoch_survives_the_wire(number: int) -> None:
     """It is asked of every line that the controller reads: no other is taken for one."""
     line = Epoch(number).line()
     assert line.index(b"\n") == len(line) - 1
     assert parse_wish(line) == Epoch.parse(line) == Epoch(number)
     assert Epoch.parse(Scale(TEMPLATE, 1).line()) is Epoch.parse(pods_line(())) is None
+
+
+@pytest.mark.parametrize("said", [str(HIGHEST + 1), "9" * 5000, "-1", "1e999", '"7"', "true"])
+def test_what_is_no_epoch_is_none(said: str) -> None:
+    """Nobody counts up from it, and nobody is deposed by it."""
+    assert Epoch.parse(b'{"epoch":' + said.encode() + b"}") is None
 
 
 @given(TEXT)
