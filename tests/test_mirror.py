@@ -26,7 +26,6 @@ ELSEWHERE: Final = {
     "orchestrator/manager.py": "tests/standalone/test_line.py",
     "orchestrator/cli/activator.py": "tests/standalone/test_clients.py",
     "orchestrator/cli/controller.py": "tests/standalone/test_fencing.py",
-    "orchestrator/cli/replica.py": "tests/cluster/test_walkthrough.py",
     "orchestrator/platform/kube/kubeconfig.py": "tests/orchestrator/platform/kube/test_connect.py",
     "orchestrator/cli/standalone.py": "tests/standalone/test_supervisor.py",
     # Run inside a server.

@@ -132,6 +132,8 @@ class Replica:
                 term = await self._elector.acquire()
                 self._leads = True
                 group.create_task(self._elector.keep(), name="lease")
+                # Here, and not only where it is made use of: the lead may be lost before there is a certificate.
+                group.create_task(term.run(), name="term")
                 await identified
                 group.create_task(self._tls.run(), name="certificates")
                 await self._plane(term).run()
