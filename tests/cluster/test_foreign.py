@@ -97,6 +97,17 @@ def test_what_is_edited_by_hand_is_put_right(warm: Product, what: str) -> None:
     assert copies(warm) == loaded
 
 
+def test_a_budget_that_is_edited_or_deleted_by_hand_is_put_right(warm: Product) -> None:
+    """At once: until then a node could be drained of all pods of the pool, or of none."""
+    cluster, kind = warm.cluster, "poddisruptionbudget"
+    before = cluster.get(kind, POOL)
+    cluster.patch(kind, POOL, {"spec": {"maxUnavailable": 0}})
+    cluster.until(kind, POOL, lambda o: o["spec"] == before["spec"], "is not put right")
+    cluster.delete(kind, POOL, wait=False)
+    made = cluster.until(kind, POOL, lambda o: o["metadata"]["uid"] != before["metadata"]["uid"], "is not made again")
+    assert made["spec"] == before["spec"]
+
+
 def test_models_of_other_namespaces_are_left_alone(warm: Product, space: Cluster, name: str) -> None:
     """Somebody else's orchestrator may serve them: nothing is written to them."""
     uri = warm.models.uri(f"probe-{NUMBER}.joblib")

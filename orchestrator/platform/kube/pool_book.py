@@ -4,7 +4,8 @@ What is wanted of each pool, what is there, and what is to be done about the dif
 Deployments are kept by name whoever made them: one that has the name of a pool
 and is not ours is seen before anything is applied over it. What others change
 of ours is seen as well, since a change of the spec raises `generation`, and put
-right; what the answer to an apply said counts until the watch says more.
+right; what the answer to an apply said counts until the watch says more. A
+pool's budget is compared as a whole, since little is in it.
 
 A pool that shrinks by one would lose a pod of the cluster's choice. Nothing asks
 for that: a pool that is needed never shrinks (domain/pool.py). What will has to
@@ -85,10 +86,13 @@ class PoolBook:
         self._wishes: dict[str, Wish] = {}
         #: Runtime → what the last apply came to.
         self._applied: dict[str, Applied] = {}
+        #: Runtime → the spec of its budget, in the answer to the last apply.
+        self._budgeted: dict[str, Raw] = {}
         self._troubles: dict[str, str] = {}
         #: None until they are listed.
         self._deployments: dict[str, Raw] | None = None
         self._pods: dict[str, Raw] | None = None
+        self._budgets: dict[str, Raw] | None = None
 
     # Questions.
 
@@ -135,11 +139,20 @@ class PoolBook:
         again = applied is not None and (applied.digest, applied.replicas) == (objects.digest, replicas)
         if there is None:
             return Apply(objects=objects, replicas=replicas, uid=None, repair=again) if replicas else Done()
-        if there["metadata"].get("deletionTimestamp") or settled(there, objects, replicas, applied):
+        if there["metadata"].get("deletionTimestamp"):
+            return Done()
+        if settled(there, objects, replicas, applied) and self._budget_stands(objects):
             return Done()
         return Apply(objects=objects, replicas=replicas, uid=there["metadata"]["uid"], repair=again)
 
-    # Events. Those of Deployments return whose pools are to be looked at.
+    def _budget_stands(self, objects: PoolObjects) -> bool:
+        """Whether it is what was applied last, as the API server stored it."""
+        if self._budgets is None:
+            return True
+        there = self._budgets.get(objects.name)
+        return there is not None and there.get("spec") == self._budgeted.get(objects.runtime)
+
+    # Events. Those of Deployments and budgets return whose pools are to be looked at.
 
     def want(self, runtime: str, wish: Wish) -> bool:
         """Whether that is news."""
@@ -157,9 +170,10 @@ class PoolBook:
             self._troubles[runtime] = message
         return before != message
 
-    def applied(self, objects: PoolObjects, replicas: int, deployment: Raw) -> None:
-        """The answer to an apply. What is there is the watch's to say: it may have been deleted since."""
+    def applied(self, objects: PoolObjects, replicas: int, deployment: Raw, budget: Raw) -> None:
+        """The answers to an apply. What is there is the watch's to say: it may have been deleted since."""
         self._applied[objects.runtime] = Applied.of(objects, replicas, deployment)
+        self._budgeted[objects.runtime] = budget["spec"]
 
     def list_deployments(self, raws: Iterable[Raw]) -> frozenset[str]:
         """All of the namespace."""
@@ -174,7 +188,22 @@ class PoolBook:
             self._deployments.pop(name, None)
         else:
             self._deployments[name] = raw
-        return frozenset(r for r in self._wishes if pool_name(r) == name)
+        return self._named(name)
+
+    def list_budgets(self, raws: Iterable[Raw]) -> frozenset[str]:
+        """All of all pools."""
+        self._budgets = {raw["metadata"]["name"]: raw for raw in raws}
+        return frozenset(self._wishes)
+
+    def budget(self, kind: str, raw: Raw) -> frozenset[str]:
+        """One was added, modified or deleted."""
+        assert self._budgets is not None
+        name = raw["metadata"]["name"]
+        if kind == "DELETED":
+            self._budgets.pop(name, None)
+        else:
+            self._budgets[name] = raw
+        return self._named(name)
 
     def list_pods(self, raws: Iterable[Raw]) -> None:
         """All of all pools."""
@@ -189,6 +218,9 @@ class PoolBook:
             self._pods[raw["metadata"]["name"]] = raw
 
     # Bookkeeping.
+
+    def _named(self, name: str) -> frozenset[str]:
+        return frozenset(r for r in self._wishes if pool_name(r) == name)
 
     def _there(self, runtime: str) -> Raw | None:
         return (self._deployments or {}).get(pool_name(runtime))

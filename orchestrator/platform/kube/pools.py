@@ -86,6 +86,15 @@ class KubePools:
             clock=clock,
             random=random,
         )
+        self._budgets = Reflector(
+            api,
+            group("policy/v1", "poddisruptionbudgets", namespace),
+            on_list=lambda raws: self._look_at(self._book.list_budgets(raws)),
+            on_event=lambda kind, raw: self._look_at(self._book.budget(kind, raw)),
+            clock=clock,
+            random=random,
+            label_selector=SELECTOR,
+        )
         self._pods = Reflector(
             api,
             core("pods", namespace),
@@ -113,9 +122,10 @@ class KubePools:
         self._on_pods = on_pods
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._deployments.run(), name="deployments")
+            tasks.create_task(self._budgets.run(), name="budgets")
             tasks.create_task(self._pods.run(), name="pods")
-            await self._deployments.synced.wait()
-            await self._pods.synced.wait()
+            for each in (self._deployments, self._budgets, self._pods):
+                await each.synced.wait()
             await self._work()
 
     # Events.
@@ -219,9 +229,11 @@ class KubePools:
             body = {**body, "metadata": {**body["metadata"], "uid": wanted.uid}}
         # Without force, somebody's who is quicker still is not overwritten.
         deployment = await self._api.apply(path, body, force=wanted.uid is not None)
-        await self._api.apply(group("policy/v1", "poddisruptionbudgets", namespace, objects.name), objects.budget)
+        budget = await self._api.apply(
+            group("policy/v1", "poddisruptionbudgets", namespace, objects.name), objects.budget
+        )
         self._applied_at[runtime] = self._clock()
-        self._book.applied(objects, wanted.replicas, deployment)
+        self._book.applied(objects, wanted.replicas, deployment, budget)
         self._trouble(runtime, "", "")
         self._tell()
         log.info("pool_applied", runtime=runtime, replicas=wanted.replicas, repair=wanted.repair)

@@ -120,6 +120,9 @@ class PoolMachine(RuleBasedStateMachine):
         self.book = make_book()
         self.server: Raw | None = None
         self.news: list[tuple[str, Raw]] = []
+        self.book.list_budgets([])
+        self.budget: Raw | None = None
+        self.budget_news: list[tuple[str, Raw]] = []
         self.uids = itertools.count(1)
         self.wish: int | None = None
 
@@ -149,7 +152,9 @@ class PoolMachine(RuleBasedStateMachine):
                     "generation": metadata["generation"] + changed,
                 }
                 self.write("MODIFIED" if before else "ADDED", body)
-                self.book.applied(objects, replicas, body)
+                self.budget = copy.deepcopy(objects.budget)
+                self.budget_news.append(("MODIFIED", self.budget))
+                self.book.applied(objects, replicas, body, self.budget)
             case Delete(uid=uid):
                 if self.server is not None and self.server["metadata"]["uid"] == uid:
                     self.write("DELETED", self.server)
@@ -180,11 +185,26 @@ class PoolMachine(RuleBasedStateMachine):
         if self.server is not None:
             self.write("DELETED", self.server)
 
+    @rule(deletes=st.booleans())
+    def meddle_with_the_budget(self, deletes: bool) -> None:
+        """By hand: so that nothing may be evicted, or all of it."""
+        if self.budget is None:
+            return
+        if deletes:
+            self.budget_news.append(("DELETED", self.budget))
+            self.budget = None
+        else:
+            self.budget = copy.deepcopy(self.budget)
+            self.budget["spec"]["maxUnavailable"] = 0
+            self.budget_news.append(("MODIFIED", self.budget))
+
     @rule()
     def watch(self) -> None:
         """One event comes through."""
         if self.news:
             self.book.deployment(*self.news.pop(0))
+        elif self.budget_news:
+            self.book.budget(*self.budget_news.pop(0))
 
     def write(self, kind: str, raw: Raw) -> None:
         self.server = None if kind == "DELETED" else raw
@@ -201,10 +221,10 @@ class PoolMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Left alone it comes to what is wanted, and then there is nothing to do."""
         for _ in range(4):
-            while self.news:
+            while self.news or self.budget_news:
                 self.watch()
             self.work()
-        while self.news:
+        while self.news or self.budget_news:
             self.watch()
         assert self.book.step("triton-2.x") == Done()
         if self.wish is None:
@@ -214,6 +234,8 @@ class PoolMachine(RuleBasedStateMachine):
             assert self.wish == 0
         else:
             assert self.server["spec"]["replicas"] == self.wish
+            assert self.budget is not None
+            assert self.budget["spec"] == OBJECTS.budget["spec"]
 
 
 TestPoolMachine = PoolMachine.TestCase

@@ -159,6 +159,32 @@ async def test_what_is_changed_by_hand_is_put_right(world: World) -> None:
     assert world.pool == Pool(1)
 
 
+async def test_a_budget_that_is_changed_or_deleted_by_hand_is_put_right(world: World) -> None:
+    """At once, and not when the pool is next written: a node may be drained before then."""
+    await world.scaled(1)
+    before = world.there(BUDGET)
+    assert before is not None
+    changes: tuple[dict[str, Any] | None, ...] = (
+        {"spec": {"maxUnavailable": 0}},
+        None,
+        {"metadata": {"labels": {"app.kubernetes.io/component": "mine"}}},
+    )
+    for change in changes:
+        if change is None:
+            world.fake.store.delete(BUDGET)
+        else:
+            world.fake.store.merge(BUDGET, change)
+        now = world.there(BUDGET)
+        assert now is None or not _same(now, before)
+        await eventually(lambda: (now := world.there(BUDGET)) is not None and _same(now, before))
+    written = len(world.writes(BUDGET))
+    # What the status of it says is nobody's change.
+    world.fake.store.merge(f"{BUDGET}/status", {"status": {"currentHealthy": 1}})
+    await world.scaled(2)
+    await eventually(lambda: world.pool == Pool(2) and len(world.writes(BUDGET)) > written)
+    assert len(world.writes(BUDGET)) == written + 1
+
+
 async def test_whoever_fights_for_a_deployment_is_answered_at_a_bounded_rate(world: World) -> None:
     """Two that correct each other must not become a load for the API server."""
     await world.scaled(1)
