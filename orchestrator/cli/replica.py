@@ -73,6 +73,7 @@ class Replica:
 
     def __init__(self, api: KubeApi, arguments: Namespace, counts: KubeCounts, lease: Pulse) -> None:
         namespace: str = arguments.namespace
+        self._term: Term | None = None
         self._api = api
         self._arguments = arguments
         self._events = EventRecorder(
@@ -84,6 +85,7 @@ class Replica:
             clock=time.monotonic,
             random=random.random,
             api_version=arguments.models_api,
+            leads=self._leads,
         )
         self._source = KubeSource(
             api,
@@ -105,8 +107,7 @@ class Replica:
             wall_ns=time.time_ns,
             random=random.random,
         )
-        self._leads = False
-        self._tls = TlsSecrets(api, namespace, names.ORCHESTRATOR, leads=lambda: self._leads, on_expiry=counts.expires)
+        self._tls = TlsSecrets(api, namespace, names.ORCHESTRATOR, leads=self._leads, on_expiry=counts.expires)
         self._admin = AdminServer(
             service={"name": names.PRODUCT, "version": VERSION, "grpcPort": names.MESH_PORT},
             checks={"lease": lease.problem},
@@ -129,8 +130,7 @@ class Replica:
                 log.info("replica_started", identity=self._elector.identity, version=VERSION)
                 # Beside the election, whose requests show that this process lives while the API server is away.
                 identified = group.create_task(self._tls.begin(), name="identity")
-                term = await self._elector.acquire()
-                self._leads = True
+                term = self._term = await self._elector.acquire()
                 group.create_task(self._elector.keep(), name="lease")
                 # Here, and not only where it is made use of: the lead may be lost before there is a certificate.
                 group.create_task(term.run(), name="term")
@@ -140,6 +140,9 @@ class Replica:
         finally:
             await self._elector.release()
             await self._admin.close()
+
+    def _leads(self) -> bool:
+        return self._term is not None and not self._term.over
 
     def _plane(self, term: Term) -> ControlPlane:
         arguments = self._arguments

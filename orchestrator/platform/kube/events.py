@@ -102,8 +102,13 @@ class EventRecorder:
         clock: Callable[[], float],
         random: Callable[[], float],
         api_version: str = API_VERSION,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`timestamp` is RFC 3339 in UTC, `new_suffix` makes names unique, `clock` is monotonic."""
+        """
+        `timestamp` is RFC 3339 in UTC, `new_suffix` makes names unique, `clock` is monotonic.
+
+        What waits when this process does not lead (`leads`) is of a term that is over, and is lost.
+        """
         self._api = api
         self._namespace = namespace
         self._identity = identity
@@ -111,6 +116,7 @@ class EventRecorder:
         self._new_suffix = new_suffix
         self._backoff = Backoff(0.5, 30.0, random)
         self._api_version = api_version
+        self._leads = leads
         self._log = EventLog(timestamp)
         self._rate = Rate(clock)
         self._known: OrderedDict[_Key, _Entry] = OrderedDict()
@@ -167,6 +173,10 @@ class EventRecorder:
             await self._work.wait()
 
     async def _write(self, key: _Key, entry: _Entry) -> None:
+        if not self._leads():
+            del self._waiting[key]
+            self._lose("this process does not lead any more")
+            return
         count = entry.count
         try:
             await self._send(entry)

@@ -48,6 +48,10 @@ _GONE_S: Final = 30.0
 Report = Callable[[str, str, str, str], None]
 
 
+class _Overtaken(Exception):
+    """This process leads no more, as it was about to write."""
+
+
 class KubePools:
     """Implements ports.Pools. `run` once."""
 
@@ -184,10 +188,17 @@ class KubePools:
                 self._trouble(runtime, error.reason or "Refused", f"the API server refuses: {error.message}")
             log.warning("pool_refused", runtime=runtime, problem=str(error))
             self._retry(runtime, error.retry_after_s or 0.0)
+        except _Overtaken:
+            log.warning("pool_left", runtime=runtime, problem="this process does not lead any more")
         else:
             self._backoffs.pop(runtime, None)
             if again:
                 self._queue.add_after(runtime, again)
+
+    def _lead(self) -> None:
+        """Before each write: whatever was waited for took its time."""
+        if self._term.over:
+            raise _Overtaken
 
     def _retry(self, runtime: str, wanted_s: float = 0.0) -> None:
         backoff = self._backoffs.setdefault(runtime, Backoff(*_RETRY_S, self._random))
@@ -227,8 +238,10 @@ class KubePools:
         else:
             # Of this Deployment, and not of one that took its name meanwhile.
             body = {**body, "metadata": {**body["metadata"], "uid": wanted.uid}}
+        self._lead()
         # Without force, somebody's who is quicker still is not overwritten.
         deployment = await self._api.apply(path, body, force=wanted.uid is not None)
+        self._lead()
         budget = await self._api.apply(
             group("policy/v1", "poddisruptionbudgets", namespace, objects.name), objects.budget
         )
@@ -256,6 +269,7 @@ class KubePools:
         await self._gone(deployment, {"preconditions": {"uid": uid}, "propagationPolicy": "Background"})
 
     async def _gone(self, path: str, options: Raw | None = None) -> None:
+        self._lead()
         try:
             await self._api.delete(path, options)
         except ApiError as error:

@@ -26,6 +26,7 @@ RUNTIME = Reference(api_version="serving.kserve.io/v1alpha1", kind="ServingRunti
 @dataclass
 class Bench:
     fake: FakeApi
+    api: KubeApi
     recorder: EventRecorder = field(init=False)
     seconds: Iterator[int] = field(default_factory=count)
 
@@ -47,7 +48,7 @@ class Bench:
 @pytest.fixture
 async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     async with fake_api() as fake, KubeApi(fake.url, timeout_s=5.0) as api:
-        bench = Bench(fake)
+        bench = Bench(fake, api)
         suffixes = count()
         bench.recorder = make_recorder(
             api, timestamp=bench.stamp, new_suffix=lambda: f"s{next(suffixes)}", clock=lambda: 0.0, random=lambda: 0.0
@@ -62,6 +63,23 @@ async def running(bench: Bench) -> AsyncIterator[Bench]:
     task.cancel()
     await asyncio.wait({task})
     assert task.cancelled()
+
+
+async def test_whoever_leads_no_more_writes_no_event(bench: Bench) -> None:
+    """What waited while it was frozen is about a time that is over."""
+    leads = True
+    bench.recorder = make_recorder(bench.api, leads=lambda: leads)
+    bench.fake.once(Answer(503, "down", "text/plain"), "create")
+    task = asyncio.create_task(bench.recorder.run())
+    bench.say()
+    await eventually(lambda: bench.fake.calls)
+    leads = False
+    bench.say("Loading")
+    with capture_logs() as lines:
+        await eventually(lambda: any(line["event"] == "event_lost" for line in lines))
+    task.cancel()
+    await asyncio.wait({task})
+    assert bench.stored == []
 
 
 async def test_an_event_is_what_describe_shows(running: Bench) -> None:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from orchestrator.domain.fleet import Pod, Pool
 from orchestrator.machinery.term import Term
@@ -306,6 +307,32 @@ async def test_a_leader_whose_term_is_over_writes_nothing(world: World) -> None:
     await eventually(lambda: world.pool == Pool(1))
     await asyncio.sleep(0)
     assert world.writes() == []
+
+
+@pytest.mark.parametrize("write", ["Deployment", "budget"])
+async def test_a_term_that_ends_while_something_is_waited_for_ends_the_writing(world: World, write: str) -> None:
+    """Before the first write of a pool, and between its two."""
+    last = RUNTIME if write == "Deployment" else DEPLOYMENT
+
+    def overtaken(call: Call) -> None:
+        if call.path == last and call.verb in {"get", "apply"} and (last is RUNTIME or call.verb == "apply"):
+            world.term.hear(2, "test")
+
+    world.fake.meet = overtaken
+    with capture_logs() as lines:
+        await world.scale(1)
+        await eventually(lambda: any(line["event"] == "pool_left" for line in lines))
+    assert (world.there() is None, world.there(BUDGET)) == (write == "Deployment", None)
+
+
+async def test_a_term_that_ends_leaves_what_was_to_be_deleted(world: World) -> None:
+    """A later leader may want it."""
+    await world.scaled(1)
+    world.fake.meet = lambda call: world.term.hear(2, "test") if call.verb == "delete" else None
+    with capture_logs() as lines:
+        await world.pools.end("triton-2.x")
+        await eventually(lambda: any(line["event"] == "pool_left" for line in lines))
+    assert world.there() is not None
 
 
 def _same(now: dict[str, Any] | None, before: dict[str, Any] | None) -> bool:
