@@ -41,6 +41,9 @@ ANNOTATION_PORT: Final = f"{PREFIX}/server-port"
 _PASSED_ON: Final = ("nodeSelector", "affinity", "tolerations", "imagePullSecrets", "hostIPC")
 #: Triton's Python backend talks to its processes through /dev/shm. It counts as memory of who writes: not all of it.
 _SHM_PART: Final = 4
+#: Of volumes to which what is ours writes some files or none. A pod over such a limit is evicted: the models' directory,
+#: which grows with them, and the server's own /tmp have none.
+_LITTLE: Final = "64Mi"
 
 
 def pod_template(runtime: ServingRuntime, settings: PodSettings) -> Raw:
@@ -88,11 +91,11 @@ def _volumes(runtime: ServingRuntime) -> list[Raw]:
     volumes: list[Raw] = [
         {"name": MODELS_VOLUME, "emptyDir": {}},
         {"name": TMP_VOLUME, "emptyDir": {}},
-        {"name": ADAPTER_TMP_VOLUME, "emptyDir": {}},
+        {"name": ADAPTER_TMP_VOLUME, "emptyDir": {"sizeLimit": _LITTLE}},
         {"name": TLS_VOLUME, "secret": {"secretName": TLS_SECRETS[ADAPTER]}},
     ]
     if runtime.server_type == "mlserver":
-        volumes.append({"name": MLSERVER_VOLUME, "emptyDir": {}})
+        volumes.append({"name": MLSERVER_VOLUME, "emptyDir": {"sizeLimit": _LITTLE}})
     else:
         size = runtime.memory_bytes // _SHM_PART
         volumes.append({"name": SHM_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": str(size)}})

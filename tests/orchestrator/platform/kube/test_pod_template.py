@@ -114,6 +114,17 @@ def test_tritons_processes_are_seen_by_the_adapter_and_have_memory_to_share() ->
     assert "shareProcessNamespace" not in template("mlserver")["spec"]
 
 
+@pytest.mark.parametrize("server_type", SERVERS)
+def test_a_volume_has_a_limit_where_what_is_in_it_is_ours_and_little(server_type: str) -> None:
+    """What is over its limit has its pod evicted: models are bounded by memory, and a server writes what it likes."""
+    volumes = {v["name"]: v["emptyDir"] for v in template(server_type)["spec"]["volumes"] if "emptyDir" in v}
+    assert volumes["wml-models"] == volumes["wml-tmp"] == {}
+    assert {name for name, said in volumes.items() if said == {"sizeLimit": "64Mi"}} == {
+        "wml-adapter-tmp",
+        *(["wml-mlserver"] if server_type == "mlserver" else []),
+    }
+
+
 def test_mlserver_gets_our_file_before_it_starts() -> None:
     """From our image, into a volume: its own image knows nothing of us. The sidecar comes after."""
     spec = template("mlserver")["spec"]
