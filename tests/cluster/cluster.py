@@ -22,6 +22,7 @@ from typing import IO, Any, Final
 import yaml
 
 from tests.cluster.node import inside
+from tests.cluster.node.place import PODS
 from tests.cluster.relay import relayed
 from tests.standalone.waiting import wait_until
 
@@ -221,6 +222,20 @@ class Cluster:
             yield
         finally:
             self.resume(unit)
+
+    @contextmanager
+    def out_of_reach(self) -> Iterator[None]:
+        """For as long as no pod reaches the API server."""
+        rule = (*("--source", PODS, "--protocol", "tcp", "--dport", "6443"), "--jump", "REJECT")
+        self._iptables("--insert", *rule)
+        try:
+            yield
+        finally:
+            self._iptables("--delete", *rule)
+
+    def _iptables(self, what: str, *rule: str) -> None:
+        done = inside.run(("iptables", "--wait", what, "INPUT", *rule, "--reject-with", "tcp-reset"))
+        assert done.returncode == 0, done.stderr
 
 
 def condition_of(found: Object, kind: str) -> Object:
