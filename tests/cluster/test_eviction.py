@@ -126,7 +126,7 @@ def test_a_limit_is_live(crowd: Product) -> None:
             wait_until(
                 lambda: len({pod for home in homes().values() for pod in home}) == 2,
                 lambda: f"not both have a pod: {homes()}",
-                within=120,
+                within=180,
                 poll=1,
             )
         settled = homes()
