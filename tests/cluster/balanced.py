@@ -16,13 +16,14 @@ import json
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any, Final, Self
 
 import grpc
 import numpy as np
 
-from tests.cluster.product import PORT, Product
+from tests.cluster.product import MESH, PORT, Product
 from tests.standalone.verdicts import Outcome
 from tests.standalone.witness import Testimony, Witness
 
@@ -41,24 +42,15 @@ class Balanced(Testimony):
     def __init__(self, product: Product, *models: str, rate: float = RATE, attempts: int = 1) -> None:
         super().__init__()
         self._cluster = product.cluster
-        service = f"dns:///wml-serving.{product.cluster.namespace}.svc.cluster.local:{PORT}"
-        probes = str(product.models.file("probes.npz"))
-        self._command = (
-            sys.executable,
-            "-m",
-            "tests.cluster.balanced",
-            service,
-            probes,
-            str(rate),
-            str(attempts),
-            *models,
-        )
+        self._arguments = (str(product.models.file("probes.npz")), str(rate), str(attempts), *models)
+        self._forwards = ExitStack()
         self._process: subprocess.Popen[str] | None = None
         self._reader = threading.Thread(target=self._read, name="balanced")
 
     def __enter__(self) -> Self:
+        command = (sys.executable, "-m", "tests.cluster.balanced", self._target(), *self._arguments)
         self._process = subprocess.Popen(
-            self._cluster.command(*self._command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            self._cluster.command(*command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._reader.start()
         return self
@@ -68,7 +60,16 @@ class Balanced(Testimony):
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._reader.join()
+        self._forwards.close()
         assert self._process.wait(10) == 0, "the witness failed"
+
+    def _target(self) -> str:
+        """The Service's name; in somebody's cluster, whose names are not known here, the mesh pods that it has now."""
+        if not self._cluster.external:
+            return f"dns:///wml-serving.{self._cluster.namespace}.svc.cluster.local:{PORT}"
+        pods = [pod["metadata"]["name"] for pod in self._cluster.pods(MESH)]
+        forwards = [self._cluster.port_forward(f"pod/{pod}", PORT) for pod in pods]
+        return "ipv4:" + ",".join(self._forwards.enter_context(forward) for forward in forwards)
 
     def _read(self) -> None:
         assert self._process is not None

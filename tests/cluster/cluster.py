@@ -22,6 +22,7 @@ from typing import IO, Any, Final
 import yaml
 
 from tests.cluster.node import inside
+from tests.cluster.node.place import PODS
 from tests.cluster.relay import relayed
 from tests.standalone.waiting import wait_until
 
@@ -38,7 +39,7 @@ class Cluster:
 
     def __init__(self, namespace: str, *, external: bool = False) -> None:
         self.namespace = namespace
-        #: Somebody's cluster: components cannot be stopped, and addresses inside cannot be reached from here.
+        #: Somebody's cluster: components cannot be stopped, and addresses inside are reached through its API server.
         self.external = external
 
     def within(self, namespace: str) -> Cluster:
@@ -176,7 +177,13 @@ class Cluster:
 
     @contextmanager
     def reach(self, host: str, port: int) -> Iterator[str]:
-        """An address on this machine's loopback for an IP address (a pod's, a Service's) inside the node's network."""
+        """An address on this machine's loopback for a pod's own; on the node without the API server or a kubelet between."""
+        if self.external:
+            listed = json.loads(self.kubectl("get", "pods", "--all-namespaces", "-o", "json"))["items"]
+            pod = next(each["metadata"] for each in listed if each["status"].get("podIP") == host)
+            with self.within(pod["namespace"]).port_forward(f"pod/{pod['name']}", port) as address:
+                yield address
+            return
         with relayed(inside.first_process(), host, port) as address:
             yield address
 
@@ -197,7 +204,7 @@ class Cluster:
             if self.external:
                 yield f"127.0.0.1:{found[1]}"
             else:
-                yield stack.enter_context(self.reach("127.0.0.1", int(found[1])))
+                yield stack.enter_context(relayed(inside.first_process(), "127.0.0.1", int(found[1])))
 
     # The machinery.
 
@@ -221,6 +228,20 @@ class Cluster:
             yield
         finally:
             self.resume(unit)
+
+    @contextmanager
+    def out_of_reach(self) -> Iterator[None]:
+        """For as long as no pod reaches the API server."""
+        rule = (*("--source", PODS, "--protocol", "tcp", "--dport", "6443"), "--jump", "REJECT")
+        self._iptables("--insert", *rule)
+        try:
+            yield
+        finally:
+            self._iptables("--delete", *rule)
+
+    def _iptables(self, what: str, *rule: str) -> None:
+        done = inside.run(("iptables", "--wait", what, "INPUT", *rule, "--reject-with", "tcp-reset"))
+        assert done.returncode == 0, done.stderr
 
 
 def condition_of(found: Object, kind: str) -> Object:

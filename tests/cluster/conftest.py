@@ -26,8 +26,9 @@ from tests.tiers import claim
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 
-#: Of nodes and their images, not of a cluster that somebody has.
-collect_ignore = ["test_images.py", "test_lifecycle.py", "test_node.py"] if is_external() else []
+#: Of nodes, their images and components, not of a cluster that somebody has.
+_OF_NODES = ("images", "kills", "lifecycle", "node", "outages", "store")
+collect_ignore = [f"test_{name}.py" for name in _OF_NODES] if is_external() else []
 
 
 @pytest.hookimpl(tryfirst=True)

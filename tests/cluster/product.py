@@ -96,6 +96,15 @@ class Product:
         finally:
             self.cluster.delete("trainedmodel", name)
 
+    @contextmanager
+    def setting(self, key: str, value: str) -> Iterator[None]:
+        """A key of ConfigMap wml-serving-config, as long as it is used."""
+        self.cluster.patch("configmap", manifests.CONFIG, {"data": {key: value}})
+        try:
+            yield
+        finally:
+            self.cluster.patch("configmap", manifests.CONFIG, {"data": {key: None}})
+
     def until_ready(self, name: str, *, within: float = 120.0) -> Object:
         """The TrainedModel once its Ready condition is True."""
         return self.cluster.until_condition("trainedmodel", name, within=within)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,7 +58,7 @@ class Store:
         }
         self.cluster.apply(made, service)
         address = self.cluster.until_condition("pod", NAME)["status"]["podIP"]
-        with self._connected(address) as here:
+        with self.cluster.reach(address, PORT) as here:
             self._client = Session().create_client(
                 "s3",
                 endpoint_url=f"http://{here}",
@@ -71,12 +71,6 @@ class Store:
                 yield self
             finally:
                 self._client.close()
-
-    def _connected(self, address: str) -> AbstractContextManager[str]:
-        """Not by way of the API server and the kubelet where that can be helped: tests restart those."""
-        if self.cluster.external:
-            return self.cluster.port_forward(f"pod/{NAME}", PORT)
-        return self.cluster.reach(address, PORT)
 
     def put(self, uri: str, content: bytes | Path) -> str:
         """Put an object (bytes, or a file's) at `s3://bucket/key`; returns the URI."""

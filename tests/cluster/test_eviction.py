@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
 
 import pytest
 
@@ -18,6 +18,7 @@ from tests.cluster.balanced import Balanced
 from tests.cluster.cluster import KubectlError, condition_of
 from tests.cluster.product import Product, trained_model
 from tests.cluster.runtimes import copied
+from tests.cluster.warm import copies
 from tests.standalone.models import Models
 from tests.standalone.waiting import wait_until
 
@@ -26,35 +27,49 @@ PODS: Final = f"wmlserving.ai.ibm.com/runtime={RUNTIME}"
 #: Model → the prober that it is. The first is padded, so that room for two such is in no pod.
 MODELS: Final = {"evicted-large": 0, "evicted-small": 5}
 EXTRA: Final = "evicted-filler"
+#: Where models take each other's place for each request.
+RATE: Final = 8.0
 
 
 @pytest.fixture(scope="module")
-def pool(product: Product, models: Models) -> Iterator[Product]:
-    """A pool of two pods, a model in each."""
+def made(models: Models) -> dict[str, Any]:
+    """The TrainedModels by name."""
+    uris = {"evicted-large": "padded-0.joblib", EXTRA: "padded-1.joblib", "evicted-small": "probe-5.joblib"}
+    return {n: trained_model(n, models.uri(u), "sklearn", runtime=RUNTIME) for n, u in uris.items()}
+
+
+@pytest.fixture(scope="module")
+def crowd(product: Product, made: dict[str, Any]) -> Iterator[Product]:
+    """Two models for which one pod has no room, in a pool that may have one."""
     cluster = product.cluster
     runtime = copied(cluster.get("servingruntime", "mlserver-0.x"), RUNTIME, for_models_mib=8)
-    uris = {"evicted-large": "padded-0.joblib", EXTRA: "padded-1.joblib", "evicted-small": "probe-5.joblib"}
-    made = {n: trained_model(n, models.uri(u), "sklearn", runtime=RUNTIME) for n, u in uris.items()}
-    cluster.apply(runtime, made["evicted-large"])
     try:
-        product.until_ready("evicted-large", within=180)
-        cluster.apply(made[EXTRA])
-        product.until_ready(EXTRA, within=180)
-        wait_until(lambda: len(cluster.pods(PODS)) == 2, "the pool does not grow", within=60, poll=1)
-        cluster.delete("trainedmodel", EXTRA)
-
-        def apart() -> bool:
-            # The pod that it leaves has the most room, once it has left it: that takes a moment, and shows nowhere.
-            cluster.delete("trainedmodel", "evicted-small")
-            cluster.apply(made["evicted-small"])
-            product.until_ready("evicted-small")
-            return place(product, "evicted-large") != place(product, "evicted-small")
-
-        wait_until(apart, "both are in one pod", within=90, poll=2)
-        yield product
+        with product.setting("podsPerRuntime", "1"):
+            cluster.apply(runtime, made["evicted-large"])
+            product.until_ready("evicted-large", within=180)
+            cluster.apply(made[EXTRA])
+            product.until_ready(EXTRA, within=180)
+            yield product
     finally:
         cluster.delete("trainedmodel", *made)
         cluster.delete("servingruntime", RUNTIME)
+
+
+@pytest.fixture(scope="module")
+def pool(crowd: Product, made: dict[str, Any]) -> Product:
+    """A pool of two pods, a model in each."""
+    cluster = crowd.cluster
+    cluster.delete("trainedmodel", EXTRA)
+
+    def apart() -> bool:
+        # The pod that it leaves has the most room, once it has left it: that takes a moment, and shows nowhere.
+        cluster.delete("trainedmodel", "evicted-small")
+        cluster.apply(made["evicted-small"])
+        crowd.until_ready("evicted-small")
+        return place(crowd, "evicted-large") != place(crowd, "evicted-small")
+
+    wait_until(apart, "both are in one pod", within=90, poll=2)
+    return crowd
 
 
 def place(product: Product, model: str) -> str:
@@ -70,9 +85,9 @@ def place(product: Product, model: str) -> str:
     return str(pods[0])
 
 
-def ready_since(product: Product) -> dict[str, str]:
+def ready_since(product: Product, models: Iterable[str] = MODELS) -> dict[str, str]:
     """Since when each model is READY; another time means that it was not in between."""
-    found = {name: condition_of(product.cluster.get("trainedmodel", name), "Ready") for name in MODELS}
+    found = {name: condition_of(product.cluster.get("trainedmodel", name), "Ready") for name in models}
     assert {c["status"] for c in found.values()} == {"True"}
     return {name: c["lastTransitionTime"] for name, c in found.items()}
 
@@ -93,6 +108,40 @@ def evict(product: Product, pod: str) -> None:
         return True
 
     wait_until(accepted, f"{pod} cannot be evicted", within=120, poll=1)
+
+
+def test_a_limit_is_live(crowd: Product) -> None:
+    """Raised, it lets the pool grow until both models are in; lowered, it moves nothing. No request is lost on the way."""
+    cluster, crowded = crowd.cluster, {"evicted-large": 0, EXTRA: 1}
+    since = ready_since(crowd, crowded)
+    assert len(cluster.pods(PODS)) == 1
+
+    def homes() -> dict[str, Any]:
+        return {name: copies(crowd, name) for name in crowded}
+
+    with Balanced(crowd, *crowded, rate=RATE) as witness:
+        for name, number in crowded.items():
+            witness.heard(name, number, within=60)
+        with crowd.setting("podsPerRuntime", "2"):
+            wait_until(
+                lambda: len({pod for home in homes().values() for pod in home}) == 2,
+                lambda: f"not both have a pod: {homes()}",
+                within=180,
+                poll=1,
+            )
+        settled = homes()
+        # What is read with it, and reported, shows that it was read.
+        with crowd.setting("podsPerRuntime", "1"), crowd.setting("podsPerPool", "1"):
+            wait_until(
+                lambda: "podsPerPool: not a setting" in cluster.logs(crowd.leader()["metadata"]["name"]),
+                "the limit is not read",
+            )
+            for name, number in crowded.items():
+                witness.heard(name, number, within=60)
+            assert homes() == settled
+            assert cluster.get("deployment", f"wml-serving-{RUNTIME}")["spec"]["replicas"] == 2
+    witness.check()
+    assert ready_since(crowd, crowded) == since
 
 
 @pytest.mark.parametrize("model", sorted(MODELS))

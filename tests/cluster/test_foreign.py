@@ -4,6 +4,7 @@ What others do to objects that are ours, or have the names of ours: left alone w
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any, Final
 
@@ -14,8 +15,10 @@ from tests.cluster.node import units
 from tests.cluster.pods import pod
 from tests.cluster.product import Product, trained_model
 from tests.cluster.warm import NUMBER, RUNTIME, answered, changes_happen, copies, own_runtime, witnessed
+from tests.standalone.waiting import wait_until
 
 POOL: Final = f"wml-serving-{RUNTIME}"
+AUTHORITY: Final = "wml-serving-ca"
 CERTIFICATES: Final = tuple(f"wml-serving-{role}-tls" for role in ("orchestrator", "mesh", "adapter"))
 
 
@@ -108,6 +111,38 @@ def test_a_budget_that_is_edited_or_deleted_by_hand_is_put_right(warm: Product) 
     assert made["spec"] == before["spec"]
 
 
+def test_what_is_added_by_hand_stays(warm: Product) -> None:
+    """A variable and an annotation of somebody's: the pods get them, without a lost request, and nobody fights."""
+    runtime = "added-to"
+    cluster, pool = warm.cluster, f"wml-serving-{runtime}"
+    template = {
+        "metadata": {"annotations": {"example.com/added": "yes"}},
+        "spec": {"containers": [{"name": "mlserver", "env": [{"name": "ADDED", "value": "yes"}]}]},
+    }
+    uri = warm.models.uri(f"probe-{NUMBER}.joblib")
+    with own_runtime(warm, runtime), warm.model(runtime, uri, "sklearn", runtime=runtime):
+        warm.until_ready(runtime, within=180)
+        with witnessed(warm, runtime) as witness:
+            cluster.kubectl("patch", "deployment", pool, "--patch", json.dumps({"spec": {"template": template}}))
+            patched = cluster.get("deployment", pool)["metadata"]["generation"]
+            wait_until(lambda: repaired(warm, runtime), "nobody looks at it")
+            cluster.rolled_out("deployment", pool)
+            answered(witness, runtime)
+        witness.check()
+        assert cluster.get("deployment", pool)["metadata"]["generation"] == patched
+        (found,) = cluster.pods(f"wmlserving.ai.ibm.com/runtime={runtime}")
+        assert found["metadata"]["annotations"]["example.com/added"] == "yes"
+        (server,) = found["spec"]["containers"]
+        assert {"name": "ADDED", "value": "yes"} in server["env"]
+        assert repaired(warm, runtime) == 1
+
+
+def repaired(product: Product, runtime: str) -> int:
+    """How often the leader says that it has put the runtime's pool right."""
+    said = map(json.loads, product.cluster.logs(product.leader()["metadata"]["name"]).splitlines())
+    return sum(line["event"] == "pool_applied" and line["runtime"] == runtime and line["repair"] for line in said)
+
+
 def test_models_of_other_namespaces_are_left_alone(warm: Product, space: Cluster, name: str) -> None:
     """Somebody else's orchestrator may serve them: nothing is written to them."""
     uri = warm.models.uri(f"probe-{NUMBER}.joblib")
@@ -129,6 +164,31 @@ def test_certificates_that_are_deleted_are_made_again(warm: Product, name: str) 
         for secret in CERTIFICATES:
             made = cluster.until("secret", secret, lambda _: True, "is not made again", within=150)
             assert made["data"]["tls.crt"] != old[secret]
+        changes_happen(warm, name)
+        answered(witness)
+    witness.check()
+    assert copies(warm) == loaded
+
+
+def test_an_authority_that_is_deleted_is_followed_by_another(warm: Product, name: str) -> None:
+    """With a role's certificate, which only a new authority can sign: both are trusted, and the others keep theirs."""
+    cluster, loaded = warm.cluster, copies(warm)
+    lost, *kept = CERTIFICATES
+    old = {secret: cluster.get("secret", secret)["data"] for secret in (AUTHORITY, *CERTIFICATES)}
+    with witnessed(warm) as witness:
+        cluster.delete("secret", AUTHORITY, lost)
+        made = cluster.until("secret", AUTHORITY, bool, "is not made again", within=150)["data"]["tls.crt"]
+        assert made != old[AUTHORITY]["tls.crt"]
+        for secret in CERTIFICATES:
+            data = cluster.until(
+                "secret",
+                secret,
+                lambda o: o["data"]["ca.crt"] != old[AUTHORITY]["ca.crt"],
+                "does not trust the new one",
+            )["data"]
+            trusted = base64.b64decode(data["ca.crt"])
+            assert trusted == base64.b64decode(made) + base64.b64decode(old[AUTHORITY]["ca.crt"])
+            assert (data["tls.crt"] == old[secret]["tls.crt"]) == (secret in kept)
         changes_happen(warm, name)
         answered(witness)
     witness.check()

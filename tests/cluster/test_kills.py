@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Any, Final
 
 import grpc
@@ -19,6 +20,8 @@ from tests.cluster.balanced import Balanced
 from tests.cluster.cluster import condition_of
 from tests.cluster.node import inside, store
 from tests.cluster.product import MESH, Product
+from tests.cluster.warm import NUMBER, own_runtime, witnessed
+from tests.cluster.watching import READY, Watching
 from tests.standalone.models import Models
 from tests.standalone.verdicts import Outcome, Window
 from tests.standalone.waiting import wait_until
@@ -31,12 +34,29 @@ RATE: Final = 8.0
 MODELS: Final = {"killed-sklearn": 6, "killed-onnx": 7}
 RUNTIMES: Final = {"killed-sklearn": "mlserver-0.x", "killed-onnx": "triton-2.x"}
 SERVERS: Final = {"killed-sklearn": "mlserver", "killed-onnx": "triton"}
+#: A runtime and its model.
+HUNG: Final = "hung"
 #: Between the command and the death that it asks for.
 MARGIN_S: Final = 1.0
 
 
 @pytest.fixture(scope="module")
-def loaded(product: Product, models: Models) -> Iterator[Product]:
+def hung(product: Product, models: Models) -> Iterator[Watching]:
+    """A server that is frozen before the others die: it has hung only when it has been silent for two minutes."""
+    # Sooner than ours, which asks the same and is patient for another minute.
+    probe = {"httpGet": {"path": "/livez", "port": 8086}, "failureThreshold": 1, "terminationGracePeriodSeconds": 1}
+    with (
+        own_runtime(product, HUNG, livenessProbe=probe),
+        product.model(HUNG, models.uri(f"probe-{NUMBER}.joblib"), "sklearn", runtime=HUNG),
+        Watching(product.cluster, "trainedmodels", READY) as watching,
+    ):
+        product.until_ready(HUNG, within=180)
+        signal(status_of(runtime_pod(product, HUNG), "mlserver"), "SIGSTOP")
+        yield watching
+
+
+@pytest.fixture(scope="module")
+def loaded(product: Product, models: Models, hung: Watching) -> Iterator[Product]:
     """A model on each server."""
     with (
         product.model("killed-sklearn", models.uri("probe-6.joblib"), "sklearn"),
@@ -49,7 +69,7 @@ def loaded(product: Product, models: Models) -> Iterator[Product]:
 
 def runtime_pod(product: Product, model: str) -> Object:
     """The pod of the model's runtime."""
-    (pod,) = product.cluster.pods(f"wmlserving.ai.ibm.com/runtime={RUNTIMES[model]}")
+    (pod,) = product.cluster.pods(f"wmlserving.ai.ibm.com/runtime={RUNTIMES.get(model, model)}")
     return pod
 
 
@@ -60,13 +80,18 @@ def status_of(pod: Object, container: str) -> Object:
     return found
 
 
+def signal(status: Object, which: str) -> None:
+    """To the first process of a container, from outside of it."""
+    done = inside.run(store.ctr("tasks", "kill", "--signal", which, status["containerID"].partition("://")[2]))
+    assert done.returncode == 0, done.stderr
+
+
 def kill(product: Product, pod: Object, container: str) -> Window:
-    """SIGKILL, from outside of the container; returns when the kubelet has another. In which time it died."""
+    """Returns when the kubelet has another. In which time it died."""
     before = status_of(pod, container)
     start = time.monotonic()
-    done = inside.run(store.ctr("tasks", "kill", "--signal", "SIGKILL", before["containerID"].partition("://")[2]))
+    signal(before, "SIGKILL")
     window = Window(start, time.monotonic() + MARGIN_S)
-    assert done.returncode == 0, done.stderr
 
     def again() -> bool:
         now = status_of(product.cluster.get("pod", pod["metadata"]["name"]), container)
@@ -163,3 +188,22 @@ def test_a_mesh_pod_is_deleted(loaded: Product) -> None:
         heard(witness)
     witness.check()
     loaded.cluster.rolled_out("deployment", "wml-serving-mesh")
+
+
+def test_a_server_hangs(loaded: Product, hung: Watching) -> None:
+    """Its liveness probe ends it, and its model comes back by itself; READY was False only while no server was there."""
+    cluster, pod = loaded.cluster, runtime_pod(loaded, HUNG)["metadata"]["name"]
+    wait_until(
+        lambda: status_of(cluster.get("pod", pod), "mlserver")["restartCount"] == 1,
+        "it is not ended",
+        within=240,
+        poll=1,
+    )
+    told = [e["message"] for e in cluster.all("events") if e["involvedObject"]["name"] == pod]
+    assert any("Container mlserver failed liveness probe" in message for message in told), told
+    loaded.until_ready(HUNG)
+    with witnessed(loaded, HUNG) as witness:
+        pass
+    witness.check()
+    said = [reason for reason, _ in groupby(hung.values(HUNG))]
+    assert said[said.index("Loaded") :] == ["Loaded", "RuntimeUnavailable", "Loaded"]

@@ -346,3 +346,19 @@ def test_without_the_secret(product: Product, models: Models, name: str) -> None
             assert ("Warning", "StorageConfigMissing") in {(e["type"], e["reason"]) for e in told}
     finally:
         product.store_credentials()
+
+
+def test_what_is_told_again_is_counted(product: Product, models: Models, name: str) -> None:
+    """One Event for both times, and one for what came between."""
+    other = trained_model(name, models.sample("sklearn"), "sklearn", runtime="no-such-runtime")
+    with product.model(name, "no-uri", "sklearn") as made:
+        product.until_reason(name, "InvalidStorageUri")
+        product.cluster.apply(other)
+        product.until_reason(name, "RuntimeNotRecognized")
+        product.cluster.apply(made)
+        product.until_reason(name, "InvalidStorageUri")
+
+        def told() -> dict[str, int]:
+            return {e["reason"]: e["count"] for e in events(product, {name: "InvalidStorageUri"})[name]}
+
+        wait_until(lambda: told() == {"InvalidStorageUri": 2, "RuntimeNotRecognized": 1}, lambda: f"{told()} is told")

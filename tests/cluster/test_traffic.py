@@ -21,7 +21,6 @@ from tests.standalone.models import Models
 from tests.standalone.waiting import wait_until
 
 SUFFIX: Final = {"sklearn": "joblib", "onnx": "onnx"}
-CONFIG: Final = "wml-serving-config"
 
 
 @pytest.mark.parametrize("framework", sorted(SUFFIX))
@@ -102,9 +101,6 @@ def test_the_log_level_is_live(product: Product, name: str) -> None:
             return f'"{model}"' in cluster.logs_of(ORCHESTRATOR)
 
     assert told()
-    cluster.patch("configmap", CONFIG, {"data": {"logLevel": "error"}})
-    try:
+    with product.setting("logLevel", "error"):
         wait_until(lambda: not told(), "all is told as before", within=60)
-    finally:
-        cluster.patch("configmap", CONFIG, {"data": {"logLevel": None}})
     wait_until(told, "nothing is told any more", within=60)

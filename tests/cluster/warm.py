@@ -67,9 +67,11 @@ def settled(product: Product) -> None:
 
 
 @contextmanager
-def own_runtime(product: Product, name: str) -> Iterator[None]:
-    """A ServingRuntime that no other model has."""
-    product.cluster.apply(copied(product.cluster.get("servingruntime", RUNTIME), name))
+def own_runtime(product: Product, name: str, **server: Any) -> Iterator[None]:
+    """A ServingRuntime that no other model has; `server` is said of its container."""
+    made = copied(product.cluster.get("servingruntime", RUNTIME), name)
+    made["spec"]["containers"][0].update(server)
+    product.cluster.apply(made)
     try:
         yield
     finally:

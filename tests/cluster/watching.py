@@ -15,6 +15,8 @@ from typing import Final, Self
 from tests.cluster.cluster import Cluster
 from tests.standalone.waiting import wait_until
 
+#: Of TrainedModels: why they are ready or not.
+READY: Final = '.status.conditions[?(@.type=="Ready")].reason'
 #: Much shorter than what is timed.
 _POLL_S: Final = 0.005
 
@@ -37,8 +39,8 @@ class Watching:
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
-        self._process.wait()
         self._thread.join()
+        self._process.communicate()
 
     def until(self, name: str, *values: str, since: float, within: float) -> float:
         """The moment (time.monotonic) after `since` when the object was first seen with one of the values."""
@@ -50,6 +52,10 @@ class Watching:
         )
         assert found is not None
         return found
+
+    def values(self, name: str) -> list[str]:
+        """All that the object was seen with so far, oldest first."""
+        return [value for _, n, value in self._seen if n == name]
 
     def _read(self) -> None:
         assert self._process.stdout is not None

@@ -4,30 +4,39 @@ A small S3 server that lies: for keys and delays that no real server produces.
 It checks no signature. A bucket is a dict of objects, listed whole whatever
 prefix is asked for; `stalled` buckets answer a GET of an object only once
 `release` was called, `dripping` ones with 1 kB a second until then.
+
+With the standard library alone, so that any Python runs it as a program, which
+a POST of anything releases:
+
+usage: liar.py HOST PORT BUCKETS.JSON (bucket → key → base64; all are stalled)
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
+import sys
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Self
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 
 class Liar:
     """Serves while its context is open."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: tuple[str, int] = ("127.0.0.1", 0)) -> None:
         self.buckets: dict[str, dict[str, bytes]] = {}
         self.stalled: set[str] = set()
         self.dripping: set[str] = set()
         #: How often an object of the bucket was asked for.
         self.fetched: Counter[str] = Counter()
         self._released = threading.Event()
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server = _Server(address, _Handler)
         self._server.liar = self
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
 
@@ -80,6 +89,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer(body=True)
 
+    def do_POST(self) -> None:
+        self._liar.release()
+        self._send(200, b"")
+
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: what matters is what the product says."""
 
@@ -96,8 +109,8 @@ class _Handler(BaseHTTPRequestHandler):
         if objects is None:
             self._send(404, _error("NoSuchBucket") if body else b"")
         elif not key:
-            prefix = parse_qs(parts.query).get("prefix", [""])[0]
-            self._send(200, _listing(bucket, prefix, objects))
+            asked = parse_qs(parts.query)
+            self._send(200, _listing(bucket, asked.get("prefix", [""])[0], objects, "encoding-type" in asked))
         elif key not in objects:
             self._send(404, _error("NoSuchKey") if body else b"")
         else:
@@ -135,14 +148,33 @@ def _error(code: str) -> bytes:
     return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
 
 
-def _listing(bucket: str, prefix: str, objects: dict[str, bytes]) -> bytes:
+def _listing(bucket: str, prefix: str, objects: dict[str, bytes], encoded: bool) -> bytes:
+    # XML has no NUL: keys are encoded where that is asked for, as real stores do it.
+    def shown(text: str) -> str:
+        return quote(text) if encoded else escape(text)
+
     contents = "".join(
-        f"<Contents><Key>{escape(key)}</Key><Size>{len(content)}</Size><ETag>{escape(_etag(content))}</ETag>"
+        f"<Contents><Key>{shown(key)}</Key><Size>{len(content)}</Size><ETag>{escape(_etag(content))}</ETag>"
         "<LastModified>2026-01-01T00:00:00.000Z</LastModified><StorageClass>STANDARD</StorageClass></Contents>"
         for key, content in objects.items()
     )
     return (
         "<?xml version='1.0' encoding='UTF-8'?><ListBucketResult xmlns='http://s3.amazonaws.com/doc/2006-03-01/'>"
-        f"<Name>{bucket}</Name><Prefix>{escape(prefix)}</Prefix><KeyCount>{len(objects)}</KeyCount>"
-        f"<MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>"
+        f"<Name>{bucket}</Name><Prefix>{shown(prefix)}</Prefix><KeyCount>{len(objects)}</KeyCount>"
+        f"<MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated>"
+        f"{'<EncodingType>url</EncodingType>' if encoded else ''}{contents}</ListBucketResult>"
     ).encode()
+
+
+def main(host: str, port: str, path: str) -> None:
+    """See above."""
+    said: dict[str, dict[str, str]] = json.loads(Path(path).read_text(encoding="utf-8"))
+    with Liar((host, int(port))) as liar:
+        for bucket, objects in said.items():
+            liar.buckets[bucket] = {key: base64.b64decode(content) for key, content in objects.items()}
+            liar.stalled.add(bucket)
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -80,6 +80,8 @@ class Reflector:
         self._since: float | None = None
         #: Since when there is no watch, where that was said.
         self._lost_at: float | None = None
+        #: Why there is to be a list again; empty: there is not.
+        self._again = ""
         self._contact: float | None = None
 
     @property
@@ -99,6 +101,8 @@ class Reflector:
             except ApiError as error:
                 # Trouble that passes leaves the version good; a list again is right after all else.
                 self._listed = self._listed and error.passing and not error.expired
+                if not self._listed:
+                    self._again = self._again or str(error)
                 self._lost(str(error))
                 wanted_s = error.retry_after_s or 0.0
             await asyncio.sleep(max(wanted_s, self._backoff.after(self._lasted_s(), _STABLE_S)))
@@ -121,6 +125,9 @@ class Reflector:
         self._on_list(result.items)
         self._version = result.resource_version
         self._listed = True
+        if self.synced.is_set():
+            log.info("watch_listed_again", path=self._path, problem=self._again)
+        self._again = ""
         self.synced.set()
 
     async def _watch(self) -> None:

@@ -150,24 +150,32 @@ async def test_a_bookmark_moves_the_version_on(world: World) -> None:
 
 @pytest.mark.parametrize("as_event", [True, False])
 async def test_a_version_that_is_gone_means_a_list(world: World, as_event: bool) -> None:
-    """Told by a status or by an event: what vanished meanwhile is missing in the list, which is as new as what was seen."""
+    """
+    Told by a status or by an event: what vanished meanwhile is missing in the list, which is as new as what was seen.
+
+    A line says so, also where the watch had been lost before for another reason.
+    """
     world.fake.gone_as_event = as_event
     world.put("a", "1")
     world.put("b", "1")
-    async with world.reflecting():
-        await eventually(lambda: world.fake.watches)
-        seen = str(world.fake.store.version)
-        world.fake.mute = True
-        world.delete("a")
-        world.put("c", "1")
-        world.fake.store.compact()
-        world.fake.cut()
-        world.fake.mute = False
-        await world.agrees()
-        await eventually(lambda: world.fake.watches)
+    with capture_logs() as lines:
+        async with world.reflecting():
+            await eventually(lambda: world.fake.watches)
+            seen = str(world.fake.store.version)
+            world.fake.mute = True
+            world.delete("a")
+            world.put("c", "1")
+            world.fake.store.compact()
+            world.fake.once(Answer(503, "no healthy upstream", "text/plain"), "watch")
+            world.fake.cut()
+            world.fake.mute = False
+            await world.agrees()
+            await eventually(lambda: world.fake.watches)
     assert world.mirror.lists == [["a", "b"], ["b", "c"]]
     again = [call for call in world.fake.calls if call.verb == "list"][1]
     assert (again.query["resourceVersion"], again.query["resourceVersionMatch"]) == (seen, "NotOlderThan")
+    (said,) = (line for line in lines if line["event"] == "watch_listed_again")
+    assert said["problem"].startswith("410 ")
 
 
 async def test_a_version_of_the_future_is_forgotten(world: World) -> None:

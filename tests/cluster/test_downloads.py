@@ -1,0 +1,102 @@
+"""
+What is told of a model on its way, in order; and what becomes of a store's keys that are no names of files.
+
+Both need a store that lies. What of its objects is written anywhere is found by what is in them.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any, Final
+
+import pytest
+
+from tests.cluster.lying import KEY, Lying, lying
+from tests.cluster.product import Product, trained_model
+from tests.cluster.warm import RUNTIME
+from tests.cluster.watching import READY, Watching
+from tests.standalone.waiting import wait_until
+
+MARK: Final = "written-by-a-hostile-store"
+#: Name of a model → key of an object below its prefix, and what is said of it.
+HOSTILE: Final = {
+    "climbs": ("bad/../../escape.joblib", "'..'"),
+    "absolute": ("bad//etc/passwd", "absolute"),
+    "elsewhere": ("/tmp/escape.joblib", "not below"),
+    "nul": ("bad/a\0b.joblib", "control characters"),
+    "line": ("bad/a\nb.joblib", "control characters"),
+    "name": (f"bad/{'x' * 300}", "longer than 255 bytes"),
+    "path": (f"bad/{'/'.join(['x' * 100] * 20)}", "longer than 1024 bytes"),
+    "deep": (f"bad/{'d/' * 100}model.joblib", "nested"),
+    "both": ("bad/model.joblib/inside", "a file itself"),
+}
+
+
+class Slow:
+    """A model that takes its time to be loaded, and is none."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return eval, ("__import__('time').sleep(2)",)
+
+
+@pytest.fixture(scope="module")
+def liar(warm: Product) -> Iterator[Lying]:
+    """With a model that is slow all the way, and one with a hostile key for each of them."""
+    hostile = {name: {key: MARK.encode()} for name, (key, _) in HOSTILE.items()}
+    good = {"bad/model.joblib": MARK.encode()}
+    slow = {"slow": {"model.joblib": pickle.dumps(Slow())}}
+    with lying(warm, slow | {name: good | bad for name, bad in hostile.items()}) as liar:
+        yield liar
+
+
+def events(product: Product, name: str) -> list[tuple[str, int]]:
+    """Reasons and counts, in the order in which the Events were made."""
+    told = [e for e in product.cluster.all("events") if e["involvedObject"]["name"] == name]
+    # Their times are whole seconds.
+    told.sort(key=lambda e: int(e["metadata"]["resourceVersion"]))
+    return [(e["reason"], e["count"]) for e in told]
+
+
+def test_the_way_to_ready_is_told(warm: Product, liar: Lying, name: str) -> None:
+    """Every step that lasts, as a condition and as an Event, once each and in order."""
+    with (
+        Watching(warm.cluster, "trainedmodels", READY) as watching,
+        warm.model(name, "s3://slow/model.joblib", "sklearn", runtime=RUNTIME, key=KEY),
+    ):
+        told = warm.until_reason(name, "Downloading")
+        assert "s3://slow/model.joblib" in told["message"]
+        liar.release()
+        warm.until_ready(name)
+        seen = [reason for reason, _ in groupby(watching.values(name)) if reason]
+        assert seen == ["Downloading", "Loading", "Loaded"]
+        wait_until(
+            lambda: events(warm, name) == [(reason, 1) for reason in seen], lambda: f"{events(warm, name)} is told"
+        )
+
+
+def test_hostile_keys_are_an_invalid_layout(warm: Product, liar: Lying) -> None:
+    """Each is named, with what is wrong with it; of none anything is written, in either container of a pod, wherever they may write."""
+    cluster = warm.cluster
+    liar.release()
+    models = {f"hostile-{name}": said for name, said in HOSTILE.items()}
+    try:
+        cluster.apply(
+            *(
+                trained_model(model, f"s3://{model.removeprefix('hostile-')}/bad", "sklearn", runtime=RUNTIME, key=KEY)
+                for model in models
+            )
+        )
+        for model, (key, problem) in models.items():
+            told = warm.until_reason(model, "InvalidModelLayout")["message"]
+            assert problem in told, told
+            assert repr(key)[1:40] in told, told
+        for pod in cluster.pods(f"wmlserving.ai.ibm.com/runtime={RUNTIME}"):
+            for container in ("adapter", "mlserver"):
+                look = f"grep -rl {MARK} /models /tmp; echo $?"
+                found = cluster.execute(pod["metadata"]["name"], "sh", "-c", look, container=container)
+                # Nothing found, and all could be read.
+                assert found == "1\n", found
+    finally:
+        cluster.delete("trainedmodel", *models)
