@@ -53,7 +53,6 @@ class Reconciler:
         recorder: Recorder,
         defaults: Config,
         enqueue_pool: Callable[[str], None],
-        on_config: Callable[[Config], None] = lambda config: None,
         clock: Callable[[], float],
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -71,8 +70,6 @@ class Reconciler:
         )
         self._defaults = defaults
         self._enqueue_pool = enqueue_pool
-        #: What of the live settings is not the reconciler's.
-        self._on_config = on_config
         self._clock = clock
         #: Runtimes as last seen, since a pool outlives its deleted ServingRuntime until it is scaled down.
         self._runtimes: dict[str, ServingRuntime] = {}
@@ -194,7 +191,6 @@ class Reconciler:
             self._parsed, problems = parse_config(self._config_data, self._defaults, self._parsed)
             for problem in problems:
                 log.warning("config_refused", problem=str(problem))
-            self._on_config(self._parsed)
         return self._parsed
 
 

@@ -169,6 +169,18 @@ async def test_a_lowered_limit_ends_no_pod_that_serves() -> None:
         assert bench.fleet.loaded() == {"a", "b", "c"}
 
 
+async def test_a_raised_limit_counts_at_once() -> None:
+    """The next model that lacks room gets another pod, and nobody leaves for it."""
+    async with Bench(pods=1) as bench:
+        await bench.apply("a", "b")
+        bench.platform.config = {"podsPerRuntime": "2"}
+        await bench.deliver()
+        await bench.apply("c")
+        await bench.after(10.0)
+        assert bench.fleet.loaded() == {"a", "b", "c"}
+        assert bench.platform.replicas == {"mlserver-0.x": 2}
+
+
 async def test_a_dead_server_is_told_and_its_models_brought_back() -> None:
     """RuntimeUnavailable until loaded and routed again, each told once; nothing of it remains."""
     async with Bench() as bench:

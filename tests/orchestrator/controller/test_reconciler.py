@@ -93,16 +93,6 @@ async def test_a_config_that_is_none_leaves_the_defaults() -> None:
         assert bench.platform.pods == []
 
 
-async def test_settings_that_are_anothers_are_passed_on() -> None:
-    """Such as the level of logs: once a change, and again when it is taken back."""
-    async with Bench() as bench:
-        for config in ({"logLevel": "debug"}, {"logLevel": "debug"}, {"logLevel": "loud"}, {}):
-            bench.platform.config = config
-            bench.platform.deliver(bench.controller)
-            await bench.after()
-        assert [each.log_level for each in bench.configs] == ["debug", "debug", ""]
-
-
 async def test_the_pool_of_a_runtime_that_was_deleted_is_brought_down() -> None:
     """When what it served is gone; until then it serves on."""
     async with Bench(grace_s=10.0) as bench:
@@ -157,7 +147,7 @@ async def test_a_pool_whose_pods_are_being_replaced_does_not_grow_by_them() -> N
 
 
 async def test_an_image_of_the_configuration_replaces_the_runtimes_own() -> None:
-    """From the next look at the pool, which a change of the configuration brings."""
+    """From the next look at the pool, which a change of the configuration brings; and back when it is taken out."""
     async with Bench() as bench:
         raw = {"spec": {"containers": [{"name": "mlserver", "image": "registry/mlserver:1"}]}}
         bench.platform.runtimes = {"mlserver-0.x": make_runtime(raw=raw)}
@@ -166,6 +156,9 @@ async def test_an_image_of_the_configuration_replaces_the_runtimes_own() -> None
         bench.platform.config = {"image.mlserver-0.x": "registry/mlserver:2"}
         await bench.deliver()
         assert bench.platform.images == {"mlserver-0.x": ["registry/mlserver:2"]}
+        bench.platform.config = {}
+        await bench.deliver()
+        assert bench.platform.images == {"mlserver-0.x": ["registry/mlserver:1"]}
 
 
 async def test_why_a_pool_has_no_pods_is_told_to_who_waits_for_it() -> None:
