@@ -8,7 +8,7 @@ Callbacks are synchronous and only mark work to do: they never block.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Protocol
 
@@ -144,11 +144,22 @@ class Mesh(Protocol):
         """Whether some connected Envoy has a route for this name that was not published here."""
 
 
-class MeshNodes(Protocol):
-    """Which Envoys exist: each of them has to accept a route before it counts as accepted."""
+class OnNodes(Protocol):
+    """Where a platform delivers which Envoys exist."""
 
-    async def run(self, on_nodes: Callable[[frozenset[str]], None]) -> None:
-        """Call back with the ids of all of them, now and on each change, until cancelled. No list, no call."""
+    def __call__(self, nodes: frozenset[str], unheard: frozenset[str] = frozenset(), /) -> None:
+        """
+        The ids of all of them: each of `nodes` has to accept a route before it counts as accepted.
+
+        Of the `unheard` the platform has had no word for a while: they count as long as they are connected.
+        """
+
+
+class MeshNodes(Protocol):
+    """Which Envoys exist."""
+
+    async def run(self, on_nodes: OnNodes) -> None:
+        """Call back now and on each change, until cancelled. No list, no call."""
 
 
 class Activators(Protocol):
