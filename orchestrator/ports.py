@@ -9,7 +9,6 @@ Callbacks are synchronous and only mark work to do: they never block.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from types import MappingProxyType
 from typing import Protocol
 
 from orchestrator.domain.demand import Answer, Want
@@ -76,7 +75,7 @@ class Recorder(Protocol):
 class OnPods(Protocol):
     """Where a platform delivers what runs."""
 
-    def __call__(self, pods: tuple[Pod, ...], pools: Mapping[str, Pool] = MappingProxyType({}), /) -> None:
+    def __call__(self, pods: tuple[Pod, ...], pools: Mapping[str, Pool], /) -> None:
         """All pods, and by runtime all pools, from a complete and successful list: what is missing in it is gone."""
 
 
@@ -113,7 +112,7 @@ class FleetView(Protocol):
         """The pod with that uid, if the platform lists it."""
 
     def pool(self, runtime: str) -> Pool | None:
-        """The pool of the runtime, if the platform knows more of it than its pods."""
+        """The pool of the runtime, if the platform lists one."""
 
     def copies(self, model: str) -> tuple[Copy, ...]:
         """All copies of that name, of whatever uid and revision."""

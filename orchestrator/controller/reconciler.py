@@ -126,14 +126,11 @@ class Reconciler:
         config = self._config()
         pods = [p for p in self._view.pods(runtime) if not p.pod.terminating]
         pool = self._view.pool(runtime)
-        decided = self._keeper.plan(
-            runtime,
-            pods,
-            replicas=pool.replicas if pool is not None else None,
-            limit=config.pods_per_runtime,
-            grace_s=config.pool_grace_s,
-        )
+        # Pods may outlive their pool.
         before = pool.replicas if pool is not None else len(pods)
+        decided = self._keeper.plan(
+            runtime, pods, replicas=before, limit=config.pods_per_runtime, grace_s=config.pool_grace_s
+        )
         if found is not None:
             self._runtimes[runtime] = found
             await self._pools.scale(with_image(found, config.images.get(runtime)), decided.replicas)

@@ -152,7 +152,7 @@ async def test_a_pod_that_does_not_come_up_is_not_waited_for_for_ever() -> None:
         await bench.after(30.0)
         assert bench.fleet.loaded() == {"b", "c"}
         bench.platform.pods[1] = replace(bench.platform.pods[1], message="server exited with code 1")
-        bench.platform.on_pods(tuple(bench.platform.pods))
+        bench.platform.tell()
         await bench.apply("d")
         await bench.after(5.0)
         assert bench.fleet.loaded() == {"c", "d"}

@@ -164,7 +164,7 @@ async def test_an_image_of_the_configuration_replaces_the_runtimes_own() -> None
 async def test_why_a_pool_has_no_pods_is_told_to_who_waits_for_it() -> None:
     """No pod could say it, since there is none."""
     async with Bench() as bench:
-        bench.platform.on_pods = lambda pods: None
+        bench.platform.on_pods = lambda pods, pools: None
         await bench.apply("digits")
         news = bench.fleet.observed.list_pods((), {"mlserver-0.x": Pool(1, "exceeded quota: pods")})
         bench.controller.fleet_changed(news.models, news.runtimes)
@@ -180,7 +180,8 @@ async def test_why_a_pool_has_no_pods_is_told_to_who_waits_for_it() -> None:
 async def test_a_pool_that_a_leader_before_left_without_its_runtime_is_ended() -> None:
     """Even if it has no pod at the moment: it would get one again."""
     async with Bench(grace_s=10.0) as bench:
-        bench.fleet.observed.list_pods((), {"gone": Pool(2)})
+        bench.platform.replicas["gone"] = 2
+        bench.platform.tell()
         await bench.reconciler.pool("gone")
         await bench.after(20.0)
         await bench.reconciler.pool("gone")
