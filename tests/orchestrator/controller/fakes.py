@@ -46,6 +46,8 @@ class FakePlatform:
     events: list[tuple[str, bool, str, str]] = field(default_factory=list)
     replicas: dict[str, int] = field(default_factory=dict)
     images: dict[str, list[str]] = field(default_factory=dict)
+    #: What ails the pools, by runtime: gone with the ServingRuntime that it is about.
+    troubles: dict[str, str] = field(default_factory=dict)
     #: The most that any pool was ever to have.
     peak: int = 0
     pods: list[Pod] = field(default_factory=list)
@@ -53,6 +55,7 @@ class FakePlatform:
     #: What writing a status raises, if anything.
     trouble: Exception | None = None
     _started: int = 0
+    _owners: dict[str, str] = field(default_factory=dict)
 
     def deliver(self, sink: DesiredSink, *, deleted: Collection[tuple[str, str]] | None = None) -> None:
         """A complete listing, statuses echoed."""
@@ -79,6 +82,9 @@ class FakePlatform:
     async def scale(self, runtime: ServingRuntime, replicas: int) -> None:
         if runtime.raw:
             self.images[runtime.name] = [c["image"] for c in runtime.raw["spec"]["containers"]]
+        if self._owners.get(runtime.name) != runtime.uid:
+            self._owners[runtime.name] = runtime.uid
+            self.troubles.pop(runtime.name, None)
         self.replicas[runtime.name] = replicas
         self.tell()
         self.peak = max(self.peak, replicas)
@@ -95,7 +101,8 @@ class FakePlatform:
 
     def tell(self) -> None:
         """The list as it is now."""
-        self.on_pods(tuple(self.pods), {runtime: Pool(count) for runtime, count in self.replicas.items()})
+        pools = {runtime: Pool(count, self.troubles.get(runtime, "")) for runtime, count in self.replicas.items()}
+        self.on_pods(tuple(self.pods), pools)
 
     def _run_pods(self, runtime: str) -> None:
         # What is on its way out is replaced.

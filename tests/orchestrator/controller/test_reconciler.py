@@ -177,6 +177,23 @@ async def test_why_a_pool_has_no_pods_is_told_to_who_waits_for_it() -> None:
         )
 
 
+async def test_what_ailed_the_pool_of_a_runtime_that_was_deleted_is_not_said_of_the_next() -> None:
+    """Which is there again under its name: its models' first word is of the new one."""
+    async with Bench() as bench:
+        await bench.apply("digits")
+        bench.fleet.stuck.add("p2")
+        bench.platform.troubles = {"mlserver-0.x": "ServingRuntime mlserver-0.x has been deleted"}
+        bench.platform.runtimes = {}
+        bench.platform.pods = []
+        bench.platform.tell()
+        await bench.deliver()
+        written = len(bench.platform.writes)
+        bench.platform.runtimes = {"mlserver-0.x": make_runtime(uid="another")}
+        await bench.deliver()
+        said = [status.condition("Ready") for _, status in bench.platform.writes[written:]]
+        assert [(c.reason, "deleted" in c.message) for c in said if c is not None] == [("RuntimeUnavailable", False)]
+
+
 async def test_a_pool_that_a_leader_before_left_without_its_runtime_is_ended() -> None:
     """Even if it has no pod at the moment: it would get one again."""
     async with Bench(grace_s=10.0) as bench:
