@@ -35,7 +35,6 @@ from orchestrator.fleet.client import FleetClient
 from orchestrator.fleet.observed import ObservedFleet
 from orchestrator.fleet.stock import stock
 from orchestrator.machinery.figures import Figure
-from orchestrator.machinery.logs import set_level
 from orchestrator.machinery.term import Term
 from orchestrator.machinery.work_queue import WorkQueue
 from orchestrator.mesh.demand_book import DemandBook
@@ -127,7 +126,6 @@ class ControlPlane:
             recorder=platform.recorder,
             defaults=Config(pods_per_runtime=settings.pods_per_runtime, pool_grace_s=settings.pool_grace_s),
             enqueue_pool=enqueue_pool(self._queue),
-            on_config=lambda config: set_level(config.log_level),
             clock=clock,
         )
         self._controller = Controller(

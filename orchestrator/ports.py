@@ -8,8 +8,7 @@ Callbacks are synchronous and only mark work to do: they never block.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from types import MappingProxyType
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from orchestrator.domain.demand import Answer, Want
@@ -76,7 +75,7 @@ class Recorder(Protocol):
 class OnPods(Protocol):
     """Where a platform delivers what runs."""
 
-    def __call__(self, pods: tuple[Pod, ...], pools: Mapping[str, Pool] = MappingProxyType({}), /) -> None:
+    def __call__(self, pods: tuple[Pod, ...], pools: Mapping[str, Pool], /) -> None:
         """All pods, and by runtime all pools, from a complete and successful list: what is missing in it is gone."""
 
 
@@ -113,7 +112,7 @@ class FleetView(Protocol):
         """The pod with that uid, if the platform lists it."""
 
     def pool(self, runtime: str) -> Pool | None:
-        """The pool of the runtime, if the platform knows more of it than its pods."""
+        """The pool of the runtime, if the platform lists one."""
 
     def copies(self, model: str) -> tuple[Copy, ...]:
         """All copies of that name, of whatever uid and revision."""
@@ -144,11 +143,22 @@ class Mesh(Protocol):
         """Whether some connected Envoy has a route for this name that was not published here."""
 
 
-class MeshNodes(Protocol):
-    """Which Envoys exist: each of them has to accept a route before it counts as accepted."""
+class OnNodes(Protocol):
+    """Where a platform delivers which Envoys exist."""
 
-    async def run(self, on_nodes: Callable[[frozenset[str]], None]) -> None:
-        """Call back with the ids of all of them, now and on each change, until cancelled. No list, no call."""
+    def __call__(self, nodes: frozenset[str], unheard: frozenset[str] = frozenset(), /) -> None:
+        """
+        The ids of all of them: each of `nodes` has to accept a route before it counts as accepted.
+
+        Of the `unheard` the platform has had no word for a while: they count as long as they are connected.
+        """
+
+
+class MeshNodes(Protocol):
+    """Which Envoys exist."""
+
+    async def run(self, on_nodes: OnNodes) -> None:
+        """Call back now and on each change, until cancelled. No list, no call."""
 
 
 class Activators(Protocol):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -44,3 +45,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """For the report of what ran: scripts/report_tiers."""
     marks = [tier for tier in ("cluster", "standalone", "contract") if item.get_closest_marker(tier)]
     item.user_properties.append(("tier", (*marks, "unit")[0]))
+
+
+@pytest.fixture
+def own_logs() -> Iterator[None]:
+    """For who configures logging, which is global: other tests keep theirs."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
+    structlog.contextvars.clear_contextvars()

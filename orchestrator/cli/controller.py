@@ -14,6 +14,7 @@ import structlog
 
 from orchestrator.admin.server import AdminServer
 from orchestrator.domain.timestamp import timestamp
+from orchestrator.machinery.live_level import LiveLevel
 from orchestrator.machinery.logs import configure_logs
 from orchestrator.manager import ControlPlane, Platform
 from orchestrator.platform.builtin import builtin_runtimes
@@ -43,6 +44,7 @@ async def controller(settings_file: Path) -> None:
         clock=time.monotonic,
         timestamp=_timestamp,
         new_uid=lambda: str(uuid.uuid4()),
+        on_config=LiveLevel(),
     )
     platform = Platform(
         source=source,

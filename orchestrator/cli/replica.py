@@ -28,11 +28,11 @@ from orchestrator.admin.leader import Leader
 from orchestrator.admin.server import AdminServer
 from orchestrator.cli.mesh import ACTIVATOR
 from orchestrator.domain.addresses import host_port
-from orchestrator.domain.config import Config
 from orchestrator.domain.serving_runtime import API_VERSION as RUNTIME_API
 from orchestrator.domain.serving_runtime import KIND as RUNTIME_KIND
 from orchestrator.domain.timestamp import timestamp
-from orchestrator.machinery.logs import configure_logs, set_level
+from orchestrator.machinery.live_level import LiveLevel
+from orchestrator.machinery.logs import configure_logs
 from orchestrator.machinery.pulse import Pulse
 from orchestrator.machinery.term import Term
 from orchestrator.manager import ControlPlane, Platform
@@ -95,7 +95,7 @@ class Replica:
             clock=time.monotonic,
             random=random.random,
             api_version=arguments.models_api,
-            on_config=_on_config,
+            on_config=LiveLevel(),
         )
         self._mesh = MeshPods(api, namespace, clock=time.monotonic, random=random.random)
         self._elector = Elector(
@@ -196,10 +196,6 @@ class Replica:
         if not pod:
             return None
         return Leader(name=pod, address=host_port(address, names.ADMIN_PORT) if address else "")
-
-
-def _on_config(config: Config) -> None:
-    set_level(config.log_level)
 
 
 def _timestamp() -> str:

@@ -93,8 +93,8 @@ def _warn(admin: str) -> None:
 
 
 def _plain(item: dict[str, Any]) -> dict[str, Any]:
-    """The object alone, as the API server would give it: live state and events are ours, not the object's."""
-    return {k: v for k, v in item.items() if k not in ("live", "events")}
+    """As in a list: the object as the API server would give it, and `live`, which nobody else can say."""
+    return {k: v for k, v in item.items() if k != "events"}
 
 
 def _complain(error: AdminError) -> int:

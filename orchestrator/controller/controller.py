@@ -74,11 +74,13 @@ class Controller:
         self._removals.listed(deleted)
         pools = self._desired.runtimes.keys() | runtimes.keys()
         pools_changed = runtimes != self._desired.runtimes or config != self._desired.config
-        for name in self._desired.replace(models=models, runtimes=runtimes, storage=storage, config=config):
-            self._queue.add(Key("model", name))
+        changed = self._desired.replace(models=models, runtimes=runtimes, storage=storage, config=config)
         if pools_changed:
+            # Before their models, which would say what ailed the pool of a ServingRuntime that was there before.
             for runtime in pools:
                 self._queue.add(Key("pool", runtime))
+        for name in changed:
+            self._queue.add(Key("model", name))
         self.synced.set()
 
     def change(self, models: Mapping[str, TrainedModel | None], *, deleted: Collection[tuple[str, str]] = ()) -> None:

@@ -19,8 +19,6 @@ class PoolKeeper:
         self._models: defaultdict[str, set[str]] = defaultdict(set)
         self._needs: dict[str, frozenset[str]] = {}
         self._idle_since: dict[str, float] = {}
-        #: How many pods each runtime was last said to have: more or fewer are there while one replaces another.
-        self._replicas: dict[str, int] = {}
         self._waits_for: dict[str, str] = {}
         self._waiting: defaultdict[str, set[str]] = defaultdict(set)
         #: Since when, by runtime and model.
@@ -74,28 +72,23 @@ class PoolKeeper:
         """The models that need this runtime. O(models): for a pod that came or went, not for every event."""
         return frozenset(self._models[runtime])
 
-    def plan(
-        self, runtime: str, pods: Iterable[PodView], *, limit: int, grace_s: float, replicas: int | None = None
-    ) -> PoolPlan:
+    def plan(self, runtime: str, pods: Iterable[PodView], *, replicas: int, limit: int, grace_s: float) -> PoolPlan:
         """
         How many pods it should have, that has these. While one of them is on its way another would come too early.
 
-        `replicas`: how many it is to have so far, where that is known: while pods are replaced there are more.
+        `replicas`: how many it is to have so far: more or fewer are there while one replaces another.
         """
         pods = [p for p in pods if not p.pod.terminating]
         now = self._clock()
         models = len(self._models[runtime])
         idle_since = now if models else self._idle_since.setdefault(runtime, now)
-        current = self._replicas.get(runtime, len(pods)) if replicas is None else replicas
-        on_its_way = any(p.coming for p in pods) or len(pods) < current
-        decided = plan_pool(
+        on_its_way = any(p.coming for p in pods) or len(pods) < replicas
+        return plan_pool(
             models=models,
-            current=current,
+            current=replicas,
             starved=bool(self._starved[runtime]) and not on_its_way,
             unheard=any(p.unheard for p in pods),
             limit=limit,
             idle_s=now - idle_since,
             grace_s=grace_s,
         )
-        self._replicas[runtime] = decided.replicas
-        return decided

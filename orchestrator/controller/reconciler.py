@@ -53,7 +53,6 @@ class Reconciler:
         recorder: Recorder,
         defaults: Config,
         enqueue_pool: Callable[[str], None],
-        on_config: Callable[[Config], None] = lambda config: None,
         clock: Callable[[], float],
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -71,8 +70,6 @@ class Reconciler:
         )
         self._defaults = defaults
         self._enqueue_pool = enqueue_pool
-        #: What of the live settings is not the reconciler's.
-        self._on_config = on_config
         self._clock = clock
         #: Runtimes as last seen, since a pool outlives its deleted ServingRuntime until it is scaled down.
         self._runtimes: dict[str, ServingRuntime] = {}
@@ -129,14 +126,11 @@ class Reconciler:
         config = self._config()
         pods = [p for p in self._view.pods(runtime) if not p.pod.terminating]
         pool = self._view.pool(runtime)
-        decided = self._keeper.plan(
-            runtime,
-            pods,
-            replicas=pool.replicas if pool is not None else None,
-            limit=config.pods_per_runtime,
-            grace_s=config.pool_grace_s,
-        )
+        # Pods may outlive their pool.
         before = pool.replicas if pool is not None else len(pods)
+        decided = self._keeper.plan(
+            runtime, pods, replicas=before, limit=config.pods_per_runtime, grace_s=config.pool_grace_s
+        )
         if found is not None:
             self._runtimes[runtime] = found
             await self._pools.scale(with_image(found, config.images.get(runtime)), decided.replicas)
@@ -194,7 +188,6 @@ class Reconciler:
             self._parsed, problems = parse_config(self._config_data, self._defaults, self._parsed)
             for problem in problems:
                 log.warning("config_refused", problem=str(problem))
-            self._on_config(self._parsed)
         return self._parsed
 
 

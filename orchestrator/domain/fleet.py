@@ -106,11 +106,7 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """
-    A pool as the platform keeps it, whatever has become of its pods so far.
-
-    A platform that knows nothing of a pool but its pods says none of this.
-    """
+    """A pool as the platform keeps it, whatever has become of its pods so far."""
 
     #: How many pods it is to have: fewer may be there yet, or more while they are replaced.
     replicas: int

@@ -4,8 +4,10 @@ The mesh as the controller sees it: routes out, acknowledgements back.
 A route counts as accepted when every Envoy that *exists* holds exactly its
 current version on a live stream. Which Envoys exist is told from outside
 (`expect`), because the connected ones are the wrong set: a frozen Envoy would
-not be waited for, though it still routes as before. With no Envoy expected
-nothing is accepted, since no request would be answered either.
+not be waited for, though it still routes as before. Of those that the platform
+has lost sight of, the connected ones are the right set: they are alive, and the
+others may be gone with their node. With no Envoy expected nothing is accepted,
+since no request would be answered either.
 
 Nothing here touches all models on an ACK: a view asks each expected node's
 session, and a callback names what an ACK settled. Only the rare events, an
@@ -83,7 +85,8 @@ class Router:
         self._snapshot = Snapshot(clusters)
         self._now = now
         self._on_change = on_change
-        self._expected: frozenset[str] = frozenset()
+        self._existing: frozenset[str] = frozenset()
+        self._unheard: frozenset[str] = frozenset()
         #: By node: the newest stream of each.
         self._connections: dict[str, Connection] = {}
         self._counts = MeshCounts()
@@ -114,7 +117,8 @@ class Router:
         name, version = published.resource.name, published.resource.version
         accepted: list[float] = []
         refused = ""
-        for node in self._expected:
+        expected = self._expected
+        for node in expected:
             connection = self._connections.get(node)
             if connection is None:
                 continue
@@ -122,7 +126,7 @@ class Router:
             if at is not None:
                 accepted.append(at)
             refused = refused or connection.session.refusal(name, version)
-        acked = bool(self._expected) and len(accepted) == len(self._expected)
+        acked = bool(expected) and len(accepted) == len(expected)
         return RouteView(
             route=published.route,
             acked=acked,
@@ -131,12 +135,16 @@ class Router:
             refused=refused,
         )
 
-    def expect(self, nodes: frozenset[str]) -> None:
-        """These Envoys exist; each has to accept a route before the route counts as accepted."""
-        if nodes == self._expected:
+    def expect(self, nodes: frozenset[str], unheard: frozenset[str] = frozenset(), /) -> None:
+        """These Envoys exist; each has to accept a route before it counts as accepted. `unheard`: if it is connected."""
+        if (nodes, unheard) == (self._existing, self._unheard):
             return
-        self._expected = nodes
+        self._existing, self._unheard = nodes, unheard
         self._announce(frozenset(self._snapshot))
+
+    @property
+    def _expected(self) -> frozenset[str]:
+        return self._existing | (self._unheard & self._connections.keys()) if self._unheard else self._existing
 
     def strangers(self) -> frozenset[str]:
         """Models that some Envoy has a route for and nobody published here."""
@@ -192,6 +200,9 @@ class Router:
         """The stream ended. Its node's routes count as not accepted until it is back."""
         if self._connections.get(connection.node) is connection:
             del self._connections[connection.node]
+            if connection.node in self._unheard:
+                # It does not count any more, and what was missing may have been its word alone.
+                self._announce(frozenset(self._snapshot))
         connection.closed = True
 
     def _announce(self, models: frozenset[str]) -> None:

@@ -45,18 +45,19 @@ def test_a_model_is_applied_checked_asked_and_deleted(product: Product, framewor
 
 
 def test_live_state_is_shown_from_inside(product: Product, models: Models, name: str) -> None:
-    """`wml-serving get -o wide` in either replica: one answers for the other."""
+    """`wml-serving get -o wide`, and `-o json`, in either replica: one answers for the other."""
     with product.model(name, models.sample("sklearn"), "sklearn"):
         product.until_ready(name)
         orchestrators = product.cluster.pods(ORCHESTRATOR)
         assert len(orchestrators) == 2
         for pod in orchestrators:
-            said = product.cluster.execute(
-                pod["metadata"]["name"], "wml-serving", "get", "trainedmodels", name, "-o", "wide"
-            )
-            assert said.splitlines()[0].split()[:6] == ["NAME", "URL", "READY", "AGE", "RUNTIME", "REASON"]
-            assert "mlserver-0.x" in said
-            assert "True" in said
+            get = (pod["metadata"]["name"], "wml-serving", "get", "trainedmodels", name, "-o")
+            said = [line.split() for line in product.cluster.execute(*get, "wide").splitlines()]
+            assert said[0] == ["NAME", "URL", "READY", "AGE", "RUNTIME", "REASON", "COPIES", "BYTES"]
+            assert (said[1][2], *said[1][4:7]) == ("True", "mlserver-0.x", "Loaded", "1")
+            assert int(said[1][7]) > 0
+            copies = json.loads(product.cluster.execute(*get, "json"))["live"]["copies"]
+            assert [copy["state"] for copy in copies] == ["Loaded"]
 
 
 def test_logs_are_lines_of_json(product: Product) -> None:

@@ -51,11 +51,11 @@ def copies(product: Product, model: str = WARM) -> dict[str, Any]:
     return {c["pod"]: (c["revision"], c["loadSeconds"]) for c in said["live"]["copies"] if c["state"] == "Loaded"}
 
 
-def changes_happen(product: Product, name: str) -> None:
+def changes_happen(product: Product, name: str, *, within: float = 120.0) -> None:
     """A model that is applied is loaded, and answers."""
     uri = product.models.uri(f"probe-{NUMBER}.joblib")
     with product.model(name, uri, "sklearn", runtime=RUNTIME):
-        product.until_ready(name)
+        product.until_ready(name, within=within)
         with witnessed(product, name) as witness:
             pass
         witness.check()

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from hypothesis import strategies as st
+
 from orchestrator.domain.demand import Want
 from orchestrator.domain.errors import ModelProblem
 from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure, LoadOrder, Pod, PodView, ServerState
@@ -185,3 +187,20 @@ def endpoint(uid: str = "p1") -> str:
 
 def _port(uid: str) -> int:
     return 9000 + sum(ord(c) * (i + 1) for i, c in enumerate(uid)) % 1000
+
+
+def statuses(texts: st.SearchStrategy[str], conditions: st.SearchStrategy[Condition]) -> st.SearchStrategy[ModelStatus]:
+    """Any that can be, each field of these texts."""
+    return st.builds(
+        ModelStatus,
+        url=texts,
+        observed_generation=st.integers(0, 9),
+        runtime=texts,
+        active_revision=texts,
+        active_storage_uri=texts,
+        active_framework=texts,
+        active_runtime=texts,
+        active_secret_key=texts,
+        active_reload=texts,
+        conditions=st.lists(conditions, max_size=3).map(tuple),
+    )

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from orchestrator.__main__ import DEFAULT_ADMIN, _parser, _run, main
 from orchestrator.settings import StandaloneSettings
 
-
-@pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
-    """Logging is global: other tests keep theirs."""
-    before = structlog.get_config()
-    yield
-    structlog.configure(**before)
-    structlog.contextvars.clear_contextvars()
-
+pytestmark = pytest.mark.usefixtures("own_logs")
 
 #: The settings' names of what is called otherwise on the command line.
 RENAMED = {"pool_grace_s": "pool_grace", "recheck_s": "recheck"}

@@ -5,6 +5,11 @@ A route counts as accepted when each of these has it (`ports.MeshNodes`). One
 that is not ready gets no new client and has its first snapshot before it does,
 so it is not waited for; one that is on its way out takes no new client either.
 
+A cluster that has not heard of a node for a while calls each pod there not
+ready, whatever it is; so it does after an API server that was away for a minute,
+until each kubelet has looked again, which takes it another one. Nothing is known
+of these pods then. Those that are connected are alive.
+
 Not promised: that a client which still holds a connection to a pod that is not
 ready any more finds each route there. It ends at the activator then.
 """
@@ -13,22 +18,37 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from enum import Enum, auto
 from typing import Final, Never
 
 from orchestrator.platform.kube import names, paths
 from orchestrator.platform.kube.answers import Raw
 from orchestrator.platform.kube.api import KubeApi
 from orchestrator.platform.kube.reflector import Reflector
+from orchestrator.ports import OnNodes
 
 _SELECTOR: Final = f"{names.LABEL_NAME}={names.PRODUCT},{names.LABEL_COMPONENT}={names.MESH}"
 
 
-def takes_requests(pod: Raw) -> bool:
-    """Whether clients are sent there: it is ready, and not told to end."""
+class Standing(Enum):
+    """What a pod is to the mesh."""
+
+    #: Clients are sent there: it is ready, and not told to end.
+    SERVING = auto()
+    #: It was when its node was last heard of: its containers are called ready still, and only the pod is not.
+    UNHEARD = auto()
+    NONE = auto()
+
+
+def standing(pod: Raw) -> Standing:
+    """By what the API server says of it."""
     if pod["metadata"].get("deletionTimestamp"):
-        return False
+        return Standing.NONE
     conditions = (pod.get("status") or {}).get("conditions") or ()
-    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
+    true = {c.get("type") for c in conditions if c.get("status") == "True"}
+    if "Ready" in true:
+        return Standing.SERVING
+    return Standing.UNHEARD if "ContainersReady" in true else Standing.NONE
 
 
 class MeshPods:
@@ -46,29 +66,33 @@ class MeshPods:
             clock=clock,
             random=random,
         )
-        self._serving: frozenset[str] = frozenset()
+        #: By uid.
+        self._standings: dict[str, Standing] = {}
         self._changed = asyncio.Event()
 
     async def watch(self) -> Never:
         """Follow the pods until cancelled; `run` says what is known by then."""
         await self._reflector.run()
 
-    async def run(self, on_nodes: Callable[[frozenset[str]], None]) -> Never:
+    async def run(self, on_nodes: OnNodes) -> Never:
         """Call back with all of them, now and on each change, until cancelled. No list, no call."""
         await self._reflector.synced.wait()
         while True:
             self._changed.clear()
-            on_nodes(self._serving)
+            on_nodes(self._that(Standing.SERVING), self._that(Standing.UNHEARD))
             await self._changed.wait()
 
     def _on_list(self, pods: list[Raw]) -> None:
-        self._set(frozenset(pod["metadata"]["uid"] for pod in pods if takes_requests(pod)))
+        self._set({pod["metadata"]["uid"]: standing(pod) for pod in pods})
 
     def _on_event(self, kind: str, pod: Raw) -> None:
-        uid = frozenset({pod["metadata"]["uid"]})
-        self._set(self._serving | uid if kind != "DELETED" and takes_requests(pod) else self._serving - uid)
+        self._set(self._standings | {pod["metadata"]["uid"]: Standing.NONE if kind == "DELETED" else standing(pod)})
 
-    def _set(self, serving: frozenset[str]) -> None:
-        if serving != self._serving:
-            self._serving = serving
+    def _set(self, standings: dict[str, Standing]) -> None:
+        standings = {uid: each for uid, each in standings.items() if each is not Standing.NONE}
+        if standings != self._standings:
+            self._standings = standings
             self._changed.set()
+
+    def _that(self, wanted: Standing) -> frozenset[str]:
+        return frozenset(uid for uid, each in self._standings.items() if each is wanted)

@@ -158,7 +158,11 @@ class PoolBook:
         """Whether that is news."""
         if self._wishes.get(runtime) == wish:
             return False
+        before = self.owner(runtime)
         self._wishes[runtime] = wish
+        if self.owner(runtime) != before:
+            # It was another ServingRuntime's.
+            self._troubles.pop(runtime, None)
         if isinstance(wish, End):
             self._applied.pop(runtime, None)
         return True

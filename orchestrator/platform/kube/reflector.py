@@ -109,8 +109,19 @@ class Reflector:
 
     async def _round(self) -> None:
         """A list if one is needed, and one watch up to its end."""
-        if not self._listed:
-            await self._list()
+        if self._listed:
+            try:
+                await self._watch()
+            except ApiError as error:
+                if not error.expired:
+                    raise
+                # The server is there, and only the version is not: that is no reason to wait any longer. Of a version
+                # that a list has just given it would be.
+                self._lost(str(error))
+                self._listed = False
+            else:
+                return
+        await self._list()
         await self._watch()
 
     async def _list(self) -> None:

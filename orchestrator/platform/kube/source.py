@@ -20,9 +20,8 @@ from typing import Final, Never
 
 import structlog
 
-from orchestrator.domain.config import CONFIG_NAME, Config, parse_config
+from orchestrator.domain.config import CONFIG_NAME
 from orchestrator.domain.serving_runtime import API_VERSION as RUNTIME_API
-from orchestrator.domain.serving_runtime import ServingRuntime, with_image
 from orchestrator.domain.storage import SECRET_NAME
 from orchestrator.domain.trained_model import API_VERSION as MODEL_API
 from orchestrator.domain.trained_model import TrainedModel
@@ -57,15 +56,14 @@ class KubeSource:
         clock: Callable[[], float],
         random: Callable[[], float],
         api_version: str = MODEL_API,
-        on_config: Callable[[Config], None] = lambda _: None,
+        on_config: Callable[[Mapping[str, str]], None] = lambda _: None,
     ) -> None:
-        """`builtins`: manifests by name. `on_config` is told of live settings whenever they are others."""
+        """`builtins`: manifests by name. `on_config` is told what the ConfigMap has, by a standby, too."""
         self._recorder = recorder
         self._cache = ObjectCache(api_version=api_version, builtins=tuple(builtins))
         self._keeper = BuiltinKeeper(api, namespace, builtins)
         self._backoff = Backoff(0.5, 10.0, random)
         self._on_config = on_config
-        self._config = Config()
         self._api_versions = {Kind.MODEL: api_version, Kind.RUNTIME: RUNTIME_API}
         paths = {
             Kind.MODEL: (group(api_version, "trainedmodels", namespace), ""),
@@ -132,24 +130,13 @@ class KubeSource:
         if whole or news.common:
             sink.replace(
                 models=dict(cache.models),
-                runtimes=self._runtimes(),
+                runtimes=dict(cache.runtimes),
                 storage=cache.storage,
                 config=dict(cache.config),
                 deleted=news.deleted,
             )
         elif news.models or news.deleted:
             sink.change(news.models, deleted=news.deleted)
-
-    def _runtimes(self) -> dict[str, ServingRuntime]:
-        images = self._config.images
-        return {name: with_image(runtime, images.get(name)) for name, runtime in self._cache.runtimes.items()}
-
-    def _read_config(self) -> None:
-        # What is wrong in it is reported by who decides by it.
-        config, _ = parse_config(self._cache.config, Config(), self._config)
-        if config != self._config:
-            self._config = config
-            self._on_config(config)
 
     async def _keep(self, refused: Collection[str]) -> Never:
         """Create what is missing, as soon as it is."""
@@ -208,8 +195,7 @@ class KubeSource:
     def _woken(self, kind: Kind) -> None:
         self._moved.set()
         if kind is Kind.CONFIG:
-            # At once, and in a standby, too: it has a log.
-            self._read_config()
+            self._on_config(self._cache.config)
         if self._cache.wanted:
             self._missing.set()
 

@@ -78,6 +78,7 @@ class PodSet:
             log.info("pool_scaled", runtime=template.runtime, replicas=wanted.replicas)
             self._wanted[template.runtime] = wanted
             self._work.set()
+            self._changed()
 
     def drop(self, runtime: str) -> None:
         """Have no pods of the runtime of that name."""
@@ -89,8 +90,12 @@ class PodSet:
         """All pods, oldest first, as the controller sees them."""
         return tuple(pod.view() for pod in self._pods)
 
+    def replicas(self) -> dict[str, int]:
+        """How many pods each runtime is to have, of all that were ever asked for."""
+        return {runtime: wanted.replicas for runtime, wanted in self._wanted.items()}
+
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Have `listener` called after each change of `pods`; returns what ends that."""
+        """Have `listener` called after each change of `pods` or `replicas`; returns what ends that."""
         self._listeners.add(listener)
         return lambda: self._listeners.discard(listener)
 

@@ -100,7 +100,7 @@ class PoolServer:
                 if told < self._epoch:
                     told = self._epoch
                     writer.write(Epoch(told).line())
-                writer.write(pods_line(self._pods.pods()))
+                writer.write(pods_line(self._pods.pods(), self._pods.replicas()))
                 await writer.drain()
         except OSError:
             # Seen by the reading side as well, which ends this.

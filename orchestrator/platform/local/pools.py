@@ -4,6 +4,9 @@ The controller's end of the socket: the supervisor's pods as ports.Pools.
 Dials again for ever. Numbers that were asked for while nobody listened are
 sent when somebody does; a supervisor that is not there is no list, and no list
 is no call. A supervisor that has heard a later leader ends this one's term.
+
+How many pods a pool is to have is the supervisor's word, and counts from the
+moment that it is wanted here: the controller would ask for one more otherwise.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import Final, Never
 
 import structlog
 
-from orchestrator.domain.fleet import Pod
+from orchestrator.domain.fleet import Pod, Pool
 from orchestrator.domain.serving_runtime import ServingRuntime
 from orchestrator.machinery.backoff import Backoff
 from orchestrator.machinery.term import Term
@@ -30,6 +33,7 @@ from orchestrator.platform.local.wire import (
     Wish,
     parse_pods,
 )
+from orchestrator.ports import OnPods
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +54,9 @@ class SupervisorPools:
         #: Runtimes whose wish the supervisor has not been told in this connection.
         self._untold: set[str] = set()
         self._work = asyncio.Event()
+        self._on_pods: OnPods | None = None
+        #: What the supervisor said last; None: nothing yet.
+        self._listed: tuple[tuple[Pod, ...], dict[str, Pool]] | None = None
 
     async def scale(self, runtime: ServingRuntime, replicas: int) -> None:
         """Have `replicas` pods of this runtime. Returns before they run."""
@@ -64,9 +71,18 @@ class SupervisorPools:
             self._wanted[runtime] = wish
             self._untold.add(runtime)
             self._work.set()
+            self._say()
 
-    async def run(self, on_pods: Callable[[tuple[Pod, ...]], None]) -> Never:
-        """Call back with the complete list of pods, now and on each change, until cancelled."""
+    def _say(self) -> None:
+        if self._on_pods is None or self._listed is None:
+            return
+        pods, pools = self._listed
+        wanted = {r: Pool(wish.replicas if isinstance(wish, Scale) else 0) for r, wish in self._wanted.items()}
+        self._on_pods(pods, pools | wanted)
+
+    async def run(self, on_pods: OnPods) -> Never:
+        """Call back with the complete list of pods and pools, now and on each change, until cancelled."""
+        self._on_pods = on_pods
         connected = True
         while True:
             try:
@@ -77,15 +93,10 @@ class SupervisorPools:
                 connected = False
             else:
                 connected = True
-                await self._converse(reader, writer, on_pods)
+                await self._converse(reader, writer)
             await asyncio.sleep(self._backoff.next())
 
-    async def _converse(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        on_pods: Callable[[tuple[Pod, ...]], None],
-    ) -> None:
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._untold = set(self._wanted)
         self._work.set()
         telling = asyncio.create_task(self._tell(writer))
@@ -94,7 +105,8 @@ class SupervisorPools:
                 if (latest := Epoch.parse(line)) is not None:
                     self._term.hear(latest.number, "supervisor")
                 else:
-                    on_pods(parse_pods(line))
+                    self._listed = parse_pods(line)
+                    self._say()
                 self._backoff.reset()
         except (WireError, ValueError) as error:
             log.warning("supervisor_misunderstood", reason=str(error))

@@ -53,8 +53,13 @@ class DirectorySource:
         clock: Callable[[], float],
         timestamp: Callable[[], str],
         new_uid: Callable[[], str],
+        on_config: Callable[[Mapping[str, str]], None] = lambda _: None,
     ) -> None:
-        """`clock` is monotonic, `timestamp` is RFC 3339 in UTC; `builtins` are overridden by the directory's."""
+        """
+        `clock` is monotonic, `timestamp` is RFC 3339 in UTC; `builtins` are overridden by the directory's.
+
+        `on_config` is told what the ConfigMap has.
+        """
         self._path = directory
         self._store = store
         self._namespace = namespace
@@ -62,6 +67,7 @@ class DirectorySource:
         self._clock = clock
         self._timestamp = timestamp
         self._new_uid = new_uid
+        self._on_config = on_config
         #: What is on disk; changed only with the lock, after the disk.
         self._records: dict[str, Record] = {}
         self._writing = asyncio.Lock()
@@ -167,12 +173,14 @@ class DirectorySource:
             if isinstance(value, ServingRuntime):
                 runtimes[identity.name] = value
         storage = values.get(ObjectId(Kind.SECRET, SECRET_NAME))
-        config = values.get(ObjectId(Kind.CONFIG, CONFIG_NAME))
+        live = values.get(ObjectId(Kind.CONFIG, CONFIG_NAME))
+        config = live.entries if isinstance(live, ConfigData) else {}
+        self._on_config(config)
         sink.replace(
             models={name: record.model for name, record in self._records.items()},
             runtimes=runtimes,
             storage=storage if isinstance(storage, StorageConfig) else None,
-            config=config.entries if isinstance(config, ConfigData) else {},
+            config=config,
         )
 
     async def _watch(self) -> Never:

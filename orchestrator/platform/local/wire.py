@@ -5,17 +5,19 @@ What the controller and the supervisor say to each other: one JSON object a line
                               {"scale": {"runtime": …, "server_type": …, …}, "replicas": 2}
                               {"end": "…"}                      the runtime of that name
     supervisor → controller   {"epoch": 1700000000000}          the highest seen, when it grows
-                              {"pods": [{"uid": …, …}, …]}      all of them, each time
+                              {"pods": [{"uid": …, …}, …], "replicas": {"…": 2}}
+                                                                all of them, and how many each runtime is to have
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from orchestrator.domain.fleet import Pod
+from orchestrator.domain.fleet import Pod, Pool
 from orchestrator.machinery.epoch import HIGHEST
 from orchestrator.platform.local.launch import PodTemplate
 
@@ -98,16 +100,19 @@ def parse_wish(line: bytes) -> Wish | Epoch:
         return Scale.parse(line)
 
 
-def pods_line(pods: tuple[Pod, ...]) -> bytes:
-    """The supervisor's list."""
-    return _line({"pods": [dataclasses.asdict(pod) for pod in pods]})
+def pods_line(pods: tuple[Pod, ...], replicas: Mapping[str, int]) -> bytes:
+    """The supervisor's list, and by runtime how many there are to be."""
+    return _line({"pods": [dataclasses.asdict(pod) for pod in pods], "replicas": dict(replicas)})
 
 
-def parse_pods(line: bytes) -> tuple[Pod, ...]:
+def parse_pods(line: bytes) -> tuple[tuple[Pod, ...], dict[str, Pool]]:
     """Inverse of `pods_line`. Raises WireError."""
     try:
-        return tuple(_pod(raw) for raw in json.loads(line)["pods"])
-    except _MALFORMED:
+        raw = json.loads(line)
+        return tuple(_pod(each) for each in raw["pods"]), {
+            runtime: _pool(count) for runtime, count in raw["replicas"].items()
+        }
+    except (*_MALFORMED, AttributeError):
         raise WireError("not a list of pods") from None
 
 
@@ -117,6 +122,12 @@ def _pod(raw: dict[str, Any]) -> Pod:
         if not isinstance(value, bool if name == "terminating" else str):
             raise TypeError(name)
     return pod
+
+
+def _pool(count: Any) -> Pool:
+    if type(count) is not int or not 0 <= count <= MAX_REPLICAS:
+        raise ValueError(count)
+    return Pool(count)
 
 
 def _line(content: object) -> bytes:

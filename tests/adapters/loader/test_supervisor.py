@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,8 @@ from adapters.loader.memory import render_copy
 from tests.adapters.world import FakeServer, FakeStore, World, kept, key, running, until
 
 LOADED = CopyState.LOADED
+#: More refusals than a test waits for.
+STUBBORN = 1000
 
 
 async def first_life(tmp_path: Path, server: FakeServer, store: FakeStore, *models: str) -> str:
@@ -28,6 +29,20 @@ async def first_life(tmp_path: Path, server: FakeServer, store: FakeStore, *mode
         await world.loader.remember()
         server.calls.clear()
         return world.ledger.boot
+
+
+async def first_life_and_a_stray(tmp_path: Path, server: FakeServer, store: FakeStore) -> None:
+    """As `first_life` of x; the next one cannot take over before the server lets go of what nobody remembers."""
+    await first_life(tmp_path, server, store, "x")
+    server.loaded["stray"] = b"?"
+    server.unload_refusals = STUBBORN
+
+
+def switch(world: World, note: str) -> Path:
+    """As if the adapter ended while a successor came into the place of x, with that note on it; the model's file."""
+    world.places.put_aside(key("x"), note)
+    shutil.copytree(world.places.aside(key("x")), world.places.model("x"))
+    return world.places.model("x") / "1" / "model.onnx"
 
 
 async def test_copies_survive_the_adapter_without_a_reload(
@@ -86,8 +101,7 @@ async def test_a_server_that_answers_is_taken_over_however_long_that_takes(
     async with running(World(tmp_path, server, store)) as world:
         await world.until_ready()
         (copy,) = kept(world.ledger)
-        world.places.put_aside(key("x"), render_copy(replace(copy, key=key("x", "2"))))
-        shutil.copytree(world.places.aside(key("x")), world.places.model("x"))
+        switch(world, render_copy(replace(copy, key=key("x", "2"))))
     server.may_load.clear()
     async with running(World(tmp_path, server, store)) as world:
         meeting = asyncio.create_task(world.loader.met())
@@ -103,12 +117,10 @@ async def test_a_server_that_is_lost_before_it_is_taken_over_has_nothing(
     tmp_path: Path, server: FakeServer, store: FakeStore
 ) -> None:
     """That is known at once: nobody is left waiting for a word on copies."""
-    await first_life(tmp_path, server, store, "x")
-    server.loaded["stray"] = b"?"
-    server.unload_refusals = 1000
+    await first_life_and_a_stray(tmp_path, server, store)
     async with running(World(tmp_path, server, store)) as world:
         meeting = asyncio.create_task(world.loader.met())
-        await until(lambda: server.unload_refusals < 1000)
+        await until(lambda: server.unload_refusals < STUBBORN)
         assert not meeting.done()
         server.die()
         async with asyncio.timeout(10):
@@ -160,10 +172,8 @@ async def test_a_switch_that_a_crash_interrupted_goes_forward_if_the_server_take
         before = world.ledger.copy(key("x"))
         assert before is not None
         successor = replace(before, key=key("x", "2"), reserved=7)
-        world.places.put_aside(key("x"), render_copy(successor))
-        shutil.copytree(world.places.aside(key("x")), world.places.model("x"))
         content = b"the successor" if loads else b"a bad successor"
-        file = world.places.model("x") / "1" / "model.onnx"
+        file = switch(world, render_copy(successor))
         file.write_bytes(content)
         before_ns = file.stat().st_mtime_ns
     async with running(World(tmp_path, server, store)) as world:
@@ -186,17 +196,16 @@ async def test_a_switch_of_which_nothing_is_noted_is_undone(
     boot = await first_life(tmp_path, server, store, "x")
     async with running(World(tmp_path, server, store)) as world:
         await world.until_ready()
-        world.places.put_aside(key("x"), note)
-        shutil.copytree(world.places.aside(key("x")), world.places.model("x"))
-        (world.places.model("x") / "1" / "model.onnx").write_bytes(b"the successor")
+        file = switch(world, note)
+        file.write_bytes(b"the successor")
         server.loaded["x"] = b"the successor"
-        newest = max(os.stat(world.places.model("x") / "1" / "model.onnx").st_mtime_ns, 0)
+        newest = file.stat().st_mtime_ns
     async with running(World(tmp_path, server, store)) as world:
         await world.until_ready()
         assert world.ledger.boot == boot
         assert world.state("x") is LOADED
         assert server.loaded == {"x": b"model A"}
-        assert (world.places.model("x") / "1" / "model.onnx").stat().st_mtime_ns > newest
+        assert file.stat().st_mtime_ns > newest
         assert not world.places.aside(key("x")).exists()
 
 
@@ -219,11 +228,9 @@ async def test_what_breaks_while_it_is_taken_over_is_loaded_again(
     tmp_path: Path, server: FakeServer, store: FakeStore
 ) -> None:
     """The word on it comes before it is known whose it is."""
-    await first_life(tmp_path, server, store, "x")
-    server.loaded["stray"] = b"?"
-    server.unload_refusals = 1000
+    await first_life_and_a_stray(tmp_path, server, store)
     async with running(World(tmp_path, server, store)) as world:
-        await until(lambda: server.unload_refusals < 1000)
+        await until(lambda: server.unload_refusals < STUBBORN)
         server.breaks("x")
         await until(server.suspected.empty)
         server.unload_refusals = 0
@@ -239,7 +246,7 @@ async def test_a_copy_that_was_being_unloaded_is_not_adopted(
     await first_life(tmp_path, server, store, "x", "y")
     async with running(World(tmp_path, server, store)) as world:
         await world.until_ready()
-        server.unload_refusals = 1000
+        server.unload_refusals = STUBBORN
         world.unload("x")
         await world.until(lambda: world.state("x") is CopyState.UNLOADING)
         while "unload x" not in server.calls:
@@ -264,11 +271,9 @@ async def test_a_server_that_dies_while_it_is_taken_over_is_waited_for(
     tmp_path: Path, server: FakeServer, store: FakeStore
 ) -> None:
     """What the former adapter left died with it."""
-    await first_life(tmp_path, server, store, "x")
-    server.loaded["stray"] = b"?"
-    server.unload_refusals = 1000
+    await first_life_and_a_stray(tmp_path, server, store)
     async with running(World(tmp_path, server, store)) as world:
-        while server.unload_refusals == 1000:
+        while server.unload_refusals == STUBBORN:
             await world.loader.remember()
         server.die()
         server.unload_refusals = 0

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from adapters.domain.copies import Credentials, Source
+from tests.web import answering
 
 ACCESS, SECRET = "ACCESSKEYID1", "SECRETSECRET1"
 
@@ -178,14 +179,5 @@ class LyingStore:
 async def lying() -> AsyncIterator[LyingStore]:
     """A lying store that listens."""
     store = LyingStore()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", store.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.01)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        store.endpoint = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with answering(store.handle) as store.endpoint:
         yield store
-    finally:
-        await runner.cleanup()

@@ -15,8 +15,9 @@ from orchestrator.admin.leader import Leader
 from orchestrator.admin.server import AdminServer
 from orchestrator.admin.term_view import TermView
 from orchestrator.controller.desired import DesiredState
-from orchestrator.fleet.observed import ObservedFleet
-from tests.orchestrator.builders import make_model, make_raw_model
+from orchestrator.domain.fleet import ServerState
+from orchestrator.fleet.observed import ObservedFleet, Report
+from tests.orchestrator.builders import make_copy, make_model, make_pod, make_raw_model
 
 NAMES = ("digits", "odd")
 
@@ -35,11 +36,14 @@ class Replica:
         desired = DesiredState()
         models = {name: make_model(name, raw=make_raw_model(name)) for name in NAMES}
         desired.replace(models=models, runtimes={}, storage=None, config={})
+        fleet = ObservedFleet()
+        fleet.list_pods([make_pod()])
+        fleet.report("p1", Report(boot="b", full=True, server=ServerState.READY, copies=(make_copy(),)))
         self.server.attach(
             TermView(
                 epoch=1,
                 models=desired,
-                fleet=ObservedFleet(),
+                fleet=fleet,
                 events=lambda name: [],
                 problems=lambda: ["one"],
                 working=lambda: True,
@@ -72,7 +76,10 @@ async def test_a_standby_answers_as_the_leader_does(replicas: tuple[Replica, Rep
     leading, standing_by = replicas
     leading.lead()
     standing_by.leader = Leader(name="replica-0", address=leading.address)
-    assert await standing_by.get(path) == await leading.get(path)
+    answer = await standing_by.get(path)
+    assert answer == await leading.get(path)
+    # Live state and all.
+    assert ("pod-p1" in str(answer)) == path.endswith(("trainedmodels", "digits"))
 
 
 async def test_without_an_address_the_leader_is_named(replicas: tuple[Replica, Replica]) -> None:

@@ -89,14 +89,15 @@ def test_get_prints_a_table(api: str, capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.mark.parametrize(("output", "load"), [("json", json.loads), ("yaml", yaml.safe_load)])
 def test_get_prints_the_objects(api: str, capsys: pytest.CaptureFixture[str], output: str, load: Any) -> None:
-    """A List, or the one object, as the API server would give it: no live state, no events."""
+    """A List, or the one object, as the API server would give it, and live state; no events."""
     assert run_get(api, output=output) == 0
     listed = load(capsys.readouterr().out)
     assert (listed["kind"], [i["metadata"]["name"] for i in listed["items"]]) == ("List", ["digits", "other"])
     assert run_get(api, "digits", output) == 0
     one = load(capsys.readouterr().out)
     assert one == listed["items"][0]
-    assert one.keys() == {"apiVersion", "kind", "metadata", "spec", "status"}
+    assert one.keys() == {"apiVersion", "kind", "metadata", "spec", "status", "live"}
+    assert one["live"] == {"copies": []}
 
 
 def test_nothing_to_list_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:

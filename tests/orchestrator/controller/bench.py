@@ -39,8 +39,6 @@ class Bench:
         self.fleet = FakeFleet()
         self.mesh = FakeMesh()
         self.activators = FakeActivators()
-        #: Live settings, each time that they changed.
-        self.configs: list[Config] = []
         self._defaults = Config(pods_per_runtime=pods, pool_grace_s=grace_s)
         self._task: asyncio.Task[None] | None = None
 
@@ -88,7 +86,6 @@ class Bench:
             recorder=self.platform,
             defaults=self._defaults,
             enqueue_pool=enqueue_pool(self.queue),
-            on_config=self.configs.append,
             clock=now,
             wall=lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=int(now() - start)),
         )

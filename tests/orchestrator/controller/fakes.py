@@ -13,13 +13,13 @@ from functools import partial
 
 from orchestrator.domain.demand import Answer, Want
 from orchestrator.domain.errors import FleetError
-from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure, LoadOrder, Pod, ServerState
+from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure, LoadOrder, Pod, Pool, ServerState
 from orchestrator.domain.routes import Route, RouteView
 from orchestrator.domain.serving_runtime import ServingRuntime
 from orchestrator.domain.storage import Credentials, StorageConfig
 from orchestrator.domain.trained_model import ModelStatus, TrainedModel
 from orchestrator.fleet.observed import Changes, ObservedFleet, Report
-from orchestrator.ports import DesiredSink
+from orchestrator.ports import DesiredSink, OnPods
 from tests.orchestrator.builders import make_pod
 
 #: How long anything takes, seconds.
@@ -46,13 +46,16 @@ class FakePlatform:
     events: list[tuple[str, bool, str, str]] = field(default_factory=list)
     replicas: dict[str, int] = field(default_factory=dict)
     images: dict[str, list[str]] = field(default_factory=dict)
+    #: What ails the pools, by runtime: gone with the ServingRuntime that it is about.
+    troubles: dict[str, str] = field(default_factory=dict)
     #: The most that any pool was ever to have.
     peak: int = 0
     pods: list[Pod] = field(default_factory=list)
-    on_pods: Callable[[tuple[Pod, ...]], None] = lambda pods: None
+    on_pods: OnPods = lambda pods, pools: None
     #: What writing a status raises, if anything.
     trouble: Exception | None = None
     _started: int = 0
+    _owners: dict[str, str] = field(default_factory=dict)
 
     def deliver(self, sink: DesiredSink, *, deleted: Collection[tuple[str, str]] | None = None) -> None:
         """A complete listing, statuses echoed."""
@@ -79,17 +82,27 @@ class FakePlatform:
     async def scale(self, runtime: ServingRuntime, replicas: int) -> None:
         if runtime.raw:
             self.images[runtime.name] = [c["image"] for c in runtime.raw["spec"]["containers"]]
+        if self._owners.get(runtime.name) != runtime.uid:
+            self._owners[runtime.name] = runtime.uid
+            self.troubles.pop(runtime.name, None)
         self.replicas[runtime.name] = replicas
+        self.tell()
         self.peak = max(self.peak, replicas)
         later(lambda: self._run_pods(runtime.name))
 
     async def end(self, runtime: str) -> None:
         self.replicas[runtime] = 0
+        self.tell()
         later(lambda: self._run_pods(runtime))
 
-    async def run(self, on_pods: Callable[[tuple[Pod, ...]], None]) -> None:
+    async def run(self, on_pods: OnPods) -> None:
         self.on_pods = on_pods
-        on_pods(tuple(self.pods))
+        self.tell()
+
+    def tell(self) -> None:
+        """The list as it is now."""
+        pools = {runtime: Pool(count, self.troubles.get(runtime, "")) for runtime, count in self.replicas.items()}
+        self.on_pods(tuple(self.pods), pools)
 
     def _run_pods(self, runtime: str) -> None:
         # What is on its way out is replaced.
@@ -100,7 +113,7 @@ class FakePlatform:
             mine.append(make_pod(f"p{self._started}", runtime))
         if others + mine != self.pods:
             self.pods = others + mine
-            self.on_pods(tuple(self.pods))
+            self.tell()
 
 
 @dataclass
@@ -134,9 +147,9 @@ class FakeFleet:
     observed: ObservedFleet = field(default_factory=ObservedFleet)
     on_change: Callable[[frozenset[str], frozenset[str]], None] = lambda models, runtimes: None
 
-    def list_pods(self, pods: tuple[Pod, ...]) -> None:
+    def list_pods(self, pods: tuple[Pod, ...], pools: Mapping[str, Pool], /) -> None:
         """The platform's list; whoever is new reports a moment later."""
-        self._tell(self.observed.list_pods(pods))
+        self._tell(self.observed.list_pods(pods, pools))
         listed = {p.uid for p in pods}
         for uid in self.servers.keys() - listed:
             del self.servers[uid]

@@ -46,7 +46,7 @@ class Hands:
             clock=lambda: self.clock,
         )
         view.list_pods([make_pod("p1")])
-        self.fleet.list_pods((make_pod("p1"),))
+        self.fleet.list_pods((make_pod("p1"),), {})
 
     def hold(self, model: str, *, since: float, state: CopyState = CopyState.LOADED) -> CopyKey:
         """The pod has a copy of what that model asks for."""

@@ -23,7 +23,7 @@ def served_by(uid: str, model: str = "digits") -> Route:
 def list_pods(bench: Bench, *pods: Pod) -> None:
     """The platform has these."""
     bench.platform.pods = list(pods)
-    bench.platform.on_pods(pods)
+    bench.platform.tell()
 
 
 async def test_a_replaced_pod_hands_over_to_its_replacement() -> None:

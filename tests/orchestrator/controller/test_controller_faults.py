@@ -152,7 +152,7 @@ async def test_a_pod_that_does_not_come_up_is_not_waited_for_for_ever() -> None:
         await bench.after(30.0)
         assert bench.fleet.loaded() == {"b", "c"}
         bench.platform.pods[1] = replace(bench.platform.pods[1], message="server exited with code 1")
-        bench.platform.on_pods(tuple(bench.platform.pods))
+        bench.platform.tell()
         await bench.apply("d")
         await bench.after(5.0)
         assert bench.fleet.loaded() == {"c", "d"}
@@ -167,6 +167,18 @@ async def test_a_lowered_limit_ends_no_pod_that_serves() -> None:
         await bench.deliver()
         await bench.after(100.0)
         assert bench.fleet.loaded() == {"a", "b", "c"}
+
+
+async def test_a_raised_limit_counts_at_once() -> None:
+    """The next model that lacks room gets another pod, and nobody leaves for it."""
+    async with Bench(pods=1) as bench:
+        await bench.apply("a", "b")
+        bench.platform.config = {"podsPerRuntime": "2"}
+        await bench.deliver()
+        await bench.apply("c")
+        await bench.after(10.0)
+        assert bench.fleet.loaded() == {"a", "b", "c"}
+        assert bench.platform.replicas == {"mlserver-0.x": 2}
 
 
 async def test_a_dead_server_is_told_and_its_models_brought_back() -> None:

@@ -37,7 +37,7 @@ def test_a_pool_ends_when_its_grace_has_passed_since_its_last_model_went() -> No
     keeper = PoolKeeper(clock)
 
     def plan(current: int) -> PoolPlan:
-        return keeper.plan("x", [make_view()] * current, limit=1, grace_s=60.0)
+        return keeper.plan("x", [make_view()] * current, replicas=current, limit=1, grace_s=60.0)
 
     assert plan(1) == PoolPlan(1, 60.0)
     keeper.needs("a", frozenset({"x"}))
@@ -60,11 +60,14 @@ def test_a_pool_grows_for_who_lacks_room_and_not_while_it_grows() -> None:
 
     Pods that replace others are no growth, and that one is on its way out and not replaced yet is no shrinking.
     """
-    keeper = PoolKeeper(Clock())
+    keeper, replicas = PoolKeeper(Clock()), 1
     ready, coming, ending = make_view("p1"), make_view("p2", server=ServerState.STARTING), make_view(terminating=True)
 
     def plan(*pods: PodView) -> PoolPlan:
-        return keeper.plan("x", pods, limit=3, grace_s=1.0)
+        nonlocal replicas
+        decided = keeper.plan("x", pods, replicas=replicas, limit=3, grace_s=1.0)
+        replicas = decided.replicas
+        return decided
 
     keeper.needs("a", frozenset({"x"}))
     assert not keeper.waits("a", "x")

@@ -93,16 +93,6 @@ async def test_a_config_that_is_none_leaves_the_defaults() -> None:
         assert bench.platform.pods == []
 
 
-async def test_settings_that_are_anothers_are_passed_on() -> None:
-    """Such as the level of logs: once a change, and again when it is taken back."""
-    async with Bench() as bench:
-        for config in ({"logLevel": "debug"}, {"logLevel": "debug"}, {"logLevel": "loud"}, {}):
-            bench.platform.config = config
-            bench.platform.deliver(bench.controller)
-            await bench.after()
-        assert [each.log_level for each in bench.configs] == ["debug", "debug", ""]
-
-
 async def test_the_pool_of_a_runtime_that_was_deleted_is_brought_down() -> None:
     """When what it served is gone; until then it serves on."""
     async with Bench(grace_s=10.0) as bench:
@@ -157,7 +147,7 @@ async def test_a_pool_whose_pods_are_being_replaced_does_not_grow_by_them() -> N
 
 
 async def test_an_image_of_the_configuration_replaces_the_runtimes_own() -> None:
-    """From the next look at the pool, which a change of the configuration brings."""
+    """From the next look at the pool, which a change of the configuration brings; and back when it is taken out."""
     async with Bench() as bench:
         raw = {"spec": {"containers": [{"name": "mlserver", "image": "registry/mlserver:1"}]}}
         bench.platform.runtimes = {"mlserver-0.x": make_runtime(raw=raw)}
@@ -166,12 +156,15 @@ async def test_an_image_of_the_configuration_replaces_the_runtimes_own() -> None
         bench.platform.config = {"image.mlserver-0.x": "registry/mlserver:2"}
         await bench.deliver()
         assert bench.platform.images == {"mlserver-0.x": ["registry/mlserver:2"]}
+        bench.platform.config = {}
+        await bench.deliver()
+        assert bench.platform.images == {"mlserver-0.x": ["registry/mlserver:1"]}
 
 
 async def test_why_a_pool_has_no_pods_is_told_to_who_waits_for_it() -> None:
     """No pod could say it, since there is none."""
     async with Bench() as bench:
-        bench.platform.on_pods = lambda pods: None
+        bench.platform.on_pods = lambda pods, pools: None
         await bench.apply("digits")
         news = bench.fleet.observed.list_pods((), {"mlserver-0.x": Pool(1, "exceeded quota: pods")})
         bench.controller.fleet_changed(news.models, news.runtimes)
@@ -184,10 +177,28 @@ async def test_why_a_pool_has_no_pods_is_told_to_who_waits_for_it() -> None:
         )
 
 
+async def test_what_ailed_the_pool_of_a_runtime_that_was_deleted_is_not_said_of_the_next() -> None:
+    """Which is there again under its name: its models' first word is of the new one."""
+    async with Bench() as bench:
+        await bench.apply("digits")
+        bench.fleet.stuck.add("p2")
+        bench.platform.troubles = {"mlserver-0.x": "ServingRuntime mlserver-0.x has been deleted"}
+        bench.platform.runtimes = {}
+        bench.platform.pods = []
+        bench.platform.tell()
+        await bench.deliver()
+        written = len(bench.platform.writes)
+        bench.platform.runtimes = {"mlserver-0.x": make_runtime(uid="another")}
+        await bench.deliver()
+        said = [status.condition("Ready") for _, status in bench.platform.writes[written:]]
+        assert [(c.reason, "deleted" in c.message) for c in said if c is not None] == [("RuntimeUnavailable", False)]
+
+
 async def test_a_pool_that_a_leader_before_left_without_its_runtime_is_ended() -> None:
     """Even if it has no pod at the moment: it would get one again."""
     async with Bench(grace_s=10.0) as bench:
-        bench.fleet.observed.list_pods((), {"gone": Pool(2)})
+        bench.platform.replicas["gone"] = 2
+        bench.platform.tell()
         await bench.reconciler.pool("gone")
         await bench.after(20.0)
         await bench.reconciler.pool("gone")

@@ -24,7 +24,7 @@ from orchestrator.domain.trained_model import (
     revision,
     url,
 )
-from tests.orchestrator.builders import make_condition, make_model, make_raw_model
+from tests.orchestrator.builders import make_condition, make_model, make_raw_model, statuses
 
 CRD: Final = Path(__file__).resolve().parents[3] / "manifests/trainedmodel-crd.yaml"
 SCHEMA: Final = yaml.safe_load(CRD.read_text())["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
@@ -234,25 +234,10 @@ def test_the_url_names_the_model() -> None:
 
 
 texts = st.text(max_size=8)
-statuses = st.builds(
-    ModelStatus,
-    url=texts,
-    observed_generation=st.integers(0, 9),
-    runtime=texts,
-    active_revision=texts,
-    active_storage_uri=texts,
-    active_framework=texts,
-    active_runtime=texts,
-    active_secret_key=texts,
-    active_reload=texts,
-    conditions=st.lists(
-        st.builds(Condition, type=texts, status=texts, reason=texts, message=texts, last_transition_time=texts),
-        max_size=3,
-    ).map(tuple),
-)
+conditions = st.builds(Condition, type=texts, status=texts, reason=texts, message=texts, last_transition_time=texts)
 
 
-@given(statuses)
+@given(statuses(texts, conditions))
 def test_a_status_survives_being_stored(status: ModelStatus) -> None:
     """`parse_status` is the inverse of `render_status`."""
     assert parse_status(render_status(status)) == status

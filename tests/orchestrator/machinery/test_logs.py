@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,14 +13,7 @@ from hypothesis import strategies as st
 
 from orchestrator.machinery.logs import LINE_LIMIT, _render, configure_logs, set_level
 
-
-@pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
-    """Logging is global: other tests keep theirs."""
-    before = structlog.get_config()
-    yield
-    structlog.configure(**before)
-    structlog.contextvars.clear_contextvars()
+pytestmark = pytest.mark.usefixtures("own_logs")
 
 
 def fail() -> None:

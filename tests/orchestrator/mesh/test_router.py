@@ -79,6 +79,25 @@ def test_every_envoy_that_exists_has_to_accept() -> None:
     assert bench.acked()
 
 
+def test_of_those_that_nobody_has_heard_of_the_connected_have_to_accept() -> None:
+    """They are alive. The others may be gone with their node, and nothing waits for them."""
+    bench = Bench()
+    bench.router.expect(frozenset(), frozenset({"mesh-0", "mesh-1", "mesh-2"}))
+    bench.router.publish(ROUTE)
+    assert not bench.acked()
+    bench.answer(bench.connect("mesh-0"))
+    assert bench.acked()
+    frozen = bench.connect("mesh-1")
+    assert frozen.responses()
+    assert not bench.acked()
+    bench.changes.clear()
+    bench.router.disconnect(frozen)
+    assert bench.acked()
+    assert bench.changes == [frozenset({"a"})]
+    bench.router.expect(frozenset({"mesh-1"}), frozenset({"mesh-0"}))
+    assert not bench.acked()
+
+
 def test_the_view_says_when_the_last_ack_came() -> None:
     """Grace periods count from there."""
     bench = Bench("mesh-0", "mesh-1")

@@ -43,6 +43,8 @@ from tests.picks import Picks, numbers
 NAME = "digits"
 CLUSTER = f"model/{NAME}"
 STEPS = 40
+#: Rounds in which nothing happens until nothing will.
+QUIET = 5
 CLUSTERS = ClusterFactory(activator="127.0.0.1:9")
 
 
@@ -305,9 +307,10 @@ class World:
         )(picks)
 
     def settle(self, seconds: int) -> None:
-        """Whoever answers does; those that are frozen stay so."""
+        """Whoever answers does; those that are frozen stay so. No longer than there is something to happen."""
+        quiet, last = 0, self.observer.observe(NAME)
         for _ in range(seconds):
-            self.look()
+            due = self.look()
             for runtime in self.runtimes.values():
                 self.goes_on(runtime)
                 while runtime.reports:
@@ -318,6 +321,11 @@ class World:
                     self.reads(envoy)
                     self.answers(envoy)
             self.now += 1.0
+            seen = self.observer.observe(NAME)
+            # Messages under way show in nothing for some rounds.
+            quiet, last = (quiet + 1 if due is None and seen == last else 0), seen
+            if quiet == QUIET:
+                return
 
 
 @settings(max_examples=80)

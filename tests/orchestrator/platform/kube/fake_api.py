@@ -21,6 +21,7 @@ from aiohttp import web
 
 from tests.orchestrator.platform.kube.fake_store import Change, Place, Raw, Refused, Store, concerns
 from tests.orchestrator.platform.kube.selectors import selects
+from tests.web import answering
 
 #: How often a watch looks for news.
 _TICK_S = 0.005
@@ -221,18 +222,11 @@ class FakeApi:
 async def fake_api() -> AsyncIterator[FakeApi]:
     """A server on a free port of the loopback interface."""
     fake = FakeApi()
-    app = web.Application(client_max_size=16 << 20)
-    app.router.add_route("*", "/{path:.*}", fake.handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        yield fake
-    finally:
-        fake.close()
-        await runner.cleanup()
+    async with answering(fake.handle) as fake.url:
+        try:
+            yield fake
+        finally:
+            fake.close()
 
 
 _PATCHES = {"application/merge-patch+json": "merge", "application/apply-patch+yaml": "apply"}

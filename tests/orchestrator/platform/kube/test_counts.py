@@ -12,6 +12,7 @@ from orchestrator.platform.kube.api import ApiError, KubeApi
 from orchestrator.platform.kube.counts import KubeCounts
 from orchestrator.platform.kube.paths import core
 from tests.orchestrator.platform.kube.fake_api import fake_api
+from tests.web import answering
 
 
 def test_an_answer_that_did_not_come_counts_beside_those_that_did() -> None:
@@ -42,21 +43,15 @@ async def test_a_session_is_counted_by_its_answers() -> None:
             await silence.wait()
         return web.Response(status=409 if request.method == "PUT" else 200)
 
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", answer)
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     async with aiohttp.ClientSession(trace_configs=[counts.trace()]) as session:
-        for method, path in (("GET", "/a"), ("GET", "/a?watch=1"), ("PUT", "/a")):
-            async with session.request(method, url + path):
-                pass
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1), session.delete(f"{url}/silent"):
-                pass
-        silence.set()
-        await runner.cleanup()
+        async with answering(answer) as url:
+            for method, path in (("GET", "/a"), ("GET", "/a?watch=1"), ("PUT", "/a")):
+                async with session.request(method, url + path):
+                    pass
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1), session.delete(f"{url}/silent"):
+                    pass
+            silence.set()
         with pytest.raises(aiohttp.ClientError):
             async with session.patch(f"{url}/a"):
                 pass

@@ -11,36 +11,48 @@ import pytest
 
 from orchestrator.platform.kube import names
 from orchestrator.platform.kube.api import KubeApi
-from orchestrator.platform.kube.mesh_pods import MeshPods, takes_requests
+from orchestrator.platform.kube.mesh_pods import MeshPods, Standing, standing
 from orchestrator.platform.kube.paths import core
 from tests.orchestrator.platform.kube.fake_api import fake_api
 from tests.orchestrator.waiting import eventually
 
 
-def pod(uid: str, *, ready: bool = True, component: str = names.MESH, **metadata: Any) -> dict[str, Any]:
+def pod(
+    uid: str, *, ready: bool = True, containers: bool | None = None, component: str = names.MESH, **metadata: Any
+) -> dict[str, Any]:
     labels = {names.LABEL_NAME: names.PRODUCT, names.LABEL_COMPONENT: component}
-    conditions = [{"type": "Initialized", "status": "True"}, {"type": "Ready", "status": str(ready)}]
+    conditions = [
+        {"type": "Initialized", "status": "True"},
+        {"type": "ContainersReady", "status": str(ready if containers is None else containers)},
+        {"type": "Ready", "status": str(ready)},
+    ]
     return {"metadata": {"uid": uid, "labels": labels, **metadata}, "status": {"conditions": conditions}}
 
 
 @pytest.mark.parametrize(
-    ("raw", "takes"),
+    ("raw", "expected"),
     [
-        (pod("a"), True),
-        (pod("a", ready=False), False),
-        (pod("a", deletionTimestamp="2026-01-01T00:00:00Z"), False),
-        ({"metadata": {"uid": "a"}}, False),
-        ({"metadata": {"uid": "a"}, "status": {"conditions": None}}, False),
+        (pod("a"), Standing.SERVING),
+        (pod("a", ready=False), Standing.NONE),
+        (pod("a", ready=False, containers=True), Standing.UNHEARD),
+        (pod("a", ready=False, containers=True, deletionTimestamp="2026-01-01T00:00:00Z"), Standing.NONE),
+        (pod("a", deletionTimestamp="2026-01-01T00:00:00Z"), Standing.NONE),
+        ({"metadata": {"uid": "a"}}, Standing.NONE),
+        ({"metadata": {"uid": "a"}, "status": {"conditions": None}}, Standing.NONE),
     ],
 )
-def test_only_those_that_get_requests_count(raw: dict[str, Any], takes: bool) -> None:
-    """A route would otherwise wait for an Envoy that is starting, or that is gone in a moment."""
-    assert takes_requests(raw) is takes
+def test_only_those_that_get_requests_count(raw: dict[str, Any], expected: Standing) -> None:
+    """A route would otherwise wait for an Envoy that is starting, or gone in a moment, or gone with its node."""
+    assert standing(raw) is expected
 
 
 async def test_changes_are_told() -> None:
     """The pods of the mesh alone, from the first list on."""
-    told: list[frozenset[str]] = []
+    told: list[tuple[list[str], list[str]]] = []
+
+    def tell(nodes: frozenset[str], unheard: frozenset[str] = frozenset(), /) -> None:
+        told.append((sorted(nodes), sorted(unheard)))
+
     async with fake_api() as fake, KubeApi(fake.url) as api:
 
         def put(name: str, raw: dict[str, Any]) -> None:
@@ -50,13 +62,15 @@ async def test_changes_are_told() -> None:
         put("other", pod("uid-9", component=names.RUNTIME))
         mesh = MeshPods(api, "ns", clock=time.monotonic, random=random.random)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(mesh.run(told.append)), group.create_task(mesh.watch())]
-            await eventually(lambda: told == [{"uid-1"}])
+            tasks = [group.create_task(mesh.run(tell)), group.create_task(mesh.watch())]
+            await eventually(lambda: told == [(["uid-1"], [])])
             put("two", pod("uid-2"))
-            await eventually(lambda: told[-1] == {"uid-1", "uid-2"})
+            await eventually(lambda: told[-1] == (["uid-1", "uid-2"], []))
             put("one", pod("uid-1", ready=False))
-            await eventually(lambda: told[-1] == {"uid-2"})
+            await eventually(lambda: told[-1] == (["uid-2"], []))
+            put("two", pod("uid-2", ready=False, containers=True))
+            await eventually(lambda: told[-1] == ([], ["uid-2"]))
             fake.store.delete(core("pods", "ns", "two"))
-            await eventually(lambda: told[-1] == frozenset())
+            await eventually(lambda: told[-1] == ([], []))
             for task in tasks:
                 task.cancel()

@@ -104,6 +104,18 @@ def test_trouble_is_news_once_and_so_is_its_end() -> None:
     assert book.pools() == {"triton-2.x": Pool(1, "worse")}
 
 
+def test_trouble_is_of_one_serving_runtime() -> None:
+    """Another number of pods does not end it; another ServingRuntime of that name has none yet."""
+    book = make_book(stored())
+    book.want("triton-2.x", keep(1))
+    book.trouble("triton-2.x", "ServingRuntime triton-2.x has been deleted")
+    book.want("triton-2.x", keep(2))
+    assert book.pools()["triton-2.x"].message
+    objects = pool_objects(make_kube_runtime(uid="runtime-2"), SETTINGS)
+    book.want("triton-2.x", Keep(objects=objects, replicas=2))
+    assert book.pools() == {"triton-2.x": Pool(2)}
+
+
 def test_a_runtime_that_cannot_be_read_stops_nothing_that_runs() -> None:
     """What runs was good once."""
     book = make_book(stored())

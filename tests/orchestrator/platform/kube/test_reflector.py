@@ -19,6 +19,7 @@ from tests.orchestrator.platform.kube.fake_api import Answer, FakeApi, Lost, Sil
 from tests.orchestrator.waiting import eventually
 
 CONFIGS = core("configmaps", "ns")
+_QUICK: dict[str, Any] = {"random": random.random, "backoff_s": (0.02, 0.1)}
 
 
 class Mirror:
@@ -60,16 +61,14 @@ class World:
         self.fake.store.delete(core("configmaps", "ns", name))
 
     @asynccontextmanager
-    async def reflecting(self, *, label_selector: str = "") -> AsyncIterator[Reflector]:
+    async def reflecting(self, **fields: Any) -> AsyncIterator[Reflector]:
         reflector = Reflector(
             self.api,
             CONFIGS,
             on_list=self.mirror.on_list,
             on_event=self.mirror.on_event,
             clock=time.monotonic,
-            random=random.random,
-            label_selector=label_selector,
-            backoff_s=(0.02, 0.1),
+            **_QUICK | fields,
         )
         task = asyncio.create_task(reflector.run())
         try:
@@ -176,6 +175,32 @@ async def test_a_version_that_is_gone_means_a_list(world: World, as_event: bool)
     assert (again.query["resourceVersion"], again.query["resourceVersionMatch"]) == (seen, "NotOlderThan")
     (said,) = (line for line in lines if line["event"] == "watch_listed_again")
     assert said["problem"].startswith("410 ")
+
+
+async def test_a_version_that_went_while_the_server_was_away_costs_no_other_pause(world: World) -> None:
+    """The pauses have grown by then; a server that answers is not waited for again."""
+    world.put("a", "1")
+    async with world.reflecting(backoff_s=(1.0, 1.0), random=lambda: 0.0):
+        await eventually(lambda: world.fake.watches)
+        world.fake.mute = True
+        world.put("b", "1")
+        world.fake.store.compact()
+        world.fake.cut()
+        world.fake.mute = False
+        began = time.monotonic()
+        await world.agrees()
+        # One, of half a second, is before the watch that learns of it.
+        assert time.monotonic() - began < 2 * 0.5
+
+
+async def test_a_list_whose_version_is_gone_at_once_is_not_asked_for_without_pause(world: World) -> None:
+    """Such a server would be asked as fast as it answers."""
+    expired = Answer(410, {"kind": "Status", "code": 410, "reason": "Expired"})
+    world.fake.meet = lambda call: expired if call.verb == "watch" else None
+    async with world.reflecting(backoff_s=(60.0, 60.0)):
+        await eventually(lambda: world.fake.verbs() == ["list", "watch"])
+        await asyncio.sleep(0.1)
+        assert world.fake.verbs() == ["list", "watch"]
 
 
 async def test_a_version_of_the_future_is_forgotten(world: World) -> None:

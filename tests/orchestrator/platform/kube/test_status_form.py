@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from orchestrator.domain.trained_model import Condition, ModelStatus
 from orchestrator.platform.kube.objects import MODEL_VERSIONS
 from orchestrator.platform.kube.status_form import read_status, status_patch
+from tests.orchestrator.builders import statuses
 from tests.orchestrator.platform.kube.support import FULL_STATUS
 from tests.orchestrator.platform.schemas import problems
 
@@ -30,19 +31,7 @@ conditions = st.builds(
     message=text,
     last_transition_time=st.just("2026-01-01T00:00:00Z"),
 )
-statuses = st.builds(
-    ModelStatus,
-    url=text,
-    observed_generation=st.integers(0, 5),
-    runtime=text,
-    active_revision=text,
-    active_storage_uri=text,
-    active_framework=text,
-    active_runtime=text,
-    active_secret_key=text,
-    active_reload=text,
-    conditions=st.lists(conditions, max_size=2).map(tuple),
-)
+STATUSES = statuses(text, conditions)
 
 
 def merged(old: Any, patch: Any) -> Any:
@@ -56,14 +45,14 @@ def merged(old: Any, patch: Any) -> Any:
 
 
 @pytest.mark.parametrize("version", MODEL_VERSIONS)
-@given(before=statuses, after=statuses)
+@given(before=STATUSES, after=STATUSES)
 def test_a_patch_makes_it_exactly_this(version: str, before: ModelStatus, after: ModelStatus) -> None:
     """Whatever was there: what is not set any more is gone."""
     stored = merged(merged({}, status_patch(before, version)), status_patch(after, version))
     assert read_status(stored, version) == after
 
 
-@given(status=statuses)
+@given(status=STATUSES)
 def test_kserves_definition_keeps_all_of_it(status: ModelStatus) -> None:
     """The last good revision must outlive the process that knew it; others' annotations stay."""
     stored = merged({"annotations": {"other": "x"}}, status_patch(status, KSERVES))

@@ -63,6 +63,8 @@ class Sink:
         self.storage: StorageConfig | None = None
         self.config: Mapping[str, str] = {}
         self.deliveries = 0
+        #: What was told of the ConfigMap beside.
+        self.settings: list[Mapping[str, str]] = []
         #: Every name that was ever delivered and then was not.
         self.lost: set[str] = set()
 

@@ -27,6 +27,7 @@ async def test_up_and_down(pods: PodSet, stack: Stack) -> None:
     seen: list[bool] = []
     pods.listen(lambda: seen.extend(pod.terminating for pod in pods.pods()))
     pods.scale(TEMPLATE, 1)
+    assert pods.replicas() == {"r": 1}
     await eventually(lambda: len(pods.pods()) == 1)
     assert True in seen
     assert first == pods.pods()[0]

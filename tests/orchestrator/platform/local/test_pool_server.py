@@ -29,7 +29,7 @@ class Line:
     async def pods(self) -> tuple[Pod, ...]:
         """The next list."""
         async with asyncio.timeout(10):
-            return parse_pods(await self.reader.readline())
+            return parse_pods(await self.reader.readline())[0]
 
     async def pods_until(self, count: int) -> tuple[Pod, ...]:
         """The first list of so many pods, none of which ends."""

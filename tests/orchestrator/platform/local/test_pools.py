@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from orchestrator.domain.fleet import Pod
+from orchestrator.domain.fleet import Pod, Pool
 from orchestrator.domain.serving_runtime import ServingRuntime
 from orchestrator.machinery.term import Term
 from orchestrator.platform.local.launch import PodTemplate
@@ -23,13 +24,15 @@ RUNTIME = ServingRuntime(name="r", uid="", generation=1, server_type="mlserver",
 
 
 class Lists:
-    """What the controller was told: the uids of each list."""
+    """What the controller was told: the uids of each list, and how many there are to be by now."""
 
     def __init__(self) -> None:
         self.all: list[tuple[str, ...]] = []
+        self.pools: Mapping[str, Pool] = {}
 
-    def __call__(self, pods: tuple[Pod, ...]) -> None:
+    def __call__(self, pods: tuple[Pod, ...], pools: Mapping[str, Pool]) -> None:
         self.all.append(tuple(pod.uid for pod in pods))
+        self.pools = pools
 
     @property
     def last(self) -> tuple[str, ...] | None:
@@ -54,28 +57,32 @@ async def test_a_number_that_was_asked_for_too_early_is_sent_later(pods: PodSet,
 
 
 async def test_a_controller_that_comes_and_goes(pods: PodSet, path: Path) -> None:
-    """Going changes nothing; the next one sees the whole list."""
+    """Going changes nothing; the next one sees the whole list, and how many there are to be. Its own wish counts at once."""
     async with serving(pods, path):
         first, seen = SupervisorPools(path, Term(7), half), Lists()
         async with running(first.run(seen)):
+            await eventually(lambda: seen.all)
             await first.scale(RUNTIME, 1)
+            assert seen.pools == {"r": Pool(1)}
             await eventually(lambda: seen.last and len(seen.last) == 1)
         second, again = SupervisorPools(path, Term(7), half), Lists()
         async with running(second.run(again)):
             await eventually(lambda: again.all)
-        assert again.all[0] == seen.last
+            assert (again.all[0], again.pools) == (seen.last, {"r": Pool(1)})
+            await second.end("r")
+            assert again.pools == {"r": Pool(0)}
 
 
 async def test_a_supervisor_that_comes_and_goes(pods: PodSet, path: Path) -> None:
-    """No list, no call; what was asked for meanwhile is sent when it is back, and the pods lived on."""
+    """The list as it was stays the truth; what was asked for meanwhile is sent when it is back, and the pods lived on."""
     pools, lists = SupervisorPools(path, Term(7), half), Lists()
     async with running(pools.run(lists)):
         async with serving(pods, path):
             await pools.scale(RUNTIME, 1)
             await eventually(lambda: lists.last and len(lists.last) == 1)
-        before, told = lists.last, len(lists.all)
+        before = lists.last
         await pools.scale(RUNTIME, 2)
-        assert len(lists.all) == told
+        assert (lists.last, lists.pools) == (before, {"r": Pool(2)})
         async with serving(pods, path):
             await eventually(lambda: lists.last and len(lists.last) == 2)
         assert before is not None
@@ -86,7 +93,7 @@ async def test_a_supervisor_that_comes_and_goes(pods: PodSet, path: Path) -> Non
 async def test_a_supervisor_that_is_not_understood_is_dialled_again(path: Path) -> None:
     """What it said before stays the truth; each connection is told every number."""
     heard: list[Scale] = []
-    answers = iter([b"nonsense\n", b"[" * 100_000 + b"\n", pods_line(())])
+    answers = iter([b"nonsense\n", b"[" * 100_000 + b"\n", pods_line((), {})])
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert parse_wish(await reader.readline()) == Epoch(7)

@@ -45,6 +45,7 @@ def start(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Star
 
     @asynccontextmanager
     async def started() -> AsyncIterator[tuple[DirectorySource, Sink]]:
+        sink = Sink()
         source = DirectorySource(
             models,
             RecordStore(tmp_path / "state"),
@@ -53,8 +54,8 @@ def start(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Star
             clock=time.monotonic,
             timestamp=lambda: "2026-01-01T00:00:00Z",
             new_uid=new_uid,
+            on_config=sink.settings.append,
         )
-        sink = Sink()
         task = asyncio.create_task(source.run(sink))
         try:
             yield source, sink
@@ -237,7 +238,7 @@ async def test_secret_and_config(models: Path, start: Start, tmp_path: Path) -> 
             (models / "a.yaml").write_text(model_yaml("a"))
             await eventually(lambda: sink.storage is not None and sink.config and sink.models)
             assert sink.storage is not None
-            assert {"k": "hunter2"} == sink.storage.entries == sink.config
+            assert {"k": "hunter2"} == sink.storage.entries == sink.config == sink.settings[-1]
             (models / "s.yaml").unlink()
             await eventually(lambda: sink.storage is None)
     assert "hunter2" not in str(lines)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.fleet import Pod
+from orchestrator.domain.fleet import Pod, Pool
 from orchestrator.domain.serving_runtime import SERVER_TYPES
 from orchestrator.machinery.epoch import HIGHEST
 from orchestrator.platform.local.launch import PodTemplate
@@ -59,7 +59,7 @@ def test_an_epoch_survives_the_wire(number: int) -> None:
     line = Epoch(number).line()
     assert line.index(b"\n") == len(line) - 1
     assert parse_wish(line) == Epoch.parse(line) == Epoch(number)
-    assert Epoch.parse(Scale(TEMPLATE, 1).line()) is Epoch.parse(pods_line(())) is None
+    assert Epoch.parse(Scale(TEMPLATE, 1).line()) is Epoch.parse(pods_line((), {})) is None
 
 
 @pytest.mark.parametrize("said", [str(HIGHEST + 1), "9" * 5000, "-1", "1e999", '"7"', "true"])
@@ -76,12 +76,12 @@ def test_an_end_survives_the_wire(runtime: str) -> None:
     assert parse_wish(line) == End(runtime)
 
 
-@given(st.lists(PODS, max_size=3).map(tuple))
-def test_a_list_of_pods_survives_the_wire(pods: tuple[Pod, ...]) -> None:
+@given(st.lists(PODS, max_size=3).map(tuple), st.dictionaries(TEXT, st.integers(0, MAX_REPLICAS), max_size=2))
+def test_a_list_of_pods_survives_the_wire(pods: tuple[Pod, ...], replicas: dict[str, int]) -> None:
     """In its order; an empty list is a list."""
-    line = pods_line(pods)
+    line = pods_line(pods, replicas)
     assert line.index(b"\n") == len(line) - 1
-    assert parse_pods(line) == pods
+    assert parse_pods(line) == (pods, {runtime: Pool(count) for runtime, count in replicas.items()})
 
 
 def wished(line: bytes) -> Wish | Epoch | None:
@@ -92,12 +92,12 @@ def wished(line: bytes) -> Wish | Epoch | None:
         return None
 
 
-def listed(line: bytes) -> tuple[Pod, ...] | None:
-    """The list that a line is; None if it is refused."""
+def listed(line: bytes) -> tuple[Pod, ...]:
+    """The list that a line is; empty if it is refused."""
     try:
-        return parse_pods(line)
+        return parse_pods(line)[0]
     except WireError:
-        return None
+        return ()
 
 
 def in_bounds(wish: Wish | Epoch | None) -> bool:
@@ -111,7 +111,7 @@ def in_bounds(wish: Wish | Epoch | None) -> bool:
 def test_a_hostile_line_is_a_wire_error(line: bytes) -> None:
     """And no other error, whatever it says."""
     assert in_bounds(wished(line))
-    assert all(isinstance(pod, Pod) for pod in listed(line) or ())
+    assert all(isinstance(pod, Pod) for pod in listed(line))
 
 
 @given(st.sampled_from(("scale", "replicas", "runtime", "server_type", "capacity_bytes", "env")), JSON)
@@ -148,7 +148,19 @@ def test_what_is_no_wish_is_refused(line: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"x", b"{}", b'{"pods": [{"uid": 1}]}', b'{"pods": 1}', b'{"pods": ["x"]}', b"[" * 100_000]
+    "line",
+    [
+        b"x",
+        b"{}",
+        b'{"pods": []}',
+        b'{"pods": [{"uid": 1}], "replicas": {}}',
+        b'{"pods": 1, "replicas": {}}',
+        b'{"pods": ["x"], "replicas": {}}',
+        b'{"pods": [], "replicas": []}',
+        b'{"pods": [], "replicas": {"r": true}}',
+        b'{"pods": [], "replicas": {"r": 65}}',
+        b"[" * 100_000,
+    ],
 )
 def test_what_is_no_list_of_pods_is_refused(line: bytes) -> None:
     """A pod with a field that is not known here, or without one that is, included."""
@@ -160,7 +172,7 @@ def test_what_is_no_list_of_pods_is_refused(line: bytes) -> None:
 def test_a_field_of_another_type_is_refused(field: str) -> None:
     """It would fail much later, far from who wrote it."""
     pod = Pod(uid="u", name="n", runtime="r", adapter="unix:/a", endpoint="e")
-    line = json.dumps({"pods": [{**dataclasses.asdict(pod), field: 7}]}).encode()
+    line = json.dumps({"pods": [{**dataclasses.asdict(pod), field: 7}], "replicas": {}}).encode()
     with pytest.raises(WireError):
         parse_pods(line)
 
