@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from tests.cluster.cluster import KubectlError
 from tests.cluster.node import images, inside
 from tests.cluster.node import store as node_store
 from tests.cluster.node.place import NODE
@@ -199,5 +200,5 @@ def always_ready(product: Product) -> Iterator[None]:
 def _has_logs(product: Product) -> bool:
     try:
         return bool(product.cluster.logs(product.leader()["metadata"]["name"], "--tail=1"))
-    except (AssertionError, subprocess.SubprocessError):
+    except (KubectlError, subprocess.SubprocessError):
         return False
