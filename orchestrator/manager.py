@@ -20,7 +20,7 @@ import grpc
 import structlog
 
 from orchestrator.admin.server import AdminServer
-from orchestrator.admin.term_view import TermView
+from orchestrator.admin.term_view import TermView, Use
 from orchestrator.controller.actor import Actor
 from orchestrator.controller.controller import Controller, Key, enqueue_model, enqueue_pool
 from orchestrator.controller.counts import ControllerCounts, CountedStatuses, census
@@ -39,9 +39,11 @@ from orchestrator.machinery.term import Term
 from orchestrator.machinery.work_queue import WorkQueue
 from orchestrator.mesh.demand_book import DemandBook
 from orchestrator.mesh.demand_server import DemandServer
+from orchestrator.mesh.load_reports import LoadReports
 from orchestrator.mesh.resources import ClusterFactory
 from orchestrator.mesh.router import Router
 from orchestrator.mesh.server import SERVER_OPTIONS, MeshServer
+from orchestrator.mesh.usage import Usage
 from orchestrator.ports import DesiredSource, MeshNodes, Pools, Recorder, StatusWriter
 from orchestrator.settings import VERSION, ControlPlaneSettings
 from orchestrator.transport.identity import MESH, Identities
@@ -99,7 +101,8 @@ class ControlPlane:
             on_change=lambda models, runtimes: self._controller.fleet_changed(models, runtimes),
         )
         observer = Observer(self._desired, self._observed, self._router, self._book, clock)
-        residency = Residency()
+        self._usage = Usage(on_use=lambda rates: self._residency.reported(rates, clock()))
+        residency = self._residency = Residency(self._usage.rate)
         removals = Removals(residency=residency, recorder=platform.recorder, clock=clock)
         actor = Actor(
             observer=observer,
@@ -149,6 +152,7 @@ class ControlPlane:
         server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=guards)
         MeshServer(self._router).add_to(server)
         DemandServer(self._book).add_to(server)
+        LoadReports(self._usage).add_to(server)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(platform.term.run(), name="term")
@@ -178,12 +182,19 @@ class ControlPlane:
                 epoch=self._platform.term.epoch,
                 models=self._desired,
                 fleet=self._observed,
+                use=self._use,
                 events=self._platform.events,
                 problems=self._platform.problems,
                 working=lambda: self._working,
                 figures=self._figures,
             )
         )
+
+    def _use(self, model: str) -> Use:
+        now = time.monotonic()
+        used = self._residency.last_used(model, now)
+        idle_s = None if used is None else now - used
+        return Use(idle_s=idle_s, requests_per_s=self._usage.rate(model))
 
     def _figures(self) -> list[Figure]:
         return [

@@ -153,7 +153,7 @@ def _view(term: TermView, model: TrainedModel | None, name: str) -> dict[str, An
         return None
     copies = term.fleet.copies(name)
     pods: dict[str, PodView] = {c.pod: p for c in copies if (p := term.fleet.pod(c.pod)) is not None}
-    return object_view(model) | {"live": live_view(copies, pods)}
+    return object_view(model) | {"live": live_view(copies, pods, term.use(name))}
 
 
 def _starting() -> web.Response:

@@ -27,12 +27,22 @@ class Models(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """How much a model is asked for."""
+
+    #: Since when nobody was seen to ask for it; None: it is not loaded.
+    idle_s: float | None
+    requests_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TermView:
     """All of it is read when somebody asks."""
 
     epoch: int
     models: Models
     fleet: FleetView
+    use: Callable[[str], Use]
     #: Events of one model, newest last.
     events: Callable[[str], list[dict[str, Any]]]
     #: What is wrong with the desired state as it was given, a line each.

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from orchestrator.admin.term_view import Use
 from orchestrator.domain.fleet import Copy, PodView
 from orchestrator.domain.trained_model import API_VERSION, KIND, TrainedModel, render_status
 
@@ -29,9 +30,11 @@ def object_view(model: TrainedModel) -> dict[str, Any]:
     }
 
 
-def live_view(copies: Iterable[Copy], pods: dict[str, PodView]) -> dict[str, Any]:
-    """Where the model is now: copies with their pods, states, bytes and durations in seconds."""
+def live_view(copies: Iterable[Copy], pods: dict[str, PodView], use: Use) -> dict[str, Any]:
+    """Where the model is now: copies with their pods, states, bytes and durations in seconds; and how it is used."""
     return {
+        "idleSeconds": use.idle_s,
+        "requestsPerSecond": use.requests_per_s,
         "copies": [
             {
                 "pod": pods[c.pod].pod.name if c.pod in pods else c.pod,
@@ -42,5 +45,5 @@ def live_view(copies: Iterable[Copy], pods: dict[str, PodView]) -> dict[str, Any
                 "loadSeconds": c.load_s,
             }
             for c in copies
-        ]
+        ],
     }

@@ -10,10 +10,10 @@ from typing import Any
 
 
 def models_table(items: Iterable[Mapping[str, Any]], *, wide: bool, now: datetime) -> str:
-    """NAME URL READY AGE, and with `wide` RUNTIME REASON COPIES BYTES; ends with a newline."""
+    """NAME URL READY AGE, and with `wide` RUNTIME REASON COPIES BYTES IDLE REQ/S; ends with a newline."""
     header = ["NAME", "URL", "READY", "AGE"]
     if wide:
-        header += ["RUNTIME", "REASON", "COPIES", "BYTES"]
+        header += ["RUNTIME", "REASON", "COPIES", "BYTES", "IDLE", "REQ/S"]
     rows = [header]
     for item in items:
         metadata, status = item["metadata"], item.get("status") or {}
@@ -25,12 +25,16 @@ def models_table(items: Iterable[Mapping[str, Any]], *, wide: bool, now: datetim
             age(metadata.get("creationTimestamp", ""), now),
         ]
         if wide:
-            loaded = [c for c in item.get("live", {}).get("copies", []) if c["state"] == "Loaded"]
+            live = item.get("live", {})
+            loaded = [c for c in live.get("copies", []) if c["state"] == "Loaded"]
+            idle = live.get("idleSeconds")
             row += [
                 status.get("runtime") or "<none>",
                 ready.get("reason", ""),
                 str(len(loaded)),
                 str(sum(c["reservedBytes"] for c in loaded)),
+                "<none>" if idle is None else duration(idle),
+                f"{live.get('requestsPerSecond', 0.0):.1f}",
             ]
         rows.append(row)
     return aligned(rows)
@@ -75,12 +79,16 @@ def condition(item: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
 
 
 def age(timestamp: str, now: datetime) -> str:
-    """How long ago an RFC 3339 time was, as kubectl shortens it: 45s, 3m20s, 5h30m, 4d2h, 90d."""
+    """How long ago an RFC 3339 time was."""
     try:
-        seconds = int((now - datetime.fromisoformat(timestamp)).total_seconds())
+        return duration((now - datetime.fromisoformat(timestamp)).total_seconds())
     except (ValueError, TypeError):
         return "<unknown>"
-    seconds = max(0, seconds)
+
+
+def duration(seconds: float) -> str:
+    """As kubectl shortens it: 45s, 3m20s, 5h30m, 4d2h, 90d."""
+    seconds = max(0, int(seconds))
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86_400
     if seconds < 120:
         return f"{seconds}s"

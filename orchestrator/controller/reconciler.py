@@ -145,7 +145,7 @@ class Reconciler:
 
     def by_use(self, names: Iterable[str]) -> Sequence[str]:
         """The last used first: if there is not time or room for all, for those that are asked for."""
-        return self._residency.by_use(names)
+        return self._residency.by_use(names, self._clock())
 
     def _account(self, seen: Observation, decided: Plan) -> None:
         """Keep the pool keeper's books on this model."""

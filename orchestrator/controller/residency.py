@@ -4,15 +4,23 @@ Which loaded copies may leave a pod, and when each was last used.
 Kept in memory only. A new leader takes every copy as used when it first sees
 it, so that it evicts nothing on what it does not know. Each look at a model
 forgets what is loaded no more, however it went: nothing here grows with time.
+
+Requests to a loaded model are known from the Envoys' reports, ten seconds late.
+Between two of them a model that is asked for all the time is taken for used
+now: else what was asked for once, just now, would take its place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from orchestrator.domain.eviction import Resident
 from orchestrator.domain.fleet import Copy, CopyKey, CopyState
+
+#: From so many requests a second on.
+_ALL_THE_TIME: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +32,9 @@ class _Times:
 class Residency:
     """Times of load and last use by copy. Times are seconds on one monotonic clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, rate: Callable[[str], float] = lambda _: 0.0) -> None:
+        """`rate`: requests a second for a model, as last reported."""
+        self._rate = rate
         self._models: dict[str, dict[CopyKey, _Times]] = {}
 
     @property
@@ -39,9 +49,9 @@ class Residency:
         if loaded:
             self._models[model] = {key: before.get(key, _Times(now, now)) for key in loaded}
 
-    def by_use(self, models: Iterable[str]) -> list[str]:
+    def by_use(self, models: Iterable[str], now: float) -> list[str]:
         """These models, the last used first, and those of which nothing is known last."""
-        used = {m: max((t.used for t in self._models.get(m, {}).values()), default=float("-inf")) for m in models}
+        used = {m: at if (at := self.last_used(m, now)) is not None else float("-inf") for m in models}
         return sorted(used, key=lambda model: (-used[model], model))
 
     def used(self, key: CopyKey, now: float) -> None:
@@ -50,10 +60,32 @@ class Residency:
         if key in times:
             times[key] = replace(times[key], used=now)
 
+    def reported(self, rates: Mapping[str, float], now: float) -> None:
+        """Requests a second since the last report, to whichever copies; 0: one that has taken all that time."""
+        for model, rate in rates.items():
+            times = self._models.get(model, {})
+            # As long ago as two of them are apart: the last may have come first.
+            used = now - (1 / rate if rate else 0.0)
+            for key in times:
+                times[key] = replace(times[key], used=max(times[key].used, used))
+
+    def last_used(self, model: str, now: float) -> float | None:
+        """When a loaded copy was last used, or first seen; None if none is loaded."""
+        times = self._models.get(model)
+        if not times:
+            return None
+        return now if self._rate(model) >= _ALL_THE_TIME else max(each.used for each in times.values())
+
     def residents(self, copies: Iterable[Copy], now: float, pinned: Callable[[CopyKey], bool]) -> tuple[Resident, ...]:
         """The loaded copies of a pod as eviction sees them."""
         return tuple(
-            Resident(key=c.key, reserved=c.reserved, loaded_at=times.seen, last_used=times.used, pinned=pinned(c.key))
+            Resident(
+                key=c.key,
+                reserved=c.reserved,
+                loaded_at=times.seen,
+                last_used=now if self._rate(c.key.model) >= _ALL_THE_TIME else times.used,
+                pinned=pinned(c.key),
+            )
             for c in copies
             if c.state is CopyState.LOADED
             for times in [self._models.get(c.key.model, {}).get(c.key, _Times(now, now))]

@@ -2,8 +2,10 @@
 Which copies make room for another: least recently used first.
 
 A copy is not evicted while somebody waits for its model, nor before it has
-been used for a minimum time since it was loaded: without that, two models that
-do not fit together would replace each other at every request.
+been there for a minimum time: without that, two models that do not fit together
+would replace each other at every request. Whoever needs the room waits for that
+time to be over; to take a copy instead that was used since would have what is
+asked for all the time leave for what is asked for now and then.
 """
 
 from __future__ import annotations
@@ -32,14 +34,18 @@ def choose_victims(
     """
     The fewest least recently used copies whose bytes, with `free`, make `need`.
 
-    () when it fits as it is; None when even all evictable ones do not make room.
+    () when it fits as it is; None when even all that may leave do not make room, or one of these has just come.
     """
     missing = need - free
     if missing <= 0:
         return ()
-    evictable = [r for r in residents if not r.pinned and now - r.loaded_at >= min_residency_s]
     chosen: list[CopyKey] = []
-    for resident in sorted(evictable, key=lambda r: (r.last_used, r.key)):
+    for resident in sorted(residents, key=lambda r: (r.last_used, r.key)):
+        # Also one that is pinned: whoever waits for what has just come is about to be answered.
+        if now - resident.loaded_at < min_residency_s:
+            return None
+        if resident.pinned:
+            continue
         chosen.append(resident.key)
         missing -= resident.reserved
         if missing <= 0:

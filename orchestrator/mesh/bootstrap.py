@@ -28,6 +28,7 @@ from typing import Any, Final
 from orchestrator.domain.unknown_model import UNKNOWN_MODEL
 from orchestrator.mesh import lua
 from orchestrator.mesh.control_tls import transport_socket
+from orchestrator.mesh.overload import overload
 from orchestrator.mesh.readiness import readiness_clusters, readiness_listeners
 from orchestrator.mesh.replies import local_replies
 from orchestrator.mesh.upstream import (
@@ -55,9 +56,6 @@ ACTIVATOR: Final = "activator"
 XDS: Final = "xds"
 #: What one activator may be sent at once; Envoy refuses the rest before it drowns.
 ACTIVATOR_MAX_REQUESTS: Final = 2_000
-
-#: Streams that hold a mebibyte or more can be reset for memory.
-_TRACKED_LOG2: Final = 20
 
 _COLD: Final = "envoy.filters.http.header_mutation"
 _FROM_HEADERS: Final = "model_from_headers"
@@ -96,7 +94,15 @@ def bootstrap(settings: BootstrapSettings) -> Config:
         "node": {"id": settings.node_id, "cluster": settings.cluster},
         "admin": {"address": address(settings.admin)},
         "dynamic_resources": {"cds_config": _cds()},
-        "cluster_manager": {"enable_deferred_cluster_creation": True},
+        "cluster_manager": {
+            "enable_deferred_cluster_creation": True,
+            # How often each model is asked for.
+            "load_stats_config": {
+                "api_type": "GRPC",
+                "transport_api_version": "V3",
+                "grpc_services": [{"envoy_grpc": {"cluster_name": XDS}}],
+            },
+        },
         "static_resources": {
             "listeners": [_listener(settings), *readiness_listeners(settings.ready)],
             "clusters": [*_clusters(settings), *readiness_clusters(settings.ready, settings.admin)],
@@ -104,7 +110,7 @@ def bootstrap(settings: BootstrapSettings) -> Config:
         # Thousands of model clusters with a hundred stats each, which nobody reads.
         "stats_config": {"stats_matcher": {"exclusion_list": {"patterns": [{"prefix": "cluster.model/"}]}}},
         "deferred_stat_options": {"enable_deferred_creation_stats": True},
-        "overload_manager": _overload(settings),
+        "overload_manager": overload(max_heap_bytes=settings.max_heap_bytes, max_connections=settings.max_connections),
     }
 
 
@@ -149,41 +155,6 @@ def _clusters(settings: BootstrapSettings) -> list[Config]:
     if settings.tls_dir is not None:
         made[0]["transport_socket"] = transport_socket(settings.sds_dir)
     return made
-
-
-def _overload(settings: BootstrapSettings) -> Config:
-    heap = "envoy.resource_monitors.fixed_heap"
-    connections = "envoy.resource_monitors.global_downstream_max_connections"
-
-    def above(threshold: float) -> list[Config]:
-        return [{"name": heap, "threshold": {"value": threshold}}]
-
-    return {
-        # A fast client fills a tenth of the heap between two looks at it.
-        "refresh_interval": "0.1s",
-        "buffer_factory_config": {"minimum_account_to_track_power_of_two": _TRACKED_LOG2},
-        "resource_monitors": [
-            _extension(
-                heap,
-                "envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig",
-                {"max_heap_size_bytes": settings.max_heap_bytes},
-            ),
-            _extension(
-                connections,
-                "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
-                {"max_active_downstream_connections": settings.max_connections},
-            ),
-        ],
-        "actions": [
-            {"name": "envoy.overload_actions.shrink_heap", "triggers": above(0.9)},
-            {
-                # Requests are refused only when this was not enough: it takes the largest first, and spares the small.
-                "name": "envoy.overload_actions.reset_high_memory_stream",
-                "triggers": [{"name": heap, "scaled": {"scaling_threshold": 0.6, "saturation_threshold": 0.85}}],
-            },
-            {"name": "envoy.overload_actions.stop_accepting_requests", "triggers": above(0.95)},
-        ],
-    }
 
 
 def _listener(settings: BootstrapSettings) -> Config:

@@ -53,7 +53,7 @@ def test_live_state_is_shown_from_inside(product: Product, models: Models, name:
         for pod in orchestrators:
             get = (pod["metadata"]["name"], "wml-serving", "get", "trainedmodels", name, "-o")
             said = [line.split() for line in product.cluster.execute(*get, "wide").splitlines()]
-            assert said[0] == ["NAME", "URL", "READY", "AGE", "RUNTIME", "REASON", "COPIES", "BYTES"]
+            assert said[0] == ["NAME", "URL", "READY", "AGE", "RUNTIME", "REASON", "COPIES", "BYTES", "IDLE", "REQ/S"]
             assert (said[1][2], *said[1][4:7]) == ("True", "mlserver-0.x", "Loaded", "1")
             assert int(said[1][7]) > 0
             copies = json.loads(product.cluster.execute(*get, "json"))["live"]["copies"]

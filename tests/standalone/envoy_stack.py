@@ -12,7 +12,7 @@ import itertools
 import json
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,9 +23,11 @@ import grpc
 from orchestrator.domain.routes import Route
 from orchestrator.mesh.bootstrap import BootstrapSettings, bootstrap
 from orchestrator.mesh.control_tls import sds_files
+from orchestrator.mesh.load_reports import LoadReports
 from orchestrator.mesh.resources import ClusterFactory
 from orchestrator.mesh.router import Router
 from orchestrator.mesh.server import SERVER_OPTIONS, MeshServer
+from orchestrator.mesh.usage import Usage
 from orchestrator.platform.local.installation import find_installation
 from orchestrator.transport.identity import MESH, Identities
 from orchestrator.transport.server import OnlyRole, server_credentials
@@ -33,6 +35,8 @@ from tests.orchestrator.waiting import eventually
 
 SERVICE = "/inference.GRPCInferenceService/"
 NODE = "mesh-0"
+#: Much more often than in life: a test waits for some of them.
+REPORT_S = 0.1
 UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 #: By default gRPC cancels at random what a busy server has not looked at, from a thousand calls on.
 PATIENT = (("grpc.server.max_pending_requests", 10_000), ("grpc.server.max_pending_requests_hard_limit", 10_000))
@@ -142,6 +146,17 @@ def free_address() -> str:
         return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
+class CountedUsage(Usage):
+    """With the number of reports so far."""
+
+    reports = 0
+
+    def report(self, source: object, rates: Mapping[str, float]) -> None:
+        """One more."""
+        super().report(source, rates)
+        self.reports += 1
+
+
 class ControlPlane:
     """A router and its server, that can be stopped and made anew, as empty as a new leader."""
 
@@ -151,6 +166,9 @@ class ControlPlane:
         self._activator = activator
         self._identities = identities
         self.changes: list[frozenset[str]] = []
+        #: Models, once for each report that names them as used.
+        self.used: list[str] = []
+        self.usage = CountedUsage(self.used.extend)
         self.router = self._router()
         self._server: grpc.aio.Server | None = None
 
@@ -168,6 +186,7 @@ class ControlPlane:
         guards = (OnlyRole(MESH),) if self._identities is not None else None
         self._server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=guards)
         MeshServer(self.router).add_to(self._server)
+        LoadReports(self.usage, REPORT_S).add_to(self._server)
         if self._identities is None:
             self._server.add_insecure_port(self.address)
         else:

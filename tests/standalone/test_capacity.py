@@ -4,11 +4,14 @@ More models than memory: all are READY, what is asked for comes back, the least 
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.standalone.client import Client
 from tests.standalone.manifests import serving_runtime, trained_model
 from tests.standalone.models import Models
 from tests.standalone.stack import Stack
 from tests.standalone.waiting import wait_until
+from tests.standalone.witness import Witness
 
 RUNTIME = "room-for-two"
 
@@ -49,7 +52,7 @@ def test_three_models_share_room_for_two(
             assert list(answer) == list(models.probe_labels[:5] + 100 * number), (turn, each)
             assert {shared.condition(other).status for other in names} == {"True"}
 
-    # Only who is not loaded is asked: of requests to a warm model the controller does not know.
+    # Only who is not loaded is asked: of requests to a warm model the controller hears seconds later.
     asked: list[str] = []
     for _ in range(4):
         standby = wait_until(lambda: set(names) - loaded(), "all three are loaded").pop()
@@ -64,6 +67,49 @@ def test_three_models_share_room_for_two(
     for each in names:
         shared.wait_gone(each)
     shared.remove(f"servingruntime-{RUNTIME}.yaml")
+
+
+def test_what_is_asked_for_all_the_time_is_not_what_leaves(
+    line: dict[str, str], shared: Stack, models: Models, name: str
+) -> None:
+    """Though its requests come by no controller: of three in the room for two, the two that are asked now and then."""
+    probe = trained_model(name, models.uri("padded-0.joblib"), "sklearn")
+    shared.apply(probe)
+    shared.wait_ready(name)
+    runtime = f"{RUNTIME}-warm"
+    shared.apply(serving_runtime(runtime, "mlserver", ["sklearn"], memory=str(reserved(shared, name) * 5 // 2)))
+    hot, *others = (f"{name}-{number}" for number in range(3))
+    for number, each in enumerate((hot, *others)):
+        shared.apply(trained_model(each, models.uri(f"padded-{number}.joblib"), "sklearn", runtime=runtime))
+    shared.wait_ready(hot, *others)
+    probes, labels = models.probes, models.probe_labels
+    with (
+        Witness(shared.target, (hot,), probes, labels, rate=20) as witness,
+        Witness(shared.target, others, probes, labels, rate=0) as now_and_then,
+    ):
+        witness.heard(hot, 0)
+        # Envoys report every ten seconds, and nothing of a cluster's first interval.
+        wait_until(lambda: live(shared, hot)["requestsPerSecond"] > 10, lambda: f"{live(shared, hot)}", within=40)
+        loads = live(shared, hot)["copies"]
+        for turn in range(3):
+            for number, each in enumerate(others, start=1):
+                assert now_and_then.ask(each)().number == number
+                assert live(shared, hot)["copies"] == loads, turn
+        assert live(shared, hot)["idleSeconds"] < 1
+    witness.check()
+    now_and_then.check()
+    shared.delete(name, hot, *others)
+    for each in (name, hot, *others):
+        shared.wait_gone(each)
+    shared.remove(f"servingruntime-{runtime}.yaml")
+
+
+def live(stack: Stack, name: str) -> dict[str, Any]:
+    """Its live state."""
+    document = stack.get(name)
+    assert document is not None
+    state: dict[str, Any] = document["live"]
+    return state
 
 
 def ready_since(stack: Stack, name: str) -> str:

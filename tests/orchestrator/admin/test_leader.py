@@ -13,7 +13,7 @@ from yarl import URL
 from orchestrator.admin import leader as leader_module
 from orchestrator.admin.leader import Leader
 from orchestrator.admin.server import AdminServer
-from orchestrator.admin.term_view import TermView
+from orchestrator.admin.term_view import TermView, Use
 from orchestrator.controller.desired import DesiredState
 from orchestrator.domain.fleet import ServerState
 from orchestrator.fleet.observed import ObservedFleet, Report
@@ -44,6 +44,7 @@ class Replica:
                 epoch=1,
                 models=desired,
                 fleet=fleet,
+                use=lambda name: Use(idle_s=3.5, requests_per_s=0.25),
                 events=lambda name: [],
                 problems=lambda: ["one"],
                 working=lambda: True,

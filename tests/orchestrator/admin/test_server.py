@@ -14,7 +14,7 @@ from yarl import URL
 
 from orchestrator.admin.leader import Leader
 from orchestrator.admin.server import AdminServer
-from orchestrator.admin.term_view import TermView
+from orchestrator.admin.term_view import TermView, Use
 from orchestrator.controller.desired import DesiredState
 from orchestrator.domain.addresses import ANYWHERE, host_port
 from orchestrator.domain.fleet import ServerState
@@ -62,6 +62,7 @@ class Stack:
                 epoch=7,
                 models=self.desired,
                 fleet=self.fleet,
+                use=lambda name: Use(idle_s=3.5, requests_per_s=0.25),
                 events=lambda name: [{"reason": f"of {name}"}],
                 problems=lambda: ["a.yaml:6: TrainedModel 'typo': spec.model.memory: required"],
                 working=lambda: self.working,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.admin.term_view import Use
 from orchestrator.admin.views import live_view, object_view
 from orchestrator.domain.fleet import CopyState
 from orchestrator.domain.trained_model import parse_trained_model, render_status
@@ -31,9 +32,11 @@ def test_the_object_is_as_it_was_written_with_what_the_platform_filled_in() -> N
 
 
 def test_the_live_state_is_where_the_copies_are() -> None:
-    """By the pods' names; by uid where a pod has just gone."""
+    """By the pods' names; by uid where a pod has just gone. And how it is used."""
     copies = (make_copy(reserved=5, download_s=1.5), make_copy(CopyState.LOADING, pod="p2", reserved=0))
-    assert live_view(copies, {"p1": make_view("p1")}) == {
+    assert live_view(copies, {"p1": make_view("p1")}, Use(idle_s=9.5, requests_per_s=0.5)) == {
+        "idleSeconds": 9.5,
+        "requestsPerSecond": 0.5,
         "copies": [
             {
                 "pod": "pod-p1",
@@ -51,5 +54,5 @@ def test_the_live_state_is_where_the_copies_are() -> None:
                 "downloadSeconds": None,
                 "loadSeconds": None,
             },
-        ]
+        ],
     }

@@ -33,10 +33,12 @@ def make_item(name: str, *, ready: tuple[str, str] | None = ("True", "Loaded"), 
 
 
 COPIES = {
+    "idleSeconds": 125.5,
+    "requestsPerSecond": 12.345,
     "copies": [
         {"pod": "mlserver-0.x-0", "revision": "r1", "state": "Loaded", "reservedBytes": 1048576},
         {"pod": "mlserver-0.x-1", "revision": "r0", "state": "Loading", "reservedBytes": 7},
-    ]
+    ],
 }
 
 
@@ -50,14 +52,14 @@ def test_the_table_has_the_columns_of_the_crd() -> None:
 
 
 def test_the_wide_table_adds_where_and_why_and_what_is_loaded() -> None:
-    """Copies and bytes are of those that are loaded."""
+    """Copies and bytes are of those that are loaded; what is not is not idle."""
     items = [make_item("digits", live=COPIES), make_item("x", ready=("False", "ModelNotFound"))]
     lines = models_table(items, wide=True, now=NOW).splitlines()
-    assert lines[0].split() == ["NAME", "URL", "READY", "AGE", "RUNTIME", "REASON", "COPIES", "BYTES"]
-    assert lines[1].split()[2:] == ["True", "5m", "mlserver-0.x", "Loaded", "1", "1048576"]
-    assert lines[2].split()[2:] == ["False", "5m", "mlserver-0.x", "ModelNotFound", "0", "0"]
+    assert lines[0].split() == ["NAME", "URL", "READY", "AGE", "RUNTIME", "REASON", "COPIES", "BYTES", "IDLE", "REQ/S"]
+    assert lines[1].split()[2:] == ["True", "5m", "mlserver-0.x", "Loaded", "1", "1048576", "2m5s", "12.3"]
+    assert lines[2].split()[2:] == ["False", "5m", "mlserver-0.x", "ModelNotFound", "0", "0", "<none>", "0.0"]
     unseen = models_table([make_item("y", ready=None)], wide=True, now=NOW).splitlines()[1]
-    assert unseen.split() == ["y", "5m", "<none>", "0", "0"]
+    assert unseen.split() == ["y", "5m", "<none>", "0", "0", "<none>", "0.0"]
 
 
 def test_describe_lays_out_all_there_is() -> None:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from orchestrator.admin.server import AdminServer
-from orchestrator.admin.term_view import TermView
+from orchestrator.admin.term_view import TermView, Use
 from orchestrator.cli.verbs import describe_model, get
 from orchestrator.controller.desired import DesiredState
 from orchestrator.fleet.observed import ObservedFleet
@@ -55,6 +55,7 @@ class Api:
                 epoch=1,
                 models=self._desired,
                 fleet=ObservedFleet(),
+                use=lambda name: Use(idle_s=3.5, requests_per_s=0.25),
                 events=lambda name: [EVENT],
                 problems=lambda: self.problems,
                 working=lambda: True,
@@ -83,7 +84,7 @@ def test_get_prints_a_table(api: str, capsys: pytest.CaptureFixture[str]) -> Non
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["NAME", "digits", "other"]
     assert run_get(api, "other", "wide") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split()[4:] == ["RUNTIME", "REASON", "COPIES", "BYTES"]
+    assert lines[0].split()[4:] == ["RUNTIME", "REASON", "COPIES", "BYTES", "IDLE", "REQ/S"]
     assert [line.split()[0] for line in lines[1:]] == ["other"]
 
 
@@ -97,7 +98,7 @@ def test_get_prints_the_objects(api: str, capsys: pytest.CaptureFixture[str], ou
     one = load(capsys.readouterr().out)
     assert one == listed["items"][0]
     assert one.keys() == {"apiVersion", "kind", "metadata", "spec", "status", "live"}
-    assert one["live"] == {"copies": []}
+    assert one["live"] == {"copies": [], "idleSeconds": 3.5, "requestsPerSecond": 0.25}
 
 
 def test_nothing_to_list_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:

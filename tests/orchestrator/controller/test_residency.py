@@ -26,6 +26,43 @@ def test_a_copy_counts_from_when_it_was_first_seen_loaded_and_last_asked_for() -
     assert times(residency, 20.0) == [(5.0, 12.0), (20.0, 20.0)]
 
 
+def test_requests_count_for_each_copy_of_the_model() -> None:
+    """Whichever of them answered; and for nothing that is not loaded."""
+    residency = Residency()
+    second = make_copy(key=make_key("r2"), pod="p2")
+    residency.look((A, second), "digits", 5.0)
+    residency.reported({"digits": 0.5, "nobody": 0.5}, 12.0)
+    residents = residency.residents((A, second), 20.0, lambda key: False)
+    assert [(r.loaded_at, r.last_used) for r in residents] == [(5.0, 10.0), (5.0, 10.0)]
+    assert (residency.last_used("digits", 20.0), residency.last_used("nobody", 20.0)) == (10.0, None)
+    assert residency.by_use(["nobody", "digits"], 20.0) == ["digits", "nobody"]
+
+
+def test_a_report_takes_back_no_later_use_and_one_that_lasts_is_use() -> None:
+    """It is of the past; but a request that has been under way since the last report still is."""
+    residency = Residency()
+    residency.look((A,), "digits", 5.0)
+    residency.used(A.key, 19.0)
+    residency.reported({"digits": 0.1}, 20.0)
+    assert residency.last_used("digits", 20.0) == 19.0
+    residency.reported({"digits": 0.0}, 30.0)
+    assert residency.last_used("digits", 31.0) == 30.0
+
+
+def test_what_is_asked_for_all_the_time_is_used_now() -> None:
+    """Until a report says otherwise: what was asked for once since the last one is no more in use than that."""
+    rates = {"digits": 1.0}
+    residency = Residency(lambda model: rates.get(model, 0.0))
+    residency.look((A,), "digits", 5.0)
+    residency.look((B,), "other", 5.0)
+    residency.used(B.key, 28.0)
+    assert times(residency, 30.0) == [(5.0, 30.0), (5.0, 28.0)]
+    assert residency.by_use(["digits", "other"], 30.0) == ["digits", "other"]
+    rates["digits"] = 0.9
+    assert times(residency, 30.0) == [(5.0, 5.0), (5.0, 28.0)]
+    assert residency.by_use(["digits", "other"], 30.0) == ["other", "digits"]
+
+
 def test_what_is_loaded_no_more_is_forgotten_however_it_went() -> None:
     """Unloaded, gone with its server, or reloading: it starts anew, and nothing is kept."""
     residency = Residency()
@@ -50,6 +87,6 @@ def test_the_last_used_come_first() -> None:
     residency = Residency()
     residency.look((A,), "digits", 5.0)
     residency.look((B,), "other", 6.0)
-    assert residency.by_use({"unknown", "digits", "other"}) == ["other", "digits", "unknown"]
+    assert residency.by_use({"unknown", "digits", "other"}, 9.0) == ["other", "digits", "unknown"]
     residency.used(A.key, 7.0)
-    assert residency.by_use(["other", "digits"]) == ["digits", "other"]
+    assert residency.by_use(["other", "digits"], 9.0) == ["digits", "other"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,11 +34,20 @@ def test_the_least_recently_used_go_and_no_more_than_needed() -> None:
     assert victims(*residents, need=25, free=5) == ["old", "mid"]
 
 
-@pytest.mark.parametrize("kept", [resident("a", used=1, pinned=True), resident("a", used=1, loaded=NOW - 0.5)])
-def test_what_is_waited_for_or_has_just_come_stays(kept: Resident) -> None:
-    """Else two models that do not fit together would replace each other at every request."""
+def test_what_is_waited_for_stays() -> None:
+    """Another goes in its place, or none."""
+    kept = resident("a", used=1, pinned=True)
     assert victims(kept, resident("b", used=50), need=10) == ["b"]
     assert victims(kept, need=10) is None
+
+
+def test_what_has_just_come_stays_and_nobody_who_was_used_since_goes_for_it() -> None:
+    """Else two that do not fit together would replace each other at every request, or push out one that is in use."""
+    young = resident("young", used=NOW - 0.5, loaded=NOW - 0.5)
+    assert victims(young, resident("old", used=50), need=10) == ["old"]
+    assert victims(young, resident("busy", used=NOW), need=10) is None
+    assert victims(replace(young, pinned=True), resident("busy", used=NOW), need=10) is None
+    assert victims(replace(young, loaded_at=NOW - 1), resident("busy", used=NOW), need=10) == ["young"]
 
 
 def test_nobody_goes_for_nothing() -> None:
@@ -59,10 +69,12 @@ def test_victims_make_room_and_none_of_them_is_one_too_many(
         for i, (used, reserved, loaded, pinned) in enumerate(rows)
     }
     chosen = victims(*residents.values(), need=need, free=free)
-    able = {n for n, r in residents.items() if not r.pinned and NOW - r.loaded_at >= 1.0}
+    young = {n for n, r in residents.items() if NOW - r.loaded_at < 1.0}
+    able = {n for n, r in residents.items() if not r.pinned}
     if chosen is None:
-        assert sum(residents[n].reserved for n in able) + free < need
+        assert sum(residents[n].reserved for n in able - young) + free < need or young
         return
+    assert not young & set(chosen)
     sizes = [residents[n].reserved for n in chosen]
     assert set(chosen) <= able
     assert sum(sizes) + free >= need
