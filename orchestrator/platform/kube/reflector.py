@@ -100,9 +100,8 @@ class Reflector:
                 self._lost(str(error))
             except ApiError as error:
                 # Trouble that passes leaves the version good; a list again is right after all else.
-                self._listed = self._listed and error.passing and not error.expired
-                if not self._listed:
-                    self._again = self._again or str(error)
+                if error.expired or not error.passing:
+                    self._forget(str(error))
                 self._lost(str(error))
                 wanted_s = error.retry_after_s or 0.0
             await asyncio.sleep(max(wanted_s, self._backoff.after(self._lasted_s(), _STABLE_S)))
@@ -118,11 +117,16 @@ class Reflector:
                 # The server is there, and only the version is not: that is no reason to wait any longer. Of a version
                 # that a list has just given it would be.
                 self._lost(str(error))
-                self._listed = False
+                self._forget(str(error))
             else:
                 return
         await self._list()
         await self._watch()
+
+    def _forget(self, why: str) -> None:
+        """The version is not to be followed any further."""
+        self._listed = False
+        self._again = self._again or why
 
     async def _list(self) -> None:
         try:
