@@ -4,7 +4,12 @@ The end of the Envoy beside this activator, in order.
 Envoy's container cannot do it: the official image has nothing but Envoy in it,
 and a kubelet's hook reaches the pod's address only, never the admin API on
 loopback. So the hook asks here, and is answered when the Envoy may go: its
-connections were told to leave (GOAWAY), and nothing is under way in it any more.
+connections were told to leave (GOAWAY), its listeners have closed, and nothing
+is under way in it any more.
+
+Before the listeners close that proves nothing. A client that is told to leave
+dials the addresses that it knows, this one among them, for as long as somebody
+listens: gRPC's looks a name up twice a minute at most.
 
 Not promised: that nobody connects late. A client that does not hear of a pod's
 end for longer than the deadline meets a closed port, and dials the next.
@@ -52,7 +57,8 @@ class EnvoyDrain:
         """
         `admin` is the admin API's address, `host:port` or `unix:/path`.
 
-        Idle connections are waited for until `least_s`, for a client may be about to use one; requests until `most_s`.
+        Its listeners have closed after `least_s`: until then a client may be about to connect. Requests are waited for
+        until `most_s`; idle connections, which it told to leave with their last answers, no longer than the listeners.
         """
         self._admin = admin
         self._least_s = least_s
@@ -76,19 +82,14 @@ class EnvoyDrain:
     async def _run(self) -> str:
         began = self._clock()
         log.info("drain_started", envoy=self._admin)
-        result = "nothing is under way"
         async with self._session() as session:
             try:
                 for command in _DRAIN:
                     async with session.post(command) as response:
                         response.raise_for_status()
-                while (load := await self._load(session)) is None or load.requests or load.connections:
-                    waited = self._clock() - began
-                    if load is not None and not load.requests and waited >= self._least_s:
-                        result = f"{load.connections} idle connections are left"
-                        break
-                    if waited >= self._most_s:
-                        result = f"given up after {self._most_s:g} s with {load}"
+                while True:
+                    result = self._ended(await self._load(session), self._clock() - began)
+                    if result:
                         break
                     await asyncio.sleep(_POLL_S)
             except (aiohttp.ClientError, TimeoutError) as error:
@@ -96,6 +97,12 @@ class EnvoyDrain:
                 result = f"it does not answer: {type(error).__name__}"
         log.info("drain_ended", envoy=self._admin, result=result, duration_s=round(self._clock() - began, 1))
         return result
+
+    def _ended(self, load: Load | None, waited_s: float) -> str:
+        """How it came to an end; empty: it has not."""
+        if load is not None and not load.requests and waited_s >= self._least_s:
+            return f"nothing is under way, {load.connections} idle connections are left"
+        return f"given up after {self._most_s:g} s with {load}" if waited_s >= self._most_s else ""
 
     async def _load(self, session: aiohttp.ClientSession) -> Load | None:
         async with session.get(_STATS) as response:

@@ -160,4 +160,4 @@ async def test_a_draining_envoy_loses_no_request(stack: Stack, server: FakeServe
     server.hold.set()
     assert await held == b"server"
     assert await stack.call("ModelInfer", model_message("m")) == b"server"
-    assert await drain in {"nothing is under way", "1 idle connections are left"}
+    assert (await drain).startswith("nothing is under way")

@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from orchestrator.activator.settings import ActivatorSettings
 from orchestrator.platform.kube import names
 
 MANIFESTS: Final = Path(__file__).resolve().parents[4] / "manifests"
@@ -195,3 +196,12 @@ def test_no_object_needs_another_of_them_first() -> None:
     assert {(o["apiVersion"].split("/")[0], o["kind"]) for o in OBJECTS} & own == set()
     files = [p.name for p in MANIFESTS.glob("*.yaml") if "kind: CustomResourceDefinition" in p.read_text()]
     assert sorted(files) == ["servingruntime-crd.yaml", "trainedmodel-crd.yaml"]
+
+
+def test_a_mesh_pod_ends_after_its_listeners_and_before_its_grace_is_over() -> None:
+    """What connects while they are open would meet the end of the process."""
+    arguments = container(names.MESH_NAME, "envoy")["args"]
+    listens_s = float(arguments[arguments.index("--drain-time-s") + 1])
+    settings = ActivatorSettings(listen="unix:/a", leader=("unix:/b",))
+    grace_s = pod_spec(names.MESH_NAME)["terminationGracePeriodSeconds"]
+    assert listens_s < settings.drain_least_s < settings.drain_most_s < grace_s
