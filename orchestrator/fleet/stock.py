@@ -34,7 +34,8 @@ def _state(view: PodView) -> str:
     if view.pod.terminating:
         return "terminating"
     if not view.known:
-        return "silent"
+        # Without an address there is nobody yet who could say a word: it waits for a node, say.
+        return "silent" if view.pod.adapter else "pending"
     if view.draining:
         return "draining"
     return view.server.value.lower()

@@ -31,6 +31,7 @@ def test_bytes_are_added_up_by_runtime() -> None:
         (replace(make_view("p1"), server=ServerState.LOST), "lost"),
         (replace(make_view("p1"), draining=True), "draining"),
         (replace(make_view("p1"), draining=True, known=False), "silent"),
+        (replace(make_view("p1"), pod=replace(make_pod("p1"), adapter=""), known=False), "pending"),
         (replace(make_view("p1"), pod=replace(make_pod("p1"), terminating=True), known=False), "terminating"),
     ],
 )
