@@ -6,17 +6,18 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
 from collections.abc import Iterator
 
 import pytest
 import structlog
 from hypothesis import settings
 
+from tests.properties import EXPLORE, PROFILE
+
 #: What a commit is judged by: the same examples each time, and no deadline, since this machine is shared.
 settings.register_profile("steady", derandomize=True, deadline=None, database=None)
-#: To look for more: HYPOTHESIS_PROFILE=explore.
-settings.register_profile("explore", deadline=None, max_examples=2000)
+#: To look for more: HYPOTHESIS_PROFILE=explore; see properties.py, too.
+settings.register_profile(EXPLORE, deadline=None, max_examples=2000)
 
 
 def pytest_configure() -> None:
@@ -25,7 +26,7 @@ def pytest_configure() -> None:
     # The console's pretty tracebacks take a second each.
     plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, plain])
-    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
+    settings.load_profile(PROFILE)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
@@ -12,6 +11,7 @@ from adapters.domain.errors import Draining, Refused, ServerNotReady, StaleBoot,
 from adapters.domain.progress import Admission, Changes, Departure, Ticket
 from adapters.ledger import Ledger
 from tests.adapters.world import kept
+from tests.properties import examples
 
 A1 = CopyKey("a", "u", "1")
 A2 = CopyKey("a", "u", "2")
@@ -219,7 +219,7 @@ class Machine(RuleBasedStateMachine):
         assert late.copies == everything
 
 
-Machine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Machine.TestCase.settings = examples(60, stateful_step_count=40, deadline=None)
 TestMachine = Machine.TestCase
 
 

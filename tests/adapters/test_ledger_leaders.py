@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.domain.copies import CopyKey, CopyState, Failure, Reason, ServerState
@@ -25,6 +25,7 @@ from orchestrator.machinery.epoch import next_epoch
 from orchestrator.machinery.term import Term
 from tests.adapters.world import kept
 from tests.picks import Picks, numbers
+from tests.properties import examples
 
 #: Room for one copy and a half.
 TOTAL = 15
@@ -260,7 +261,7 @@ class Succession:
                 self.leaders.remove(leader)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.lists(numbers, min_size=STEPS, max_size=STEPS))
 def test_in_the_end_the_newest_leader_has_its_way(steps: list[Picks]) -> None:
     """

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from orchestrator.activator.budget import Budget, Permit, Pool
+from tests.properties import examples
 
 LARGEST = 16
 TOTAL = 40
@@ -80,7 +80,7 @@ class PoolMachine(RuleBasedStateMachine):
 
 
 TestPool = PoolMachine.TestCase
-TestPool.settings = settings(max_examples=50)
+TestPool.settings = examples(50)
 
 
 def test_the_pools_share_the_budget() -> None:

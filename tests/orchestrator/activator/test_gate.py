@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from orchestrator.activator.gate import Gate
 from orchestrator.activator.waiter import Forward, Readiness, Reply, Verdict, Waiter
 from orchestrator.domain.demand import Answer, OnDemand, ReadyAt, Refused, WaitFor, Want
+from tests.properties import examples
 
 MODELS = ("a", "b", "c")
 ANSWERS: tuple[Answer, ...] = (
@@ -154,7 +154,7 @@ class GateMachine(RuleBasedStateMachine):
 
 
 TestGate = GateMachine.TestCase
-TestGate.settings = settings(max_examples=50)
+TestGate.settings = examples(50)
 
 
 def gate() -> Gate:

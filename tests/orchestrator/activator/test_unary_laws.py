@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, cast
 
 import grpc
 import looptime
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.activator.budget import Budget, Pool
@@ -25,6 +25,7 @@ from orchestrator.activator.request import End
 from orchestrator.activator.unary import Unary
 from orchestrator.domain.demand import Answer, OnDemand, ReadyAt, Refused, WaitFor, Want
 from tests.orchestrator.activator.fakes import message
+from tests.properties import examples
 
 LARGEST: Final = 100
 TOTAL: Final = 400
@@ -318,7 +319,7 @@ async def play(steps: list[Step]) -> None:
 
 
 @given(st.lists(STEPS, max_size=40))
-@settings(max_examples=150)
+@examples(150)
 def test_every_request_ends_and_all_it_had_is_given_back_once(steps: list[Step]) -> None:
     """
     In any order of arrivals, cancellations, answers, faults of servers, and leaders that come and go.

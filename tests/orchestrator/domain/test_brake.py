@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.brake import SHARE, WINDOW_S, Brake
 from tests.picks import Picks, numbers
+from tests.properties import examples
 
 
 def test_a_fifth_goes_and_the_rest_waits() -> None:
@@ -36,7 +37,7 @@ def test_what_was_let_through_goes_all_the_way() -> None:
     assert brake.wait("a", serving=1, now=2 * WINDOW_S) == WINDOW_S
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(st.lists(numbers, min_size=1, max_size=60))
 def test_in_no_window_does_more_than_a_portion_go(steps: list[Picks]) -> None:
     """Whoever asks, whenever, however often; and everybody goes in the end, if they ask when they were told to."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from orchestrator.domain.conditions import ready_verdict
 from orchestrator.domain.demand import OnDemand, ReadyAt, Refused, WaitFor, Want
@@ -23,6 +23,7 @@ from tests.orchestrator.builders import (
     make_status,
 )
 from tests.orchestrator.domain.test_plan_laws import observations
+from tests.properties import examples
 
 MEMORY = Memory(uid=make_key().uid, revision="r1")
 LOADED_BEFORE = make_status(make_condition(), active="r1")
@@ -81,7 +82,7 @@ def test_an_activator_is_told_where_or_why_not_or_to_wait(seen: Observation, exp
     assert answer(seen) == expected
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(observations)
 def test_nobody_is_refused_whose_model_is_ready(seen: Observation) -> None:
     """READY is about requests: while it is True they are answered, or wait; but for what a silent pod may hold."""

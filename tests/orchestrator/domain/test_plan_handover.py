@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from orchestrator.domain.conditions import ready_verdict
@@ -31,6 +31,7 @@ from tests.orchestrator.builders import (
 )
 from tests.orchestrator.domain.world import SIZE, World
 from tests.picks import Picks, numbers
+from tests.properties import examples
 
 NOW = 1000.0
 READY = make_status(make_condition(), active="r1")
@@ -228,7 +229,7 @@ class Watched(World):
         assert ready_verdict(self.seen).status == "True"
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.lists(numbers, min_size=4, max_size=4).map(make_draining))
 def test_no_step_of_a_hand_over_shows(world: World) -> None:
     """

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from orchestrator.domain.conditions import ready_verdict, up_to_date_verdict
@@ -36,6 +36,7 @@ from tests.orchestrator.builders import (
 from tests.orchestrator.domain.test_plan_laws import NOW, make_world
 from tests.orchestrator.domain.world import SIZE, World
 from tests.picks import Picks, numbers
+from tests.properties import examples
 
 BEFORE = make_target("r0")
 GOOD = make_key("r0")
@@ -276,7 +277,7 @@ def make_failing(picked: list[Picks]) -> World:
     return replace(world, seen=seen, broken=True)
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(st.lists(numbers, min_size=9, max_size=9).map(make_failing))
 def test_in_the_end_the_last_good_revision_answers(world: World) -> None:
     """

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.fleet import CopyState
@@ -15,6 +15,7 @@ from orchestrator.domain.plan import Action, MakeRoom, PublishRoute, RemoveRoute
 from orchestrator.domain.routes import Route
 from tests.orchestrator.builders import endpoint, make_copy, make_key, make_observation, make_route
 from tests.orchestrator.domain.test_plan_laws import NOW, observations
+from tests.properties import examples
 
 Forgets = Callable[[Observation], Observation]
 
@@ -84,7 +85,7 @@ def has_route(seen: Observation) -> bool:
 
 
 @pytest.mark.parametrize("forget", [all_pods, acceptance, demand, memory, route, unheard_route])
-@settings(max_examples=60)
+@examples(60)
 @given(seen=observations)
 def test_no_fact_that_becomes_unknown_takes_anything_away(seen: Observation, forget: Forgets) -> None:
     """No unload, no eviction for its sake, and no route that led somewhere."""
@@ -105,7 +106,7 @@ def test_an_eviction_that_is_forgotten_takes_nothing_else_away() -> None:
 
 
 @pytest.mark.parametrize("forget", [secret, runtimes])
-@settings(max_examples=60)
+@examples(60)
 @given(seen=observations)
 def test_while_a_spec_cannot_be_resolved_what_serves_serves_on(seen: Observation, forget: Forgets) -> None:
     """What is on its way for it is given up, since nobody knows what for; a copy that serves goes only for another."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from orchestrator.domain.fleet import Copy, CopyKey, CopyState, Pod, Pool, ServerState
 from orchestrator.fleet.observed import Changes, ObservedFleet, Report
 from tests.orchestrator.builders import MIB, make_copy, make_key, make_pod
+from tests.properties import examples
 
 KEYS = (make_key("r1"), make_key("r0"), make_key("r1", uid="another"), make_key("r1", model="other"))
 RUNTIMES = {"p1": "mlserver-0.x", "p2": "mlserver-0.x", "p3": "triton-2.x"}
@@ -182,7 +182,7 @@ class FleetMachine(RuleBasedStateMachine):
 
 
 TestFleetMachine = FleetMachine.TestCase
-TestFleetMachine.settings = settings(max_examples=80, stateful_step_count=20, deadline=None)
+TestFleetMachine.settings = examples(80, stateful_step_count=20, deadline=None)
 
 
 def make_fleet(*uids: str) -> ObservedFleet:

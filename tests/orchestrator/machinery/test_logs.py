@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import structlog
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from orchestrator.machinery.logs import LINE_LIMIT, _render, configure_logs, set_level
+from tests.properties import examples
 
 pytestmark = pytest.mark.usefixtures("own_logs")
 
@@ -112,7 +113,7 @@ def test_a_level_that_stays_is_no_news(capsys: pytest.CaptureFixture[str]) -> No
         ),
     )
 )
-@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@examples(50, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_a_line_is_json_and_no_longer_than_what_a_container_may_write(fields: dict[str, Any]) -> None:
     """Whatever a store or a server says; and it still tells what it is about."""
     line = _render(None, "info", {"event": "copy_failed", "level": "info", "trained_model": "digits", **fields})

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from orchestrator.machinery.queue_state import QueueState
+from tests.properties import examples
 
 keys = st.sampled_from("abcd")
 
@@ -114,7 +114,7 @@ class QueueContract(RuleBasedStateMachine):
 
 
 TestQueueContract = QueueContract.TestCase
-TestQueueContract.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestQueueContract.settings = examples(100, stateful_step_count=30, deadline=None)
 
 
 def test_delays_that_are_brought_forward_leave_nothing_behind() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from orchestrator.domain.demand import Answer, OnDemand, ReadyAt, Refused, WaitFor, Want
 from orchestrator.mesh.demand_book import DemandBook, TooManyWants, Waiter
 from orchestrator.ports import Activators
+from tests.properties import examples
 
 READY = ReadyAt(("127.0.0.1:1",))
 LOAD = Want(load=True)
@@ -215,4 +215,4 @@ class Demand(RuleBasedStateMachine):
 
 
 TestDemand = Demand.TestCase
-TestDemand.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestDemand.settings = examples(40, stateful_step_count=25, deadline=None)

@@ -6,12 +6,13 @@ from typing import Final
 
 import pytest
 from google.protobuf.json_format import MessageToDict
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.routes import Route
 from orchestrator.mesh.resources import ClusterFactory, model_of, resource_name
 from tests.orchestrator.mesh import golden
+from tests.properties import examples
 
 UNIX: Final = "unix:/run/activator.sock"
 LEADER: Final = ClusterFactory(activator=UNIX)
@@ -44,7 +45,7 @@ def test_no_golden_file_is_outdated() -> None:
     golden.check_none_is_outdated("cluster-", set(CASES))
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(routes, routes)
 def test_versions_are_equal_exactly_when_routes_are(one: Route, other: Route) -> None:
     """Two leaders with the same routes publish the same versions, and never two routes under one."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from hypothesis import event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from orchestrator.controller.desired import DesiredState
@@ -39,6 +39,7 @@ from tests.orchestrator.builders import make_model, make_pod, make_runtime
 from tests.orchestrator.controller.bench import secret
 from tests.orchestrator.controller.fakes import FakeActivators
 from tests.picks import Picks, numbers
+from tests.properties import examples
 
 NAME = "digits"
 CLUSTER = f"model/{NAME}"
@@ -328,7 +329,7 @@ class World:
                 return
 
 
-@settings(max_examples=80)
+@examples(80)
 @given(st.integers(1, 3), st.lists(numbers, min_size=STEPS, max_size=STEPS))
 def test_a_copy_leaves_when_no_request_can_reach_it_and_then_it_leaves(envoys: int, steps: list[Picks]) -> None:
     """

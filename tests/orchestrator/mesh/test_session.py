@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from orchestrator.mesh.resources import Resource
 from orchestrator.mesh.session import MAX_NAMES, Request, Response, Session
+from tests.properties import examples
 
 NAMES = ("a", "b", "c")
 VERSIONS = ("1", "2", "bad")
@@ -165,7 +165,7 @@ class Conversation(RuleBasedStateMachine):
 
 
 TestConversation = Conversation.TestCase
-TestConversation.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+TestConversation.settings = examples(80, stateful_step_count=30, deadline=None)
 
 
 def test_a_fresh_envoy_is_given_its_first_snapshot_though_it_is_empty() -> None:

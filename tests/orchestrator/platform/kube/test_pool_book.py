@@ -6,7 +6,6 @@ import copy
 import itertools
 from typing import Any
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -14,6 +13,7 @@ from orchestrator.domain.fleet import Pool
 from orchestrator.platform.kube.deployment import PoolObjects, pool_objects
 from orchestrator.platform.kube.pool_book import Apply, Delete, Done, End, Keep, Leave, PoolBook
 from tests.orchestrator.platform.kube.making import SETTINGS, Raw, make_kube_runtime, make_raw_pod
+from tests.properties import examples
 
 OBJECTS = pool_objects(make_kube_runtime(), SETTINGS)
 NAME = OBJECTS.name
@@ -251,4 +251,4 @@ class PoolMachine(RuleBasedStateMachine):
 
 
 TestPoolMachine = PoolMachine.TestCase
-TestPoolMachine.settings = settings(max_examples=100, stateful_step_count=25, deadline=None)
+TestPoolMachine.settings = examples(100, stateful_step_count=25, deadline=None)

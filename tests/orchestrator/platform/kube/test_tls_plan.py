@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.platform.kube.certificates import (
@@ -22,6 +22,7 @@ from orchestrator.platform.kube.certificates import (
 from orchestrator.platform.kube.names import CA_SECRET, TLS_SECRETS
 from orchestrator.platform.kube.tls_plan import OVERLAP, Data, identity, plan
 from orchestrator.transport.identity import ADAPTER, MESH, ORCHESTRATOR
+from tests.properties import examples
 
 NOW = datetime(2031, 5, 6, 7, 8, 9, 1234, tzinfo=UTC)
 LEAVES = tuple(TLS_SECRETS.values())
@@ -229,7 +230,7 @@ def test_no_text_of_a_write_has_a_key() -> None:
     assert "PRIVATE" not in repr(identity(world.stored[LEAVES[0]], ORCHESTRATOR, NOW))
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(
     steps=st.lists(st.timedeltas(timedelta(minutes=1), timedelta(days=9)), min_size=4, max_size=12),
     lost=st.integers(0, 12),
