@@ -72,7 +72,12 @@ def test_object_comes_as_the_api_server_would_give_it(line: dict[str, str], shar
         (json.loads(one), json.loads(many)) if form == "json" else (yaml.safe_load(one), yaml.safe_load(many))
     )
     assert listed["kind"] == "List"
-    assert found in listed["items"]
+    (same,) = (item for item in listed["items"] if item["metadata"]["name"] == name)
+    live, again = found.pop("live"), same.pop("live")
+    assert found == same
+    assert live["copies"] == again["copies"]
+    # What grows with time.
+    assert live["idleSeconds"] >= 0
     assert (found["apiVersion"], found["kind"]) == ("serving.kubeflow.org/v1alpha1", "TrainedModel")
     metadata, status = found["metadata"], found["status"]
     assert metadata["uid"]
