@@ -57,7 +57,7 @@ FAILURES = (
 
 def make_copies(uid: str, picks: Picks, keys: tuple[CopyKey, ...]) -> list[Copy]:
     """Up to two copies in a pod, in any state."""
-    copies = []
+    copies: list[Copy] = []
     for key in keys[: picks.pick(1, 0, 2)]:
         state = picks.pick(CopyState.LOADED, CopyState.LOADED, *CopyState)
         if state is CopyState.LOADED and any(c.state is CopyState.LOADED for c in copies):
