@@ -71,10 +71,10 @@ class Residency:
 
     def last_used(self, model: str, now: float) -> float | None:
         """When a loaded copy was last used, or first seen; None if none is loaded."""
-        times = self._models.get(model)
-        if not times:
-            return None
-        return now if self._rate(model) >= _ALL_THE_TIME else max(each.used for each in times.values())
+        return max((self._used(model, times, now) for times in self._models.get(model, {}).values()), default=None)
+
+    def _used(self, model: str, times: _Times, now: float) -> float:
+        return now if self._rate(model) >= _ALL_THE_TIME else times.used
 
     def residents(self, copies: Iterable[Copy], now: float, pinned: Callable[[CopyKey], bool]) -> tuple[Resident, ...]:
         """The loaded copies of a pod as eviction sees them."""
@@ -83,7 +83,7 @@ class Residency:
                 key=c.key,
                 reserved=c.reserved,
                 loaded_at=times.seen,
-                last_used=now if self._rate(c.key.model) >= _ALL_THE_TIME else times.used,
+                last_used=self._used(c.key.model, times, now),
                 pinned=pinned(c.key),
             )
             for c in copies
