@@ -186,13 +186,7 @@ class PoolBook:
 
     def deployment(self, kind: str, raw: Raw) -> frozenset[str]:
         """One was added, modified or deleted."""
-        assert self._deployments is not None
-        name = raw["metadata"]["name"]
-        if kind == "DELETED":
-            self._deployments.pop(name, None)
-        else:
-            self._deployments[name] = raw
-        return self._named(name)
+        return self._named(_follow(self._deployments, kind, raw))
 
     def list_budgets(self, raws: Iterable[Raw]) -> frozenset[str]:
         """All of all pools."""
@@ -201,13 +195,7 @@ class PoolBook:
 
     def budget(self, kind: str, raw: Raw) -> frozenset[str]:
         """One was added, modified or deleted."""
-        assert self._budgets is not None
-        name = raw["metadata"]["name"]
-        if kind == "DELETED":
-            self._budgets.pop(name, None)
-        else:
-            self._budgets[name] = raw
-        return self._named(name)
+        return self._named(_follow(self._budgets, kind, raw))
 
     def list_pods(self, raws: Iterable[Raw]) -> None:
         """All of all pools."""
@@ -215,11 +203,7 @@ class PoolBook:
 
     def pod(self, kind: str, raw: Raw) -> None:
         """One was added, modified or deleted."""
-        assert self._pods is not None
-        if kind == "DELETED":
-            self._pods.pop(raw["metadata"]["name"], None)
-        else:
-            self._pods[raw["metadata"]["name"]] = raw
+        _follow(self._pods, kind, raw)
 
     # Bookkeeping.
 
@@ -242,3 +226,14 @@ class PoolBook:
                 return Pool(0, message)
             case None:
                 return Pool(replicas_of(there) if there is not None else 0, message)
+
+
+def _follow(listed: dict[str, Raw] | None, kind: str, raw: Raw) -> str:
+    """Have an event in what was listed; the name of its object."""
+    assert listed is not None
+    name: str = raw["metadata"]["name"]
+    if kind == "DELETED":
+        listed.pop(name, None)
+    else:
+        listed[name] = raw
+    return name
