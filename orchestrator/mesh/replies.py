@@ -39,6 +39,12 @@ def local_replies(*, max_message_bytes: int, per_model: int, per_activator: int)
                 f"there is nobody to hold this request just now, and more than {WINDOW_BYTES} bytes are not kept:"
                 " try again",
             ),
+            _said(
+                _UNAVAILABLE,
+                # Nor is it sent again where it grew beyond that under an attempt, or where the attempts are used up.
+                {"response_flag_filter": {"flags": ["UF", "UH"]}},
+                "there is nobody to hold this request just now (%LOCAL_REPLY_BODY%): try again",
+            ),
         ]
     }
 

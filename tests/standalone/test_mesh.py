@@ -281,11 +281,16 @@ async def test_an_activator_that_is_started_again_is_waited_for(
 
 
 async def test_a_large_message_is_not_kept_for_an_activator_that_is_away(stack: Stack) -> None:
-    """One that is not collected here, since its metadata names the model: UNAVAILABLE at once, in words."""
+    """
+    One that is not collected here, since its metadata names the model: UNAVAILABLE at once, in words.
+
+    It outgrows what is kept between two attempts or during one, about one in twenty; Envoy has an answer for each.
+    """
     await stack.activator.stop()
-    code, text = await stack.error("ModelInfer", model_message("m", LIMIT), mm_vmodel_id="m")
-    assert code is grpc.StatusCode.UNAVAILABLE
-    assert "try again" in text
+    errors = {await stack.error("ModelInfer", model_message("m", LIMIT), mm_vmodel_id="m") for _ in range(50)}
+    assert {code for code, _ in errors} == {grpc.StatusCode.UNAVAILABLE}
+    assert [text for _, text in errors if not text.startswith("there is nobody to hold this request just now")] == []
+    assert [text for _, text in errors if not text.endswith("try again")] == []
 
 
 async def eventually_stat(stack: Stack, name: bytes, *, at_least: int) -> None:
@@ -299,13 +304,14 @@ async def eventually_stat(stack: Stack, name: bytes, *, at_least: int) -> None:
 
 
 async def test_without_anybody_to_answer_it_is_unavailable(stack: Stack) -> None:
-    """In the end, and in Envoy's words."""
+    """In the end: in our words, and with Envoy's reason."""
     await publish(stack, free_address())
     await stack.activator.stop()
     errors = (stack.error(method, model_message("m")) for method in ("ModelInfer", "ServerLive"))
     for code, text in await asyncio.gather(*errors):
         assert code == grpc.StatusCode.UNAVAILABLE
-        assert "upstream connect error" in text
+        assert text.startswith("there is nobody to hold this request just now (upstream connect error")
+        assert text.endswith("): try again")
 
 
 async def test_what_is_in_flight_when_its_server_dies_is_not_repeated(stack: Stack, server: FakeServer) -> None:
