@@ -1,4 +1,8 @@
-"""Tests mirror the packages: whoever looks for the tests of a module finds them by its name, and the other way round."""
+"""
+Tests mirror the packages: whoever looks for the tests of a module finds them by its name, and the other way round.
+
+And no file, of either, is longer than what one reads at a sitting.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +40,7 @@ ELSEWHERE: Final = {
 #: Tests that mirror no module: of the project as a whole, or of several modules together.
 OF_THE_WHOLE: Final = frozenset({"tests/test_docs.py", "tests/test_mirror.py", "tests/test_monitoring.py"})
 #: Folders whose tests are of processes, or of what is beside them there, not of the packages' modules.
+MOST_LINES: Final = 400
 TIERS: Final = ("tests/bench/", "tests/cluster/", "tests/standalone/", "tests/samples/")
 
 
@@ -86,6 +91,13 @@ def test_no_exception_is_stale() -> None:
         assert not (ROOT / mirror_of(module)).is_file(), f"{module} has tests of its own now: take it out of ELSEWHERE"
     for test in OF_THE_WHOLE:
         assert (ROOT / test).is_file(), f"{test} is gone: take it out of OF_THE_WHOLE"
+
+
+def test_no_file_is_long() -> None:
+    """What outgrows it holds two nouns. Generated code is nobody's to read."""
+    files = [p for folder in (*PACKAGES, "samples", "scripts", "tests") for p in (ROOT / folder).rglob("*.py")]
+    lengths = {p.relative_to(ROOT).as_posix(): len(p.read_text(encoding="utf-8").splitlines()) for p in files}
+    assert {name: length for name, length in lengths.items() if length > MOST_LINES} == {}
 
 
 @pytest.mark.parametrize(

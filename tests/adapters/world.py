@@ -34,6 +34,11 @@ def key(model: str, revision: str = "1") -> CopyKey:
     return CopyKey(model, f"uid-{model}", revision)
 
 
+def state_of(ledger: Ledger, key: CopyKey) -> CopyState | None:
+    copy = ledger.copy(key)
+    return copy.state if copy else None
+
+
 def kept(ledger: Ledger) -> tuple[Copy, ...]:
     """What would survive a restart of the adapter: the copies that serve and are meant to."""
     return tuple(copy for copy in ledger.changes(0).copies if copy.state is CopyState.LOADED)

@@ -3,142 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
-from structlog.testing import capture_logs
 
 from orchestrator.domain.errors import FleetError
-from orchestrator.domain.fleet import CopyKey, CopyState, Pod
-from orchestrator.fleet.client import FleetClient
+from orchestrator.domain.fleet import CopyState
 from orchestrator.fleet.convert import key_to_proto
-from orchestrator.fleet.observed import Changes, ObservedFleet, Report
-from orchestrator.machinery.term import Term
-from protos import fleet_pb2, fleet_pb2_grpc
-from tests.orchestrator.builders import make_credentials, make_key, make_order, make_pod
+from orchestrator.fleet.observed import Changes, Report
+from protos import fleet_pb2
+from tests.orchestrator.builders import make_pod
+from tests.orchestrator.fleet.bench import EPOCH, KEY, Bench, FakeAdapter
 from tests.orchestrator.waiting import eventually
-
-EPOCH = 1_700_000_000_000
-KEY = make_key()
-
-
-class FakeAdapter(fleet_pb2_grpc.AdapterServicer):
-    """Says what it is told to say, and remembers what it was asked."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.hellos: list[fleet_pb2.Hello] = []
-        self.commands: list[fleet_pb2.LoadRequest | fleet_pb2.UnloadRequest] = []
-        self.refuse: tuple[grpc.StatusCode, str] | None = None
-        #: The highest epoch that it has seen, as far as it says.
-        self.epoch = 0
-        self.hold = asyncio.Event()
-        self.hold.set()
-        self._says: asyncio.Queue[fleet_pb2.Report] = asyncio.Queue()
-        self._server: grpc.aio.Server | None = None
-
-    async def start(self) -> None:
-        self._says = asyncio.Queue()
-        self._server = grpc.aio.server()
-        fleet_pb2_grpc.add_AdapterServicer_to_server(self, self._server)
-        self._server.add_insecure_port(self.address)
-        await self._server.start()
-
-    async def stop(self) -> None:
-        if self._server is not None:
-            await self._server.stop(0)
-            self._server = None
-
-    @property
-    def unsaid(self) -> int:
-        """How many reports nobody has heard yet."""
-        return self._says.qsize()
-
-    def say(self, *copies: tuple[CopyKey, fleet_pb2.CopyState.ValueType], full: bool = False, boot: str = "b1") -> None:
-        """The next report."""
-        made = [fleet_pb2.Copy(key=key_to_proto(k), state=s) for k, s in copies]
-        self._says.put_nowait(
-            fleet_pb2.Report(boot=boot, full=full, copies=made, server=fleet_pb2.SERVER_STATE_READY, epoch=self.epoch)
-        )
-
-    async def Watch(
-        self, request: fleet_pb2.Hello, context: grpc.aio.ServicerContext[fleet_pb2.Hello, fleet_pb2.Report]
-    ) -> AsyncIterator[fleet_pb2.Report]:
-        self.hellos.append(request)
-        while True:
-            yield await self._says.get()
-
-    async def Load(
-        self,
-        request: fleet_pb2.LoadRequest,
-        context: grpc.aio.ServicerContext[fleet_pb2.LoadRequest, fleet_pb2.Accepted],
-    ) -> fleet_pb2.Accepted:
-        return await self._take(request, context)
-
-    async def Unload(
-        self,
-        request: fleet_pb2.UnloadRequest,
-        context: grpc.aio.ServicerContext[fleet_pb2.UnloadRequest, fleet_pb2.Accepted],
-    ) -> fleet_pb2.Accepted:
-        return await self._take(request, context)
-
-    async def _take(
-        self, request: fleet_pb2.LoadRequest | fleet_pb2.UnloadRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> fleet_pb2.Accepted:
-        self.commands.append(request)
-        await self.hold.wait()
-        if self.refuse is not None:
-            await context.abort(*self.refuse, (("wml-epoch", str(self.epoch)), ("wml-boot", "b1")))
-        return fleet_pb2.Accepted()
-
-
-class Bench:
-    """A client and what it observed, with one adapter."""
-
-    def __init__(self, directory: Path, term: Term | None = None) -> None:
-        self.adapter = FakeAdapter(f"unix:{directory}/adapter.sock")
-        self.observed = ObservedFleet()
-        self.changed: set[str] = set()
-        self.term = term or Term(EPOCH)
-        self.client = FleetClient(self.observed, term=self.term, on_change=self._on_change)
-        self.pod: Pod = make_pod("p1", adapter=self.adapter.address)
-
-    def _on_change(self, models: frozenset[str], runtimes: frozenset[str]) -> None:
-        self.changed |= models | runtimes
-
-    def confirm(self) -> bool:
-        """The lease is renewed."""
-        self.term.confirm()
-        return True
-
-    @property
-    def known(self) -> bool:
-        view = self.observed.pod("p1")
-        return view is not None and view.known
-
-    def state(self, key: CopyKey = KEY) -> CopyState | None:
-        copy = self.observed.copies_in("p1").get(key)
-        return copy.state if copy is not None else None
-
-    async def load(self) -> None:
-        credentials = make_credentials(secret_access_key="hunter2hunter2")
-        await self.client.load("p1", make_order(key=KEY, credentials=credentials))
-
-
-@pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    """The adapter runs, is listed and has reported that it is empty."""
-    bench = Bench(tmp_path)
-    await bench.adapter.start()
-    bench.adapter.say(full=True)
-    bench.client.list_pods([bench.pod])
-    await eventually(lambda: bench.known)
-    yield bench
-    await bench.client.close()
-    await bench.adapter.stop()
 
 
 async def test_a_watch_says_who_is_leader_and_brings_what_there_is(bench: Bench) -> None:
@@ -284,91 +161,6 @@ async def test_a_report_that_cannot_be_digested_does_not_end_the_watch(
         while not bench.known:
             bench.adapter.say(full=True)
             await asyncio.sleep(0.01)
-
-
-async def test_a_refusal_that_names_a_higher_epoch_ends_the_term(bench: Bench) -> None:
-    """Nothing more is commanded, of whatever adapter: one that has not heard of the other leader would obey."""
-    bench.adapter.refuse, bench.adapter.epoch = (grpc.StatusCode.FAILED_PRECONDITION, "stale epoch"), EPOCH + 1
-    with pytest.raises(FleetError, match="stale epoch"):
-        await bench.load()
-    assert (bench.term.over, bench.term.successor) == (True, EPOCH + 1)
-    bench.adapter.refuse = None
-    with pytest.raises(FleetError, match="another leads"):
-        await bench.load()
-    with pytest.raises(FleetError, match="another leads"):
-        await bench.client.unload("p1", KEY)
-    assert len(bench.adapter.commands) == 1
-
-
-async def test_a_refusal_for_another_reason_does_not(bench: Bench) -> None:
-    """A boot that is over, a server that is not ready: the epoch in it is this leader's own."""
-    bench.adapter.refuse, bench.adapter.epoch = (grpc.StatusCode.FAILED_PRECONDITION, "stale boot"), EPOCH
-    with pytest.raises(FleetError, match="stale boot"):
-        await bench.load()
-    assert not bench.term.over
-
-
-async def test_a_report_that_names_a_higher_epoch_ends_the_term(bench: Bench) -> None:
-    """A frozen leader reads it when it thaws: what its successor's watch did to the fence."""
-    bench.adapter.epoch = EPOCH
-    bench.adapter.say((KEY, fleet_pb2.COPY_STATE_LOADED))
-    await eventually(lambda: bench.state() is not None)
-    assert not bench.term.over
-    bench.adapter.epoch = EPOCH + 1
-    bench.adapter.say()
-    await eventually(lambda: bench.term.over)
-    with pytest.raises(FleetError, match="another leads"):
-        await bench.client.unload("p1", KEY)
-    assert bench.adapter.commands == []
-
-
-@pytest.mark.parametrize("told", [EPOCH + 1, 2**53, 2**64 - 1])
-async def test_an_adapter_deposes_nobody_whom_the_lease_knows(tmp_path: Path, told: int) -> None:
-    """Its key may be in the wrong hands. It obeys nobody here, so it counts as silent; that is said once."""
-    bench, other = Bench(tmp_path, Term(EPOCH, holds=lambda: True)), FakeAdapter(f"unix:{tmp_path}/other.sock")
-    for adapter in (bench.adapter, other):
-        await adapter.start()
-        adapter.epoch = EPOCH
-        adapter.say(full=True)
-    try:
-        bench.client.list_pods([bench.pod, make_pod("p2", adapter=other.address)])
-        await bench.client.heard(10.0)
-        bench.adapter.epoch = told
-        with capture_logs() as lines:
-            for _ in range(2):
-                bench.adapter.hellos.clear()
-                bench.adapter.say((KEY, fleet_pb2.COPY_STATE_LOADED), full=True)
-                await eventually(lambda: bench.confirm() and bench.adapter.hellos)
-                assert not bench.known
-        assert [line["told"] for line in lines if line["event"] == "adapter_not_believed"] == [told]
-        assert not bench.term.over
-        assert bench.state() is None
-        await bench.client.unload("p2", KEY)
-        bench.adapter.epoch = EPOCH
-        bench.adapter.say(full=True)
-        await eventually(lambda: bench.known)
-    finally:
-        await bench.client.close()
-        await bench.adapter.stop()
-        await other.stop()
-
-
-async def test_adapters_that_none_obeys_are_believed_once_the_lease_is_seen_to_stand(tmp_path: Path) -> None:
-    """The lease was made anew, with a clock that is behind: the next leader begins above what they tell."""
-    bench = Bench(tmp_path, Term(EPOCH, holds=lambda: True))
-    await bench.adapter.start()
-    bench.adapter.epoch = EPOCH + 1000
-    bench.adapter.say(full=True)
-    try:
-        bench.client.list_pods([bench.pod])
-        await eventually(lambda: bench.adapter.unsaid == 0)
-        assert not bench.term.over
-
-        await eventually(lambda: bench.confirm() and bench.term.over)
-        assert bench.term.successor == EPOCH + 1000
-    finally:
-        await bench.client.close()
-        await bench.adapter.stop()
 
 
 async def test_a_pod_is_dialled_once_it_has_an_address(bench: Bench) -> None:
