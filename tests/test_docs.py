@@ -127,10 +127,20 @@ def test_decisions_are_listed() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_yaml_in_documents_is_a_trained_model(document: Path) -> None:
-    """YAML blocks are objects that the product takes."""
-    for block in fences(document.read_text(), "yaml"):
-        model = parse_trained_model(yaml.safe_load(block))
-        parse_storage_uri(model.storage_uri)
+    """YAML blocks are objects that the product takes, but for what it takes the place of."""
+    for raw in map(yaml.safe_load, fences(document.read_text(), "yaml")):
+        if raw["kind"] != "InferenceService":
+            parse_storage_uri(parse_trained_model(raw).storage_uri)
+
+
+def test_what_a_model_of_modelmesh_becomes_is_the_same_model() -> None:
+    """The example says under other names what the object before said: which file, of which kind, with which key."""
+    before, after = map(yaml.safe_load, fences((ROOT / "docs/migrating.md").read_text(), "yaml"))
+    model, said = parse_trained_model(after), before["spec"]["predictor"]["model"]
+    uri = parse_storage_uri(model.storage_uri)
+    assert model.name == before["metadata"]["name"]
+    assert (model.framework, model.secret_key) == (said["modelFormat"]["name"], said["storage"]["key"])
+    assert (uri.bucket, uri.path) == (said["storage"]["parameters"]["bucket"], said["storage"]["path"])
 
 
 @pytest.mark.parametrize("path", [path for path in SAMPLES if path.stem != SECRET_NAME], ids=lambda path: path.name)
