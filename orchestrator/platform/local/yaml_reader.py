@@ -168,7 +168,7 @@ class _Reader:
     def _alias(self, event: yaml.AliasEvent, line: int) -> Any:
         known = self._anchors.get(event.anchor or "")
         if known is None:
-            raise Unreadable(line, f"alias {(event.anchor or '')[:80]!r} stands for nothing that is complete")
+            raise Unreadable(line, "an alias that stands for nothing that is complete")
         value, cost = known
         self._spend(cost, line)
         return value
@@ -192,14 +192,14 @@ class _Reader:
                 return self._loader.construct_yaml_int(node)
             if tag == f"{_TAG}float":
                 return self._loader.construct_yaml_float(node)
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, OverflowError):
             raise Unreadable(line, "not a number or truth value that can be read; put it in quotes") from None
-        raise Unreadable(line, f"tag {str(tag)[:80]!r} is not read here")
+        raise Unreadable(line, "a tag that is not read here")
 
     @staticmethod
     def _plain(event: yaml.SequenceStartEvent | yaml.MappingStartEvent, kind: str, line: int) -> None:
         if event.tag not in {None, "!", f"{_TAG}{kind}"}:
-            raise Unreadable(line, f"tag {str(event.tag)[:80]!r} is not read here")
+            raise Unreadable(line, "a tag that is not read here")
 
     def _spend(self, cost: int, line: int) -> None:
         self._spent += cost
