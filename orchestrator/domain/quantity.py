@@ -14,6 +14,8 @@ from typing import Final
 from orchestrator.domain.errors import InvalidManifest
 
 _QUANTITY: Final = re.compile(r"([+-]?[0-9]+(?:\.[0-9]*)?|[+-]?\.[0-9]+)(?:([eE][+-]?[0-9]{1,3})|([a-zA-Z]{0,2}))")
+#: No quantity is longer; Decimal takes minutes for what an object has room for.
+MAX_LENGTH: Final = 64
 _SUFFIX: Final = {
     "": Decimal(1),
     "m": Decimal("0.001"),
@@ -24,8 +26,13 @@ _SUFFIX: Final = {
 
 def parse_bytes(value: object, field: str) -> int:
     """Bytes, rounded up as apimachinery does. Raises InvalidManifest naming `field`."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        if 0 <= value < 10**MAX_LENGTH:
+            return value
+        # Not shown: Python has no text for a number with thousands of digits.
+        raise InvalidManifest(field, "negative, or larger than any size")
+    if isinstance(value, str) and len(value) > MAX_LENGTH:
+        raise InvalidManifest(field, f"a quantity of {len(value)} characters, at most {MAX_LENGTH} are read")
     match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
     suffix = (match[3] or "") if match else ""
     if match is None or suffix not in _SUFFIX:

@@ -12,8 +12,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import urlsplit
 
 from orchestrator.domain.errors import ModelProblem, Reason
+from orchestrator.domain.text import is_text
 
 SECRET_NAME: Final = "storage-config"
 
@@ -93,13 +95,14 @@ def find_credentials(secret: StorageConfig | None, key: str) -> Credentials:
         value = parsed.get(name)
         if value is None or value == "":
             raise invalid(f"field {name!r} is missing")
-        if not isinstance(value, str):
-            raise invalid(f"field {name!r} is not a string")
-    for name in _OPTIONAL:
-        if not isinstance(parsed.get(name) or "", str):
+    for name in (*_REQUIRED, *_OPTIONAL):
+        value = parsed.get(name) or ""
+        if not isinstance(value, str) or not is_text(value):
             raise invalid(f"field {name!r} is not a string")
     if not parsed["endpoint_url"].startswith(("http://", "https://")):
         raise invalid("field 'endpoint_url' must begin with http:// or https://")
+    if not _has_host(parsed["endpoint_url"]):
+        raise invalid("field 'endpoint_url' names no host, or one that cannot be read")
     return Credentials(
         access_key_id=parsed["access_key_id"],
         secret_access_key=parsed["secret_access_key"],
@@ -108,3 +111,12 @@ def find_credentials(secret: StorageConfig | None, key: str) -> Credentials:
         default_bucket=parsed.get("default_bucket") or "",
         certificate=parsed.get("certificate") or "",
     )
+
+
+def _has_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        # Read only when it is asked for.
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from orchestrator.domain.errors import InvalidManifest, ModelProblem, Reason
 from orchestrator.domain.quantity import parse_bytes
+from orchestrator.domain.text import is_text
 
 GROUP: Final = "serving.kubeflow.org"
 API_VERSION: Final = f"{GROUP}/v1alpha1"
@@ -23,6 +24,11 @@ KIND: Final = "TrainedModel"
 SECRET_KEY_ANNOTATION: Final = "wmlserving.ai.ibm.com/secret-key"
 RELOAD_ANNOTATION: Final = "wmlserving.ai.ibm.com/reload"
 DEFAULT_SECRET_KEY: Final = "default"
+
+#: As the CRD's schema has them, in characters. S3 allows 63 of a bucket and 1,024 bytes of a key.
+MAX_STORAGE_URI: Final = 2048
+MAX_FRAMEWORK: Final = 63
+MAX_NAME: Final = 253
 
 #: RFC 1123 subdomain, as the API server enforces it for metadata.name.
 _NAME: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -150,7 +156,7 @@ def parse_trained_model(raw: Mapping[str, Any]) -> TrainedModel:
     if isinstance(memory, bool) or not isinstance(memory, str | int | float) or memory == "":
         raise InvalidManifest("spec.model.memory", "required: a quantity such as 256Mi")
     # Not used, but refused as the CRD's schema refuses it: a file that works here works in a cluster.
-    parse_bytes(str(memory), "spec.model.memory")
+    parse_bytes(str(memory) if isinstance(memory, float) else memory, "spec.model.memory")
     annotations = metadata.get("annotations") or {}
     if not isinstance(annotations, Mapping):
         raise InvalidManifest("metadata.annotations", "expected a mapping")
@@ -160,11 +166,11 @@ def parse_trained_model(raw: Mapping[str, Any]) -> TrainedModel:
         uid=str(metadata.get("uid") or ""),
         generation=_number(metadata.get("generation")),
         created=str(metadata.get("creationTimestamp") or ""),
-        storage_uri=_string(model, "storageUri", "spec.model."),
-        framework=_string(model, "framework", "spec.model."),
-        inference_service=_string(spec, "inferenceService", "spec."),
-        secret_key=str(annotations.get(SECRET_KEY_ANNOTATION) or DEFAULT_SECRET_KEY),
-        reload=str(annotations.get(RELOAD_ANNOTATION) or ""),
+        storage_uri=_string(model, "storageUri", "spec.model.", longest=MAX_STORAGE_URI),
+        framework=_string(model, "framework", "spec.model.", longest=MAX_FRAMEWORK),
+        inference_service=_string(spec, "inferenceService", "spec.", longest=MAX_NAME),
+        secret_key=_annotation(annotations, SECRET_KEY_ANNOTATION) or DEFAULT_SECRET_KEY,
+        reload=_annotation(annotations, RELOAD_ANNOTATION),
         status=parse_status(raw.get("status")),
         raw=raw,
     )
@@ -235,8 +241,20 @@ def _mapping(raw: Mapping[str, Any], key: str, where: str = "") -> Mapping[str, 
     return value
 
 
-def _string(raw: Mapping[str, Any], key: str, where: str) -> str:
+def _string(raw: Mapping[str, Any], key: str, where: str, *, longest: int = MAX_NAME) -> str:
     value = raw.get(key)
     if not isinstance(value, str):
         raise InvalidManifest(f"{where}{key}", "required: a string")
+    if len(value) > longest:
+        raise InvalidManifest(f"{where}{key}", f"{len(value)} characters, at most {longest} are read")
+    return _encodable(value, f"{where}{key}")
+
+
+def _annotation(annotations: Mapping[str, Any], name: str) -> str:
+    return _encodable(str(annotations.get(name) or ""), f"metadata.annotations {name}")
+
+
+def _encodable(value: str, field: str) -> str:
+    if not is_text(value):
+        raise InvalidManifest(field, "not text: half of a surrogate pair")
     return value

@@ -78,6 +78,10 @@ class ApiUnreachable(Exception):
     """No answer, or not all of it, or one that makes no sense: nothing is known of what happened."""
 
 
+class AnswerTooLarge(ApiUnreachable):
+    """More than is held of one answer. Less may be asked for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListResult:
     """A complete list, as of one version."""
@@ -101,7 +105,7 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
     details: Raw = {}
     try:
         parsed = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         parsed = None
     if isinstance(parsed, dict) and parsed.get("kind") == "Status":
         return error_of_status(parsed, status=status, retry_after=headers.get("Retry-After"))
@@ -136,7 +140,7 @@ def object_of(body: bytes) -> Raw:
     """Raises ApiUnreachable."""
     try:
         parsed = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ApiUnreachable(f"an answer that is not JSON: {error}") from error
     if not isinstance(parsed, dict):
         raise ApiUnreachable(f"an answer that is not an object but {type(parsed).__name__}")

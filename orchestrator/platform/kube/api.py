@@ -36,6 +36,7 @@ from yarl import URL
 
 from orchestrator.platform.kube import names
 from orchestrator.platform.kube.answers import (
+    AnswerTooLarge,
     ApiError,
     ApiUnreachable,
     ListResult,
@@ -56,6 +57,8 @@ SILENCE_S: Final = 75.0
 LINE_LIMIT: Final = 16 << 20
 BODY_LIMIT: Final = 64 << 20
 PAGE_SIZE: Final = 500
+#: A page of objects that are too large together is asked for in smaller ones: 25, one by one.
+_SMALLER: Final = 20
 #: A list whose pages expire again and again is given up.
 _RESTARTS: Final = 3
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
@@ -148,22 +151,33 @@ class KubeApi:
         await self._request("DELETE", path, _NOTHING, body, "application/json" if body is not None else None)
 
     async def list(self, path: str, query: Mapping[str, str] = _NOTHING) -> ListResult:
-        """All of it, page by page; from the beginning again when a page's version expires meanwhile."""
+        """
+        All of it, page by page; from the beginning again when a page's version expires meanwhile.
+
+        A page that is larger than an answer may be is not the end of it: an object alone fits.
+        """
+        size = PAGE_SIZE
         for _ in range(_RESTARTS):
-            whole = await self._pages(path, query)
+            try:
+                whole = await self._pages(path, {"limit": str(size), **query})
+            except AnswerTooLarge:
+                if size == 1 or "limit" in query:
+                    raise
+                size = max(1, size // _SMALLER)
+                continue
             if whole is not None:
                 return whole
         raise ApiUnreachable(f"a list of {path} that expires before it ends")
 
     async def _pages(self, path: str, query: Mapping[str, str]) -> ListResult | None:
         """None: the token that continues it has expired."""
-        page = page_of(await self._request("GET", path, {"limit": str(PAGE_SIZE), **query}))
+        page = page_of(await self._request("GET", path, query))
         items, version = page.items, page.resource_version
         # The version is in the token; beside it the server refuses one.
         rest = {key: value for key, value in query.items() if not key.startswith("resourceVersion")}
         while page.more:
             try:
-                body = await self._request("GET", path, {"limit": str(PAGE_SIZE), **rest, "continue": page.more})
+                body = await self._request("GET", path, {**rest, "continue": page.more})
             except ApiError as error:
                 if error.status == HTTPStatus.GONE:
                     return None
@@ -264,7 +278,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     async for chunk in response.content.iter_any():
         size += len(chunk)
         if size > BODY_LIMIT:
-            raise ApiUnreachable(f"an answer of more than {BODY_LIMIT} bytes")
+            raise AnswerTooLarge(f"an answer of more than {BODY_LIMIT} bytes")
         parts.append(chunk)
     return b"".join(parts)
 

@@ -55,6 +55,19 @@ def test_a_negative_quantity_is_refused(value: str) -> None:
         parse_bytes(value, "memory")
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["9" * 900_000, "9" * 999_990 + "E", " " * 65, 1 << 4_000_000, -(1 << 4_000_000), -1],
+    # pytest would make names of them.
+    ids=["digits", "digits and a suffix", "spaces", "number", "negative number", "-1"],
+)
+def test_a_quantity_of_a_megabyte_takes_no_time_and_is_not_shown(value: str | int) -> None:
+    """An object has room for it, and the CRDs of others have no length; to read its value takes minutes."""
+    with pytest.raises(InvalidManifest) as caught:
+        parse_bytes(value, "memory")
+    assert len(str(caught.value)) < 100
+
+
 @given(number=st.integers(0, 10**9), suffix=st.sampled_from(["", "Ki", "Mi", "Gi", "Ti"]))
 def test_whole_numbers_are_exact(number: int, suffix: str) -> None:
     """No floating point on the way."""

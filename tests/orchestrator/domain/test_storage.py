@@ -75,6 +75,15 @@ def test_all_fields_are_taken() -> None:
                     json.dumps(GOOD | {"endpoint_url": "s3.example"}),
                     "field 'endpoint_url' must begin with http:// or https://",
                 ),
+                *(
+                    (
+                        json.dumps(GOOD | {"endpoint_url": url}),
+                        "field 'endpoint_url' names no host, or one that cannot be read",
+                    )
+                    for url in ("http://", "http://[fd00::5:9000", "https://:9000", "http://s3:70000", "http://s3:x")
+                ),
+                (json.dumps(GOOD | {"endpoint_url": "http://s3\ud800:9000"}), "field 'endpoint_url' is not a string"),
+                (json.dumps(GOOD | {"default_bucket": "\ud800"}), "field 'default_bucket' is not a string"),
             ]
         ),
     ],

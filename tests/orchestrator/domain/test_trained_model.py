@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.errors import InvalidManifest, ModelProblem, Reason
 from orchestrator.domain.trained_model import (
+    RELOAD_ANNOTATION,
+    SECRET_KEY_ANNOTATION,
     Condition,
     ModelStatus,
     S3Uri,
@@ -95,6 +97,14 @@ def test_any_quantity_will_do_for_memory(memory: object) -> None:
         ("spec/model/memory", True, "spec.model.memory"),
         ("spec/model/memory", ["256Mi"], "spec.model.memory"),
         ("spec/model/memory", "lots", "spec.model.memory"),
+        pytest.param("spec/model/memory", "9" * 900_000, "spec.model.memory", id="a megabyte of digits"),
+        pytest.param("spec/model/memory", 1 << 4_000_000, "spec.model.memory", id="a number with a million digits"),
+        ("spec/model/storageUri", "s3://b/" + "x" * 2042, "spec.model.storageUri"),
+        ("spec/model/framework", "x" * 64, "spec.model.framework"),
+        ("spec/inferenceService", "x" * 254, "spec.inferenceService"),
+        ("spec/model/storageUri", "s3://b/\ud800", "spec.model.storageUri"),
+        ("metadata/annotations", {RELOAD_ANNOTATION: "\ud800"}, f"metadata.annotations {RELOAD_ANNOTATION}"),
+        ("metadata/annotations", {SECRET_KEY_ANNOTATION: "\udc00"}, f"metadata.annotations {SECRET_KEY_ANNOTATION}"),
     ],
 )
 def test_what_the_crd_would_refuse_is_refused_by_its_field(path: str, value: object, field: str) -> None:

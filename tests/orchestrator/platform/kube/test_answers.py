@@ -135,7 +135,7 @@ def test_what_is_not_certainly_a_list_is_none(change: dict[str, Any]) -> None:
         page_of(encoded({key: value for key, value in LIST.items() if key not in change}))
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"null", b"[]", b'"text"', b"\xff"])
+@pytest.mark.parametrize("body", [b"", b"{", b"null", b"[]", b'"text"', b"\xff", b"[" * 100_000])
 def test_what_is_not_an_object_is_no_answer(body: bytes) -> None:
     """Whatever the status of HTTP was."""
     for parse in (object_of, page_of, event_of):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.platform.kube import api as module
+from orchestrator.platform.kube.answers import AnswerTooLarge
 from orchestrator.platform.kube.api import ApiError, ApiUnreachable, KubeApi
 from orchestrator.platform.kube.paths import core
 from tests.orchestrator.platform.kube.api_contract import ApiContract, config, refused
@@ -146,6 +147,21 @@ async def test_each_request_has_the_credentials_of_its_time(fake: FakeApi) -> No
         with pytest.raises(ApiUnreachable, match="no token"):
             async with api.watch(CONFIGS):
                 pass
+
+
+async def test_a_page_that_is_too_large_is_asked_for_in_smaller_ones(
+    fake: FakeApi, api: KubeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may create objects would else keep every replica from its start; one object alone fits, or it is an error."""
+    monkeypatch.setattr(module, "BODY_LIMIT", 3000)
+    for n in range(3):
+        fake.store.put(core("configmaps", "ns", f"a{n}"), config(f"a{n}", "x" * 1500))
+    whole = await api.list(CONFIGS)
+    assert [item["metadata"]["name"] for item in whole.items] == ["a0", "a1", "a2"]
+    assert [call.query["limit"] for call in fake.calls] == ["500", "25", "1", "1", "1"]
+    fake.store.put(core("configmaps", "ns", "a3"), config("a3", "x" * 3000))
+    with pytest.raises(AnswerTooLarge):
+        await api.list(CONFIGS)
 
 
 async def test_a_page_that_expires_begins_the_list_again(fake: FakeApi, api: KubeApi) -> None:
