@@ -5,7 +5,10 @@ A stack to be broken: warm models on each server, two that take turns in memory,
 from __future__ import annotations
 
 import json
+import os
+import select
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +21,7 @@ import psutil
 from tests.standalone.manifests import serving_runtime, trained_model
 from tests.standalone.models import Models
 from tests.standalone.processes import Process
+from tests.standalone.servers import repository
 from tests.standalone.stack import Stack
 from tests.standalone.store import Store
 from tests.standalone.verdicts import Window
@@ -88,6 +92,41 @@ def kill(*processes: Process) -> Window:
     # Not "is a zombie": a process's first thread is one before the others have let go of the sockets.
     wait_until(lambda: not any(psutil.pid_exists(p.pid) for p in processes), "it does not die", poll=0.001)
     return Window(start, time.monotonic())
+
+
+@contextmanager
+def deaths(stack: Stack, runtime: str) -> Iterator[list[Window]]:
+    """When each server of this runtime's only pod ended by itself, one after the other, until the context ends."""
+    home, died, over = str(repository(stack, runtime)), list[Window](), threading.Event()
+
+    def follow() -> None:
+        while not over.wait(0.05):
+            for server in stack.processes("mlserver", "triton"):
+                if home in server.command and (moment := _end(server, over)):
+                    died.append(Window(moment, moment))
+
+    thread = threading.Thread(target=follow, name="deaths")
+    thread.start()
+    try:
+        yield died
+    finally:
+        over.set()
+        thread.join()
+
+
+def _end(process: Process, over: threading.Event) -> float:
+    """When the process was gone with all its threads and sockets; 0 if it is not before all is over."""
+    try:
+        handle = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return time.monotonic()
+    try:
+        while not over.is_set():
+            if select.select([handle], [], [], 0.05)[0]:
+                return time.monotonic()
+        return 0.0
+    finally:
+        os.close(handle)
 
 
 def wait_warm(watch: Watch) -> None:

@@ -48,16 +48,24 @@ def test_what_is_beside_the_way_is_not_missed(battered: Stack, models: Models, t
 
 
 @pytest.mark.parametrize(("role", "name"), [("mlserver", "warm-sklearn"), ("triton", "warm-onnx")])
-def test_models_of_a_server_come_back_with_it(battered: Stack, models: Models, role: str, name: str) -> None:
-    """What comes after the kill waits and is answered; READY is False until then, and the other server's models go on."""
-    before = battered.processes(role)
+def test_models_of_a_server_come_back_with_it(
+    battered: Stack, models: Models, turns: Witness, role: str, name: str
+) -> None:
+    """
+    What comes after the kill waits and is answered; READY is False until then, and the other server's models go on.
+
+    So is one request to a model that stands by: MLServer is what would have loaded it.
+    """
+    cold, before = standby(battered), battered.processes(role)
     with watching(battered, models, *WARM) as watch:
         wait_warm(watch)
         killed = kill(*before)
-        watch.excuse(killed)
+        watch.excuse(killed, name)
         wait_until(lambda: battered.condition(name).status == "False", "READY is True without a server")
         assert battered.condition(name).reason == "RuntimeUnavailable"
+        answer = turns.ask(cold)
         wait_started_again(battered, before)
+        assert answer().code is grpc.StatusCode.OK, answer()
         battered.wait_ready(*WARM, *TURNS)
         wait_warm(watch)
     watch.readiness.check(*(WARM.keys() - {name}), since=killed.start)
@@ -167,8 +175,6 @@ def test_envoy_comes_back_with_its_routes(battered: Stack, models: Models, turns
         watch.excuse_away(killed)
         answer = turns.ask(cold)
         assert answer().code is grpc.StatusCode.OK, answer()
-    # Two seconds are promised on a machine that has nothing else to do.
-    assert watch.windows[-1].end - killed.start < 10
     assert moves(battered) == moved
     watch.readiness.check(*WARM, *TURNS, since=killed.start)
 

@@ -17,18 +17,21 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import grpc
+import pytest
 
 from protos import fleet_pb2, fleet_pb2_grpc
+from tests.standalone.faults import WARM, moves, wait_warm
 from tests.standalone.manifests import trained_model
-from tests.standalone.models import Models
+from tests.standalone.models import BUCKET, Models
 from tests.standalone.processes import Process
-from tests.standalone.servers import indexed
+from tests.standalone.servers import adapter, indexed
 from tests.standalone.stack import Stack, free_port
-from tests.standalone.traffic import Traffic
 from tests.standalone.waiting import wait_until
+from tests.standalone.watch import watching
 
 #: An idle pool's. The frozen leader's timer for it is due when it thaws: with nothing due, it would have nothing to try.
 #: That, and time for the other to take over, is what it is frozen for; more of it changes nothing.
@@ -101,7 +104,7 @@ def test_a_frozen_leader_that_was_succeeded_does_nothing_when_it_thaws(
         )
         stack.wait_ready("warm", "leaves", "last")
         first, triton = stack.process("controller"), stack.process("triton")
-        with Traffic(stack.target, "warm", models.probes, models.probe_labels + 100) as traffic:
+        with watching(stack, models, "warm") as watch:
             stack.delete("last")
             wait_until(lambda: not indexed(stack, "onnx"), "the pool's last model does not leave")
             idle_since = time.monotonic()
@@ -135,29 +138,56 @@ def test_a_frozen_leader_that_was_succeeded_does_nothing_when_it_thaws(
             for name in uids:
                 assert said(stack, "copy_loaded", name) == 1
                 assert said(stack, "copy_unloaded", name) == 0
-        traffic.check(at_least=100)
+        assert watch.witness.phases("warm") == [1]
 
 
 def test_a_leader_whose_epoch_adapters_refuse_is_followed_by_one_that_they_obey(
-    make_stack: Callable[..., Stack], models: Models
+    battered: Stack, models: Models
 ) -> None:
-    """As after the loss of the record with a clock that is behind: the refusal says above what the next has to begin."""
-    with make_stack() as stack:
-        stack.apply(trained_model("warm", models.uri("probe-1.joblib"), "sklearn"))
-        stack.wait_ready("warm")
-        first = stack.process("controller")
-        ahead = int((stack.state / "epoch").read_text()) + 3_600_000
-        with (
-            Traffic(stack.target, "warm", models.probes, models.probe_labels + 100) as traffic,
-            grpc.insecure_channel(stack.process("adapter").option("--listen")) as channel,
+    """
+    As after the loss of the record with a clock that is behind: the refusal says above what the next has to begin.
+
+    From then on what the other one says is refused, however late it comes.
+    """
+    first, moved = battered.process("controller"), moves(battered)
+    ahead = int((battered.state / "epoch").read_text()) + 3_600_000
+    with (
+        watching(battered, models, *WARM) as watch,
+        grpc.insecure_channel(adapter(battered, "mlserver-0.x").option("--listen")) as channel,
+    ):
+        wait_warm(watch)
+        assert report(channel, ahead).epoch == ahead
+        wait_until(lambda: not first.alive, lambda: f"it goes on\n{battered.tail()}", within=10)
+        battered.apply(trained_model("next", models.uri("probe-3.joblib"), "sklearn"))
+        wait_until(lambda: leads(battered), lambda: f"nobody leads\n{battered.tail()}", within=20)
+        battered.wait_ready("next")
+        assert int((battered.state / "epoch").read_text()) > ahead
+
+        before, loaded = report(channel), indexed(battered, "sklearn")
+        key = next(copy.key for copy in before.copies if copy.key.model == "next")
+        stub, late = fleet_pb2_grpc.AdapterStub(channel), fleet_pb2.Fence(epoch=ahead, boot=before.boot)
+        never = fleet_pb2.Key(model="never", uid="u", revision="r")
+        for refused in (
+            partial(stub.Unload, fleet_pb2.UnloadRequest(fence=late, key=key)),
+            partial(stub.Load, fleet_pb2.LoadRequest(fence=late, key=never, source=fleet_pb2.Source(bucket=BUCKET))),
         ):
-            watch = fleet_pb2_grpc.AdapterStub(channel).Watch(fleet_pb2.Hello(epoch=ahead, protocol=1))
-            assert next(iter(watch)).epoch == ahead
-            watch.cancel()
-            wait_until(lambda: not first.alive, lambda: f"it goes on\n{stack.tail()}", within=10)
-            stack.apply(trained_model("next", models.uri("probe-2.joblib"), "sklearn"))
-            wait_until(lambda: leads(stack), lambda: f"nobody leads\n{stack.tail()}", within=20)
-            stack.wait_ready("next")
-        assert int((stack.state / "epoch").read_text()) > ahead
-        assert said(stack, "copy_loaded", "warm") == 1
-        traffic.check()
+            with pytest.raises(grpc.RpcError) as error:
+                refused(timeout=10)
+            assert error.value.code() is grpc.StatusCode.FAILED_PRECONDITION, error.value
+        assert report(channel).copies == before.copies
+        assert indexed(battered, "sklearn") == loaded
+        # Nothing else was wrong with it: the one who leads may say so.
+        stub.Unload(fleet_pb2.UnloadRequest(fence=fleet_pb2.Fence(epoch=before.epoch, boot=before.boot), key=key))
+        wait_until(lambda: said(battered, "copy_unloaded", "next") > 0, "it is not unloaded")
+        wait_warm(watch)
+    assert moves(battered) == moved
+    battered.delete("next")
+    battered.wait_gone("next")
+
+
+def report(channel: grpc.Channel, epoch: int = 0) -> fleet_pb2.Report:
+    """What the adapter says of itself and of all that it has, to a leader of that epoch; to none with 0."""
+    watch = fleet_pb2_grpc.AdapterStub(channel).Watch(fleet_pb2.Hello(epoch=epoch, protocol=1))
+    told = next(iter(watch))
+    watch.cancel()
+    return told

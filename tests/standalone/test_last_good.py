@@ -1,83 +1,157 @@
 """
-After a change that failed: whatever dies, what comes back is the version before, and not the one that failed.
+After a change that failed: whatever dies or leaves memory, what comes back is the version before, and not the one that failed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
+import grpc
 import pytest
 
-from tests.standalone.faults import BACK_S, WARM, kill, wait_started_again, wait_warm
-from tests.standalone.manifests import trained_model
+from tests.standalone.faults import BACK_S, SMALL, TURNS, WARM, kill, standby, wait_started_again
+from tests.standalone.manifests import Document, trained_model
 from tests.standalone.models import Models
 from tests.standalone.stack import Condition, Stack
 from tests.standalone.store import Store
 from tests.standalone.waiting import wait_until
-from tests.standalone.watch import watching
+from tests.standalone.watch import Watch, watching
+from tests.standalone.witness import Witness
 
 ALL: Final = ("controller", "activator", "envoy", "adapter", "triton", "mlserver")
+#: Model → the prober that it was before its change, for those that stay in memory; and of all, the file.
+GOOD: Final = {**WARM, "denied": 3, "misplaced": 4, "moved": 5}
+FILES: Final = {
+    "warm-sklearn": "probe-1.joblib",
+    "warm-onnx": "probe-2.onnx",
+    "denied": "probe-3.joblib",
+    "misplaced": "probe-4.onnx",
+    "moved": "probe-5.joblib",
+    "turn-0": "padded-0.joblib",
+    "turn-1": "padded-1.joblib",
+}
 #: Model → why its change fails.
-REASONS: Final = {"warm-sklearn": "ModelNotFound", "warm-onnx": "ModelLoadFailed"}
+REASONS: Final = {
+    "warm-sklearn": "ModelNotFound",
+    "warm-onnx": "ModelLoadFailed",
+    "denied": "StorageAccessDenied",
+    "misplaced": "InvalidModelLayout",
+    "moved": "ModelLoadFailed",
+    "turn-0": "ModelNotFound",
+    "turn-1": "ModelLoadFailed",
+}
 
 
 @pytest.fixture(scope="module")
 def outdated(battered: Stack, store: Store, models: Models) -> Iterator[Stack]:
-    """Both warm models have been changed, and neither change works: one finds no object, the other garbage."""
-    garbage = store.put(models.uri("outdated/model.onnx"), b"this is no model\n" * 10)
+    """Each model has been changed, and no change works: no object, garbage, a key that is refused, a wrong layout, another framework."""
+    good = before(models)
+    battered.apply(*good.values())
+    battered.wait_ready(*good)
+    battered.secret(locked=store.entry(secret_access_key="a-wrong-secret-0123456789"))
+    nothing, folder = models.uri("outdated/nothing"), models.uri("outdated/layout")
+    garbage = {
+        suffix: store.put(models.uri(f"outdated/model.{suffix}"), b"this is no model\n" * 10)
+        for suffix in ("joblib", "onnx")
+    }
+    store.put(f"{folder}/config.pbtxt", b"{ [ \n")
     battered.apply(
-        trained_model("warm-sklearn", models.uri("outdated/nothing"), "sklearn"),
-        trained_model("warm-onnx", garbage, "onnx"),
+        trained_model("warm-sklearn", nothing, "sklearn"),
+        trained_model("warm-onnx", garbage["onnx"], "onnx"),
+        trained_model("denied", models.uri("probe-6.joblib"), "sklearn", key="locked"),
+        trained_model("misplaced", folder, "onnx"),
+        trained_model("moved", garbage["onnx"], "onnx"),
+        trained_model("turn-0", nothing, "sklearn", runtime=SMALL),
+        trained_model("turn-1", garbage["joblib"], "sklearn", runtime=SMALL),
     )
     wait_outdated(battered)
     yield battered
-    battered.apply(
-        trained_model("warm-sklearn", models.uri("probe-1.joblib"), "sklearn"),
-        trained_model("warm-onnx", models.uri("probe-2.onnx"), "onnx"),
-    )
-    battered.wait_ready(*WARM)
+    battered.apply(*good.values())
+    battered.delete(*(GOOD.keys() - WARM.keys()))
+    battered.secret(locked=None)
+    battered.wait_ready(*WARM, *TURNS)
+
+
+def before(models: Models) -> dict[str, Document]:
+    """The models as they were before the change."""
+    return {
+        name: trained_model(
+            name,
+            models.uri(file),
+            "onnx" if file.endswith(".onnx") else "sklearn",
+            runtime=SMALL if name in TURNS else "",
+        )
+        for name, file in FILES.items()
+    }
 
 
 def wait_outdated(stack: Stack) -> None:
     """The version before serves, the changed one has failed, and the status says both."""
 
-    def said() -> dict[str, tuple[Condition, Condition]]:
-        return {name: (stack.condition(name), stack.condition(name, "UpToDate")) for name in WARM}
+    def otherwise() -> dict[str, tuple[Condition, Condition]]:
+        said = {name: (stack.condition(name), stack.condition(name, "UpToDate")) for name in REASONS}
+        return {
+            name: (ready, current)
+            for name, (ready, current) in said.items()
+            if (ready.status, current.status, current.reason) != ("True", "False", REASONS[name])
+        }
 
-    wait_until(
-        lambda: all(
-            ready.status == "True" and (current.status, current.reason) == ("False", REASONS[name])
-            for name, (ready, current) in said().items()
-        ),
-        lambda: f"{said()}",
-        within=BACK_S,
-    )
+    wait_until(lambda: not otherwise(), lambda: f"{otherwise()}", within=BACK_S)
+
+
+def wait_good(watch: Watch) -> None:
+    """Each answers now, as it was before."""
+    for name, number in GOOD.items():
+        watch.witness.heard(name, number, times=4, within=BACK_S)
+
+
+def nothing_else(watch: Watch) -> bool:
+    """Whether no other version has ever answered."""
+    return {name: watch.witness.phases(name) for name in GOOD} == {name: [n] for name, n in GOOD.items()}
 
 
 @pytest.mark.parametrize("roles", [("controller",), ("adapter",), ("triton", "mlserver"), ALL], ids="-".join)
 def test_version_before_comes_back_after_a_crash(outdated: Stack, models: Models, roles: tuple[str, ...]) -> None:
     """Of each process, and of all: the first answer afterwards is the version before's, and so is every other."""
-    before = [outdated.processes(role) for role in roles]
-    with watching(outdated, models, *WARM) as watch:
-        wait_warm(watch)
-        killed = kill(*(process for processes in before for process in processes))
-        watch.excuse(killed)
-        for processes in before:
-            wait_started_again(outdated, processes)
-        wait_warm(watch)
+    processes = [outdated.processes(role) for role in roles]
+    with watching(outdated, models, *GOOD) as watch:
+        wait_good(watch)
+        killed = kill(*(process for each in processes for process in each))
         if "envoy" in roles:
             watch.excuse_away(killed)
+        elif "triton" in roles:
+            watch.excuse(killed, *GOOD)
+        for each in processes:
+            wait_started_again(outdated, each)
+        wait_good(watch)
         wait_outdated(outdated)
-    assert {name: watch.witness.phases(name) for name in WARM} == {name: [n] for name, n in WARM.items()}
+    assert nothing_else(watch)
 
 
 def test_version_before_comes_back_after_a_restart_of_everything(outdated: Stack, models: Models) -> None:
     """The stack is ended, and started again on the same STATE."""
     assert outdated.stop() == 0
     outdated.start()
-    with watching(outdated, models, *WARM) as watch:
-        wait_warm(watch)
+    with watching(outdated, models, *GOOD) as watch:
+        wait_good(watch)
         wait_outdated(outdated)
-        wait_warm(watch)
-    assert {name: watch.witness.phases(name) for name in WARM} == {name: [n] for name, n in WARM.items()}
+        wait_good(watch)
+    assert nothing_else(watch)
+
+
+def test_version_before_comes_back_from_standby(outdated: Stack, turns: Witness) -> None:
+    """There is room for one of the two: each comes back cold, twice, and says so of itself that it is not up to date."""
+    first = standby(outdated)
+    other = next(name for name in TURNS if name != first)
+    for cold in (first, other, first, other):
+        wait_until(partial(stands_by, outdated, cold), f"{cold} does not leave")
+        answer = turns.ask(cold)()
+        assert (answer.code, answer.number) == (grpc.StatusCode.OK, TURNS.index(cold)), answer
+        wait_outdated(outdated)
+
+
+def stands_by(stack: Stack, name: str) -> bool:
+    """Whether it is this one of the two that is not in memory."""
+    return standby(stack) == name

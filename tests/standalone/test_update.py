@@ -130,6 +130,32 @@ def test_reload(shared: Stack, store: Store, models: Models, name: str, framewor
     watch.readiness.check(name)
 
 
+def test_reload_that_fails_leaves_what_serves(
+    shared: Stack, store: Store, models: Models, name: str, framework: str
+) -> None:
+    """The object is gone, or is none: the one that was fetched serves on, READY, and UpToDate says why; until there is one."""
+    suffix = SUFFIX[framework]
+    uri = store.put(models.uri(f"reloaded/{name}.{suffix}"), models.file(f"probe-1.{suffix}"))
+    shared.apply(trained_model(name, uri, framework))
+    shared.wait_ready(name)
+    good = shared.condition(name)
+    with watching(shared, models, name) as watch:
+        watch.witness.heard(name, 1)
+        store.delete(uri)
+        shared.apply(trained_model(name, uri, framework, annotations={"wmlserving.ai.ibm.com/reload": "2"}))
+        wait_outdated(shared, name, "ModelNotFound")
+        store.put(uri, b"this is no model\n" * 10)
+        said = wait_outdated(shared, name, "ModelLoadFailed")
+        assert uri in said.message
+        watch.witness.heard(name, 1)
+        assert shared.condition(name) == good
+        store.put(uri, models.file(f"probe-2.{suffix}"))
+        watch.witness.heard(name, 2)
+        wait_up_to_date(shared, name, uri)
+    assert watch.witness.phases(name) == [1, 2]
+    watch.readiness.check(name)
+
+
 def test_change_of_framework_moves_it_to_the_other_runtime(shared: Stack, models: Models, name: str) -> None:
     """There and back: a change like any other, with another server at each end."""
     versions = {

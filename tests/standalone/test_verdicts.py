@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import grpc
 import pytest
 
+from tests.standalone import witness
+from tests.standalone.readiness import Readiness
 from tests.standalone.verdicts import Outcome, Said, Sample, Window, lies, phases, said_instead
+from tests.standalone.watch import LEAST, Watch
 
 
 def answer(sent: float, ended: float, number: int) -> Outcome:
@@ -81,3 +86,56 @@ def test_window() -> None:
     assert window.excuses(loss(0.0, 3.0))
     assert not window.excuses(loss(0.0, 0.9))
     assert not window.excuses(loss(2.1, 3.0))
+
+
+class Told(witness.Testimony):
+    """Of outcomes that a test makes up, and of a connection at 5 s."""
+
+    def __init__(self, *outcomes: Outcome) -> None:
+        super().__init__()
+        self._connected.append(5.0)
+        for outcome in outcomes:
+            self._add(outcome)
+
+
+ENOUGH = (*(answer(0, 1, 1),) * LEAST, *(replace(answer(0, 1, 1), model="n"),) * LEAST)
+
+
+def judged(watch: Watch) -> str:
+    """What is wrong, "" if nothing is."""
+    try:
+        watch.judge()
+    except AssertionError as error:
+        return str(error)
+    return ""
+
+
+def test_server_that_died_excuses_its_own_models() -> None:
+    """Around the time of its death; nobody else's, and no other code than UNAVAILABLE."""
+
+    def verdict(lost: Outcome) -> str:
+        watch = Watch(Told(*ENOUGH, lost), Readiness("http://nowhere"), ("m", "n"))
+        watch.excuse(Window(1.0, 2.0), "m")
+        return judged(watch)
+
+    assert not verdict(loss(1.5, 1.6))
+    assert "requests lost" in verdict(loss(2.2, 2.3))
+    assert "requests lost" in verdict(replace(loss(1.5, 1.6), model="n"))
+    assert "requests lost" in verdict(replace(loss(1.5, 1.6), code=grpc.StatusCode.INTERNAL))
+
+
+def test_envoy_that_was_away_excuses_until_it_takes_connections() -> None:
+    """All models, and not a moment longer."""
+
+    def verdict(lost: Outcome) -> str:
+        watch = Watch(Told(*ENOUGH, lost), Readiness("http://nowhere"), ("m", "n"))
+        watch.excuse_away(Window(1.0, 2.0))
+        return judged(watch)
+
+    assert not verdict(replace(loss(4.0, 4.1), model="n"))
+    assert "requests lost" in verdict(loss(5.01, 5.02))
+
+
+def test_model_that_was_hardly_heard_was_not_watched() -> None:
+    watch = Watch(Told(*ENOUGH[1:]), Readiness("http://nowhere"), ("m", "n"))
+    assert judged(watch) == f"m answered {LEAST - 1} requests only"

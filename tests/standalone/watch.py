@@ -4,6 +4,7 @@ Witness and READY together: what clients got, held against what the product said
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -14,37 +15,51 @@ from tests.standalone.models import Models
 from tests.standalone.readiness import Readiness
 from tests.standalone.stack import Stack
 from tests.standalone.verdicts import Outcome, Window, lies
-from tests.standalone.witness import RATE, Witness
+from tests.standalone.witness import RATE, Testimony, Witness
 
 #: Around a kill, beside the dying itself: what it had in its hands is lost, and nobody can have known.
 MARGIN_S: Final = 0.1
+#: How long an Envoy may be away. Two seconds are promised on a machine that has nothing else to do.
+AWAY_S: Final = 10.0
+#: Whoever was heard less often was not watched.
+LEAST: Final = 20
 
 
 class Watch:
     """What is seen of some models, and which losses the contract names."""
 
-    def __init__(self, witness: Witness, readiness: Readiness) -> None:
+    def __init__(self, witness: Testimony, readiness: Readiness, names: tuple[str, ...]) -> None:
         self.witness = witness
         self.readiness = readiness
-        self.windows: list[Window] = []
+        self._names = names
+        self._windows: defaultdict[str, list[Window]] = defaultdict(list)
 
-    def excuse(self, window: Window) -> None:
-        """What is lost around that time is lost by contract."""
-        self.windows.append(Window(window.start - MARGIN_S, window.end + MARGIN_S))
+    def excuse(self, died: Window, *names: str) -> None:
+        """The server of these models died then: what of theirs was in its hands is lost by contract, and no other's."""
+        assert names
+        for name in names:
+            self._windows[name].append(Window(died.start - MARGIN_S, died.end + MARGIN_S))
 
     def excuse_away(self, killed: Window) -> None:
-        """Envoy was killed then: what is sent until the first answer since meets a port that nobody listens on."""
-        answered = (o for o in self.witness.outcomes if o.sent > killed.end and o.code is grpc.StatusCode.OK)
-        self.excuse(Window(killed.start, min(o.ended for o in answered)))
+        """Envoy was killed then: until it takes this client's connection again, nobody listens on its port."""
+        back = self.witness.connected(killed.end)
+        assert back - killed.start < AWAY_S, f"Envoy was away for {back - killed.start:.1f} s"
+        for name in self._names:
+            self._windows[name].append(Window(killed.start - MARGIN_S, back))
 
     def judge(self) -> None:
-        """Raises AssertionError for a lost request that is not excused, a wrong answer, or an untrue READY."""
+        """Raises AssertionError for a lost request that is not excused, a wrong answer, an untrue READY, or too few answers."""
         self.witness.check(excused=self._excused)
         untrue = [o for o in lies(self.witness.outcomes, self.readiness.samples) if not self._excused(o)]
         assert not untrue, f"READY was True, and it failed: {untrue[0]}"
+        for name in self._names:
+            answered = sum(o.code is grpc.StatusCode.OK for o in self.witness.of(name))
+            assert answered >= LEAST, f"{name} answered {answered} requests only"
 
     def _excused(self, outcome: Outcome) -> bool:
-        return outcome.code is grpc.StatusCode.UNAVAILABLE and any(w.excuses(outcome) for w in self.windows)
+        return outcome.code is grpc.StatusCode.UNAVAILABLE and any(
+            window.excuses(outcome) for window in self._windows[outcome.model]
+        )
 
 
 @contextmanager
@@ -54,6 +69,6 @@ def watching(stack: Stack, models: Models, *names: str, rate: float = RATE) -> I
         Readiness(stack.admin) as readiness,
         Witness(stack.target, names, models.probes, models.probe_labels, rate=rate) as witness,
     ):
-        watch = Watch(witness, readiness)
+        watch = Watch(witness, readiness, names)
         yield watch
     watch.judge()

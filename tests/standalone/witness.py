@@ -43,6 +43,7 @@ class Testimony:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._outcomes: list[Outcome] = []
+        self._connected: list[float] = []
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
@@ -74,6 +75,12 @@ class Testimony:
         assert not wrong, f"{len(wrong)} wrong answers, first: {wrong[0]}"
         lost = [o for o in self.lost if not excused(o)]
         assert not lost, f"{len(lost)} of {len(self.outcomes)} requests lost: {lost[:3]} … {lost[-1]}"
+
+    def connected(self, since: float) -> float:
+        """When (monotonic) the client had a connection again, the first that was made after that moment."""
+        return wait_until(
+            lambda: next((moment for moment in self._connected if moment > since), 0.0), "no connection", within=60
+        )
 
     def phases(self, model: str) -> list[int]:
         """Which probers answered for the model, one after the other."""
@@ -118,6 +125,7 @@ class Witness(Testimony):
 
     def __enter__(self) -> Self:
         self._channel = grpc.insecure_channel(self._target, options=self._options)
+        self._channel.subscribe(self._heed)
         self._thread.start()
         return self
 
@@ -146,6 +154,10 @@ class Witness(Testimony):
             return found[0]
 
         return outcome
+
+    def _heed(self, connectivity: grpc.ChannelConnectivity) -> None:
+        if connectivity is grpc.ChannelConnectivity.READY:
+            self._connected.append(time.monotonic())
 
     def _run(self) -> None:
         due = time.monotonic()
