@@ -122,3 +122,36 @@ async def test_a_pod_that_ends_before_its_time_takes_its_models_with_it() -> Non
         await bench.after()
         said = [status.condition("Ready") for _, status in bench.platform.writes[written:]]
         assert [(c.status, c.reason) for c in said if c is not None] == [("False", "RuntimeUnavailable"), LOADED]
+
+
+async def test_a_model_whose_runtime_is_deleted_says_so_before_it_is_gone() -> None:
+    """It answers for a while, since the runtime may come back. Then it is not READY, and withdrawn in order."""
+    async with Bench() as bench:
+        await bench.apply("digits")
+        del bench.platform.runtimes["mlserver-0.x"]
+        bench.fleet.drain("p1")
+        list_pods(bench, make_pod("p1", terminating=True))
+        await bench.deliver()
+        await bench.after(10.0)
+        assert bench.ready == {"digits": LOADED}
+        assert bench.mesh.envoy["digits"] == served_by("p1")
+        await bench.after(10.0)
+        assert bench.ready == {"digits": ("False", "NoSupportingRuntime")}
+        assert bench.mesh.envoy["digits"] == WITHDRAWN
+        assert bench.fleet.unloads == [("p1", "digits")]
+
+
+async def test_a_runtime_that_is_replaced_in_time_takes_its_models_over() -> None:
+    """READY is not written once."""
+    async with Bench() as bench:
+        await bench.apply("digits")
+        runtime = bench.platform.runtimes.pop("mlserver-0.x")
+        bench.fleet.drain("p1")
+        list_pods(bench, make_pod("p1", terminating=True))
+        await bench.deliver()
+        await bench.after(10.0)
+        bench.platform.runtimes["mlserver-0.x"] = runtime
+        await bench.deliver()
+        await bench.after(30.0)
+        assert bench.mesh.envoy["digits"] == served_by("p2")
+        assert bench.ready == {"digits": LOADED}
