@@ -23,7 +23,7 @@ from typing import Any, Final
 import structlog
 
 from adapters.drain import Drain
-from adapters.health import Health, serve
+from adapters.health import PATIENCE_S, Health, serve
 from adapters.layouts import mlserver as mlserver_layout
 from adapters.layouts import triton as triton_layout
 from adapters.layouts.plan import Planner
@@ -100,7 +100,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
             service=service,
             pulse=monitor,
             drain=Drain(ledger, bells, arguments.drain_seconds),
-            patience_s=arguments.silent_seconds,
+            patience_s=arguments.silent_seconds or PATIENCE_S[arguments.server_type],
         )
         probes = await serve(
             health,
@@ -209,7 +209,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--drain-port", type=_port, default=0, help="HTTP for the drain, at the same host; 0 = none")
     add("--health-socket", default="", help="both, at a Unix socket")
     add("--drain-seconds", type=_seconds, default=60.0, help="how long a drain waits for models to be moved")
-    add("--silent-seconds", type=_seconds, default=120.0, help="a server that is silent for so long has hung")
+    add("--silent-seconds", type=_seconds, help="a server that is silent for so long has hung; else by its type")
     add("--conceal", action="store_true", help="from other processes of its user, in a pod where it sees them")
     return parser
 

@@ -13,7 +13,10 @@ others.
 
 A server that hangs keeps its connection and answers nothing. So does one that
 loads a large model in its only thread: while a load or an unload is under way,
-which has a bound of its own, silence proves nothing.
+which has a bound of its own, silence proves nothing. Nor does it in MLServer
+while a prediction takes its time, which is made in the thread that answers:
+that is waited for as long as most who ask do. Triton's answers come from a
+thread of their own, and are late only on a machine that is very busy.
 
 None of the answers holds a name or a word of a user's.
 """
@@ -32,6 +35,8 @@ from adapters.metrics import CONTENT_TYPE, exposition
 from adapters.server import AdapterService
 
 _BUSY: Final = frozenset({CopyState.LOADING, CopyState.UNLOADING})
+#: By type of server: for so long it may be silent for other reasons than that it has hung.
+PATIENCE_S: Final = {"triton": 15.0, "mlserver": 120.0}
 
 
 class Pulse(Protocol):

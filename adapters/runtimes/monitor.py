@@ -5,6 +5,9 @@ A server that answers once is there; it is lost when its connection drops. One
 that is frozen or busy answers late and is not lost: its models are in memory,
 and declaring them gone would throw them away. Neither does an answer "not
 ready" count: both servers say so while any one model is not.
+
+A question is left open for long: one that is busy answers it between two
+predictions, and would never be in time for one that is soon asked anew.
 """
 
 from __future__ import annotations
@@ -21,6 +24,9 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from adapters.runtimes.client import CHANNEL_OPTIONS
 
 _POLL_S: Final = 1.0
+#: For so long a question is left open, of a server that is there; and of one that is not yet.
+_ANSWER_S: Final = 60.0
+_APPEAR_S: Final = 1.0
 _RETRY_S: Final = 0.05
 
 
@@ -56,7 +62,7 @@ class Monitor:
         await self.close()
         self._channel = grpc.aio.insecure_channel(self._target, options=CHANNEL_OPTIONS)
         while True:
-            if await _probe(self._channel) is _Pulse.ANSWERED:
+            if await _probe(self._channel, _APPEAR_S) is _Pulse.ANSWERED:
                 self._answered_at = self._clock()
                 return
             await asyncio.sleep(_RETRY_S)
@@ -84,16 +90,16 @@ class Monitor:
             self._channel = None
 
     async def _until_broken(self, channel: grpc.aio.Channel) -> None:
-        while (pulse := await _probe(channel)) is not _Pulse.BROKEN:
+        while (pulse := await _probe(channel, _ANSWER_S)) is not _Pulse.BROKEN:
             if pulse is _Pulse.ANSWERED:
                 self._answered_at = self._clock()
             await asyncio.sleep(_POLL_S)
 
 
-async def _probe(channel: grpc.aio.Channel) -> _Pulse:
+async def _probe(channel: grpc.aio.Channel, within_s: float) -> _Pulse:
     stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(channel)
     try:
-        await stub.ServerReady(service_pb2.ServerReadyRequest(), timeout=_POLL_S)
+        await stub.ServerReady(service_pb2.ServerReadyRequest(), timeout=within_s)
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             connected = channel.get_state() is grpc.ChannelConnectivity.READY

@@ -10,6 +10,7 @@ from dataclasses import replace
 from orchestrator.controller.desired import DesiredState
 from orchestrator.domain import memory as memories
 from orchestrator.domain.observation import Memory, Observation
+from orchestrator.domain.orphan import closed
 from orchestrator.domain.target import Target
 from orchestrator.ports import Activators, FleetView, Mesh
 
@@ -39,7 +40,7 @@ class Observer:
         last_good = self._desired.last_good(name)
         copies = self._fleet.copies(name)
         stranger = self._mesh.stranger(name)
-        before = self.memory(name)
+        before, now = self.memory(name), self._clock()
         if model is not None and not before.uid:
             # Nothing has been seen of any revision of it, whatever was seen of the one before.
             known = memories.resumed(model)
@@ -51,7 +52,8 @@ class Observer:
             target=target,
             last_good=last_good,
             copies=copies,
-            now=self._clock(),
+            now=now,
+            leaving={uid for uid, pod in pods.items() if pod.leaving},
             ending={uid for uid, pod in pods.items() if pod.ending},
         )
         if model is None and not copies:
@@ -72,7 +74,7 @@ class Observer:
             model=model,
             target=target,
             last_good=last_good,
-            pods=tuple(pods[uid] for uid in sorted(pods)),
+            pods=tuple(closed(pods[uid], memory.orphaned_since, now) for uid in sorted(pods)),
             pools=tuple((r, pool.message) for r in sorted(runtimes) if (pool := self._fleet.pool(r)) is not None),
             copies=copies,
             route=route,

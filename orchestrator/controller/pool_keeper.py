@@ -72,13 +72,27 @@ class PoolKeeper:
         """The models that need this runtime. O(models): for a pod that came or went, not for every event."""
         return frozenset(self._models[runtime])
 
-    def plan(self, runtime: str, pods: Iterable[PodView], *, replicas: int, limit: int, grace_s: float) -> PoolPlan:
+    def plan(
+        self,
+        runtime: str,
+        pods: Iterable[PodView],
+        *,
+        replicas: int,
+        limit: int,
+        grace_s: float,
+        may_shrink: bool = False,
+    ) -> PoolPlan:
         """
         How many pods it should have, that has these. While one of them is on its way another would come too early.
 
-        `replicas`: how many it is to have so far: more or fewer are there while one replaces another.
+        `replicas`: how many it is to have so far: more or fewer are there while one replaces another. `may_shrink`:
+        the limit counts for those that are there, too.
         """
-        pods = [p for p in pods if not p.pod.terminating]
+        there = tuple(pods)
+        pods = [p for p in there if not p.pod.terminating]
+        unheard = any(p.unheard for p in pods)
+        # Of a pod that is silent, comes or goes nobody knows what will be left when another has gone.
+        settled = len(there) == replicas and not unheard and not any(p.coming or p.leaving for p in there)
         now = self._clock()
         models = len(self._models[runtime])
         idle_since = now if models else self._idle_since.setdefault(runtime, now)
@@ -87,8 +101,9 @@ class PoolKeeper:
             models=models,
             current=replicas,
             starved=bool(self._starved[runtime]) and not on_its_way,
-            unheard=any(p.unheard for p in pods),
+            unheard=unheard,
             limit=limit,
             idle_s=now - idle_since,
             grace_s=grace_s,
+            spares=may_shrink and settled,
         )

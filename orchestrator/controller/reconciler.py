@@ -20,7 +20,7 @@ from orchestrator.controller.removals import Removals
 from orchestrator.controller.reporter import Reporter
 from orchestrator.controller.residency import Residency
 from orchestrator.domain import memory as memories
-from orchestrator.domain.config import Config, parse_config
+from orchestrator.domain.config import PODS_PER_RUNTIME, Config, parse_config
 from orchestrator.domain.errors import ModelProblem
 from orchestrator.domain.fleet import CopyState
 from orchestrator.domain.observation import Observation
@@ -124,12 +124,19 @@ class Reconciler:
         """Have as many pods of this runtime as its models need."""
         found = self._desired.runtimes.get(runtime) or self._runtimes.get(runtime)
         config = self._config()
-        pods = [p for p in self._view.pods(runtime) if not p.pod.terminating]
+        there = self._view.pods(runtime)
+        pods = [p for p in there if not p.pod.terminating]
         pool = self._view.pool(runtime)
         # Pods may outlive their pool.
         before = pool.replicas if pool is not None else len(pods)
         decided = self._keeper.plan(
-            runtime, pods, replicas=before, limit=config.pods_per_runtime, grace_s=config.pool_grace_s
+            runtime,
+            there,
+            replicas=before,
+            limit=config.pods_per_runtime,
+            grace_s=config.pool_grace_s,
+            # A limit that is merely not said any more takes nothing away (law 9).
+            may_shrink=PODS_PER_RUNTIME in self._desired.config,
         )
         if found is not None:
             self._runtimes[runtime] = found

@@ -16,8 +16,10 @@ from orchestrator.domain.errors import InvalidManifest
 CONFIG_NAME: Final = "wml-serving-config"
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
+PODS_PER_RUNTIME: Final = "podsPerRuntime"
+
 _IMAGE: Final = "image."
-_KNOWN: Final = ("podsPerRuntime", "poolGraceSeconds", "logLevel", f"{_IMAGE}<runtime>")
+_KNOWN: Final = (PODS_PER_RUNTIME, "poolGraceSeconds", "logLevel", f"{_IMAGE}<runtime>")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,7 @@ def parse_config(
     for key, text in data.items():
         name = key.removeprefix(_IMAGE)
         try:
-            if key == "podsPerRuntime":
+            if key == PODS_PER_RUNTIME:
                 config = replace(config, pods_per_runtime=last.pods_per_runtime)
                 config = replace(config, pods_per_runtime=max(1, int(_number(key, text, int))))
             elif key == "poolGraceSeconds":

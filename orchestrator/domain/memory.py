@@ -11,6 +11,7 @@ from typing import Final
 from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure
 from orchestrator.domain.observation import Memory
+from orchestrator.domain.orphan import orphaned_since
 from orchestrator.domain.target import Target
 from orchestrator.domain.trained_model import Condition, TrainedModel
 
@@ -37,14 +38,22 @@ def remember(
     now: float,
     last_good: Target | None = None,
     ending: Collection[str] = (),
+    leaving: Collection[str] = (),
 ) -> Memory:
-    """The memory after a look at the copies of the model with that uid. `now`: monotonic seconds; `ending`: pods that end."""
+    """
+    The memory after a look at the copies of the model with that uid.
+
+    `now`: monotonic seconds; `leaving`: pods on their way out; `ending`: those of them that end.
+    """
     copies = tuple(copies)
+    orphaned = orphaned_since(
+        memory.orphaned_since, uid=uid, target=target, last_good=last_good, copies=copies, leaving=leaving, now=now
+    )
     before = None
     if last_good is not None:
         before = replace(memory.last_good or Memory(), evict=memory.evict)
         before = replace(_look(before, uid, last_good, copies, now, ending), evict=None)
-    return replace(_look(memory, uid, target, copies, now, ending), last_good=before)
+    return replace(_look(memory, uid, target, copies, now, ending), last_good=before, orphaned_since=orphaned)
 
 
 def resumed(model: TrainedModel) -> Memory:

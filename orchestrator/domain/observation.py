@@ -48,6 +48,8 @@ class Memory:
     evict: CopyKey | None = None
     #: It went, or goes with a pod that ends, and comes back on demand.
     evicted: bool = False
+    #: Since when its runtime has been gone and its pods leave (domain/orphan.py).
+    orphaned_since: float | None = None
     #: The same of the last good revision, while that is not the one asked for. Its `evict` and `last_good` say nothing.
     last_good: Memory | None = None
 

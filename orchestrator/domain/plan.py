@@ -16,6 +16,7 @@ from orchestrator.domain.demand import Answer, OnDemand, ReadyAt, Refused, WaitF
 from orchestrator.domain.errors import ModelProblem
 from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, LoadOrder, PodView
 from orchestrator.domain.observation import Observation
+from orchestrator.domain.orphan import left_s
 from orchestrator.domain.placement import choose_pod
 from orchestrator.domain.routes import Route
 from orchestrator.domain.target import Target
@@ -112,6 +113,8 @@ class Plan:
 def plan(seen: Observation, now: float) -> Plan:
     """`now` is on the clock of the observation's times: monotonic seconds."""
     due: list[float] = []
+    if (since := seen.memory.orphaned_since) is not None and (left := left_s(since, now)) > 0:
+        due.append(left)
     load = _next_load(seen, now, due)
     actions: list[Action] = [*_route(seen, now, due), *_unloads(seen, now, due), *(load or [])]
     return Plan(actions=tuple(actions), requeue_after=min(due) if due else None, stands_by=load is None)

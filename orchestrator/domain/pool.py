@@ -5,8 +5,8 @@ From zero: no pod without a model that needs one; the first model launches one.
 More come only while models lack room, up to a limit; a pool whose last model
 is gone stops after a grace time, so that replacing a model restarts nothing.
 
-A pool that is needed never shrinks, whatever becomes of the limit: what
-serves is not moved for a number.
+A pool that has more than it may have gives up one pod at a time, and the next
+once that one is gone: a pod that ends hands its models over first.
 """
 
 from __future__ import annotations
@@ -30,10 +30,20 @@ class PoolPlan:
 
 
 def plan_pool(
-    *, models: int, current: int, starved: bool, unheard: bool, limit: int, idle_s: float, grace_s: float
+    *,
+    models: int,
+    current: int,
+    starved: bool,
+    unheard: bool,
+    limit: int,
+    idle_s: float,
+    grace_s: float,
+    spares: bool = False,
 ) -> PoolPlan:
     """
     `models` need the runtime, it has `current` pods, some model lacks room (`starved`).
+
+    `spares`: it can do without one of them now, if there are more than there may be.
 
     `unheard`: nobody knows what one of the pods holds (law 9). `idle_s`: for how many seconds no model has needed it.
     """
@@ -45,6 +55,8 @@ def plan_pool(
         return PoolPlan(current, grace_s - idle_s)
     if starved and 0 < current < limit:
         return PoolPlan(current + 1)
+    if spares and current > max(1, limit):
+        return PoolPlan(current - 1)
     return PoolPlan(max(1, current))
 
 

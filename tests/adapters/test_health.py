@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from adapters.drain import Drain
+from adapters.health import PATIENCE_S as PATIENCES
 from adapters.health import Health, serve
 from adapters.server import AdapterService
 from tests.adapters.process import adapter
@@ -101,6 +102,12 @@ async def test_a_drain_answers_when_the_models_are_gone(probe: Probe, world: Wor
     world.unload("a")
     assert await asyncio.gather(*drains) == [(200, "left: nothing")] * 2
     assert await probe.get("/readyz") == (503, "the pod drains")
+
+
+def test_patience_is_by_what_may_keep_a_server_from_answering() -> None:
+    """MLServer's predictions do; whoever asks for one without a deadline is held for two minutes."""
+    assert 10 <= PATIENCES["triton"] <= 20
+    assert PATIENCES["mlserver"] >= 120
 
 
 async def test_a_server_that_hangs_is_not_alive_but_one_that_loads_is(

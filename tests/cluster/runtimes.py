@@ -41,6 +41,6 @@ def copied(
     server = given["containers"][0]
     server["image"] = image or images.MLSERVER.reference()
     server["resources"] = {"requests": {"cpu": "50m"}, "limits": {"memory": f"{memory_mib}Mi"}}
-    server["env"] = [*server["env"], *(server_env or [])]
+    server["env"] = [*server.get("env", ()), *(server_env or [])]
     given.update(spec)
     return made

@@ -1,5 +1,5 @@
 """
-A runtime pod that somebody takes away on purpose: its models are handed over first, and no request is lost.
+A runtime pod that is taken away on purpose: its models are handed over first, and no request is lost.
 
 Two pods, since two of the models do not fit into one. Each that is moved fits
 beside those of the other pod.
@@ -111,7 +111,7 @@ def evict(product: Product, pod: str) -> None:
 
 
 def test_a_limit_is_live(crowd: Product) -> None:
-    """Raised, it lets the pool grow until both models are in; lowered, it moves nothing. No request is lost on the way."""
+    """Raised, it lets the pool grow until both models are in. No request is lost on the way."""
     cluster, crowded = crowd.cluster, {"evicted-large": 0, EXTRA: 1}
     since = ready_since(crowd, crowded)
     assert len(cluster.pods(PODS)) == 1
@@ -122,24 +122,16 @@ def test_a_limit_is_live(crowd: Product) -> None:
     with Balanced(crowd, *crowded, rate=RATE) as witness:
         for name, number in crowded.items():
             witness.heard(name, number, within=60)
-        with crowd.setting("podsPerRuntime", "2"):
+        with crowd.setting("podsPerRuntime", "2"), crowd.setting("podsPerPool", "1"):
             wait_until(
                 lambda: len({pod for home in homes().values() for pod in home}) == 2,
                 lambda: f"not both have a pod: {homes()}",
                 within=180,
                 poll=1,
             )
-        settled = homes()
-        # What is read with it, and reported, shows that it was read.
-        with crowd.setting("podsPerRuntime", "1"), crowd.setting("podsPerPool", "1"):
-            wait_until(
-                lambda: "podsPerPool: not a setting" in cluster.logs(crowd.leader()["metadata"]["name"]),
-                "the limit is not read",
-            )
-            for name, number in crowded.items():
-                witness.heard(name, number, within=60)
-            assert homes() == settled
-            assert cluster.get("deployment", f"wml-serving-{RUNTIME}")["spec"]["replicas"] == 2
+            assert "podsPerPool: not a setting" in cluster.logs(crowd.leader()["metadata"]["name"])
+        for name, number in crowded.items():
+            witness.heard(name, number, within=60)
     witness.check()
     assert ready_since(crowd, crowded) == since
 
@@ -178,5 +170,26 @@ def test_a_rolling_update_of_a_runtime(pool: Product) -> None:
         )
         for name, number in MODELS.items():
             witness.heard(name, number, within=60)
+    witness.check()
+    assert ready_since(pool) == since
+
+
+def test_a_lowered_limit_ends_a_pod_that_is_empty(pool: Product) -> None:
+    """What it holds fits into the other, and is there before it goes."""
+    cluster, since = pool.cluster, ready_since(pool)
+    assert len(cluster.pods(PODS)) == 2
+    with Balanced(pool, *MODELS) as witness:
+        for name, number in MODELS.items():
+            witness.heard(name, number, within=60)
+        with pool.setting("podsPerRuntime", "1"):
+            wait_until(
+                lambda: len(cluster.all("pods", PODS)) == 1,
+                lambda: f"the pool has {cluster.pods(PODS)}",
+                within=120,
+                poll=1,
+            )
+            for name, number in MODELS.items():
+                witness.heard(name, number, within=60)
+            assert {place(pool, name) for name in MODELS} == {cluster.pods(PODS)[0]["metadata"]["name"]}
     witness.check()
     assert ready_since(pool) == since

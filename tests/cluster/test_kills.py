@@ -18,9 +18,10 @@ import pytest
 
 from tests.cluster.balanced import Balanced
 from tests.cluster.cluster import condition_of
-from tests.cluster.node import inside, store
+from tests.cluster.node import images, inside, store
 from tests.cluster.product import MESH, Product
-from tests.cluster.warm import NUMBER, own_runtime, witnessed
+from tests.cluster.runtimes import copied
+from tests.cluster.warm import NUMBER, witnessed
 from tests.cluster.watching import READY, Watching
 from tests.standalone.models import Models
 from tests.standalone.verdicts import Outcome, Window
@@ -42,17 +43,22 @@ MARGIN_S: Final = 1.0
 
 @pytest.fixture(scope="module")
 def hung(product: Product, models: Models) -> Iterator[Watching]:
-    """A server that is frozen before the others die: it has hung only when it has been silent for two minutes."""
-    # Sooner than ours, which asks the same and is patient for another minute.
-    probe = {"httpGet": {"path": "/livez", "port": 8086}, "failureThreshold": 1, "terminationGracePeriodSeconds": 1}
-    with (
-        own_runtime(product, HUNG, livenessProbe=probe),
-        product.model(HUNG, models.uri(f"probe-{NUMBER}.joblib"), "sklearn", runtime=HUNG),
-        Watching(product.cluster, "trainedmodels", READY) as watching,
-    ):
-        product.until_ready(HUNG, within=180)
-        signal(status_of(runtime_pod(product, HUNG), "mlserver"), "SIGSTOP")
-        yield watching
+    """A server that is frozen before the others die: it has hung when it has been silent for a while."""
+    cluster = product.cluster
+    formats = [{"name": "onnx", "version": "1", "autoSelect": False}]
+    image = images.TRITON.reference()
+    made = copied(cluster.get("servingruntime", "triton-2.x"), HUNG, image=image, supportedModelFormats=formats)
+    cluster.apply(made)
+    try:
+        with (
+            product.model(HUNG, models.uri(f"probe-{NUMBER}.onnx"), "onnx", runtime=HUNG),
+            Watching(cluster, "trainedmodels", READY) as watching,
+        ):
+            product.until_ready(HUNG, within=180)
+            signal(status_of(runtime_pod(product, HUNG), "triton"), "SIGSTOP")
+            yield watching
+    finally:
+        cluster.delete("servingruntime", HUNG)
 
 
 @pytest.fixture(scope="module")
@@ -194,13 +200,13 @@ def test_a_server_hangs(loaded: Product, hung: Watching) -> None:
     """Its liveness probe ends it, and its model comes back by itself; READY was False only while no server was there."""
     cluster, pod = loaded.cluster, runtime_pod(loaded, HUNG)["metadata"]["name"]
     wait_until(
-        lambda: status_of(cluster.get("pod", pod), "mlserver")["restartCount"] == 1,
+        lambda: status_of(cluster.get("pod", pod), "triton")["restartCount"] == 1,
         "it is not ended",
-        within=240,
+        within=120,
         poll=1,
     )
     told = [e["message"] for e in cluster.all("events") if e["involvedObject"]["name"] == pod]
-    assert any("Container mlserver failed liveness probe" in message for message in told), told
+    assert any("Container triton failed liveness probe" in message for message in told), told
     loaded.until_ready(HUNG)
     with witnessed(loaded, HUNG) as witness:
         pass

@@ -8,6 +8,7 @@ which version of which model gave it, and none may be lost.
 from __future__ import annotations
 
 import itertools
+import time
 from typing import Final
 
 import grpc
@@ -79,8 +80,17 @@ def test_a_runtime_that_comes_and_goes(product: Product, models: Models, name: s
             with Balanced(product, name) as witness:
                 witness.heard(name, 4, within=60)
                 witness.check()
-            cluster.delete("servingruntime", runtime)
-            assert runtime in product.until_reason(name, "RuntimeNotRecognized")["message"]
+                deleted = time.monotonic()
+                cluster.delete("servingruntime", runtime)
+                told = product.until_reason(name, "RuntimeNotRecognized", condition="UpToDate", within=10)
+                assert condition_of(cluster.get("trainedmodel", name), "Ready")["status"] == "True"
+                assert runtime in told["message"]
+                product.until_reason(name, "RuntimeNotRecognized", within=30)
+                wait_until(lambda: witness.lost, "requests for it are not refused", within=10)
+            # It answered for as long as the runtime might have come back, and refused in words from then on.
+            refused = [o for o in witness.lost if o.code is grpc.StatusCode.FAILED_PRECONDITION]
+            assert min(o.sent for o in refused) - deleted > 10
+            witness.check(excused=lambda o: o in refused)
             cluster.apply(made)
             product.until_ready(name, within=180)
             with Balanced(product, name) as witness:

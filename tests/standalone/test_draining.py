@@ -1,7 +1,8 @@
 """
 A pod that is about to end: what it holds is handed over first.
 
-Asked as a kubelet's preStop hook asks, of the adapter beside a real server, while clients ask the models.
+Asked as a kubelet's preStop hook asks, of the adapter beside a real server, or by the supervisor, while clients ask the
+models.
 """
 
 from __future__ import annotations
@@ -21,12 +22,33 @@ from tests.standalone.watch import watching
 RUNTIME = "two-pods"
 #: So many models there are of one size that is not the least.
 PADDED = 3
-TWO_PODS: Document = {
-    "apiVersion": "v1",
-    "kind": "ConfigMap",
-    "metadata": {"name": "wml-serving-config"},
-    "data": {"podsPerRuntime": "2"},
-}
+
+
+def limit(pods: int) -> Document:
+    """So many pods a runtime."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "wml-serving-config"},
+        "data": {"podsPerRuntime": str(pods)},
+    }
+
+
+def apply_padded(stack: Stack, models: Models, count: int, *, room_for: float) -> dict[str, int]:
+    """So many models in a runtime with two pods, each with room for some; the prober that each is."""
+    stack.apply(limit(2), trained_model("size", models.uri("padded-0.joblib"), "sklearn"))
+    stack.wait_ready("size")
+    size = copies(stack, "size")[0]["reservedBytes"]
+    stack.delete("size")
+    names = {f"m-{turn}": turn % PADDED for turn in range(count)}
+    stack.apply(serving_runtime(RUNTIME, "mlserver", ["sklearn"], memory=str(int(size * room_for))))
+    for name, number in names.items():
+        stack.apply(trained_model(name, models.uri(f"padded-{number}.joblib"), "sklearn", runtime=RUNTIME))
+    stack.wait_ready(*names)
+    wait_until(
+        lambda: all(holders(stack, *names).values()), lambda: f"no second pod: {holders(stack, *names)}", within=60
+    )
+    return names
 
 
 def copies(stack: Stack, name: str) -> list[Document]:
@@ -66,18 +88,7 @@ def test_a_pod_is_emptied_before_it_ends(make_stack: Callable[..., Stack], model
     No request fails, READY is True throughout, and the pod that was there keeps what it had.
     """
     with make_stack() as stack:
-        stack.apply(TWO_PODS, trained_model("size", models.uri("padded-0.joblib"), "sklearn"))
-        stack.wait_ready("size")
-        size = copies(stack, "size")[0]["reservedBytes"]
-        stack.delete("size")
-        names = {f"m-{turn}": turn % PADDED for turn in range(5)}
-        stack.apply(serving_runtime(RUNTIME, "mlserver", ["sklearn"], memory=str(size * 9 // 2)))
-        for name, number in names.items():
-            stack.apply(trained_model(name, models.uri(f"padded-{number}.joblib"), "sklearn", runtime=RUNTIME))
-        stack.wait_ready(*names)
-        wait_until(
-            lambda: all(holders(stack, *names).values()), lambda: f"no second pod: {holders(stack, *names)}", within=60
-        )
+        names = apply_padded(stack, models, 5, room_for=4.5)
         pods = holders(stack, *names)
         (lonely,) = (name for name in names if sum(pods[name] == other for other in pods.values()) == 1)
         (staying,) = pods[lonely]
@@ -100,4 +111,30 @@ def test_a_pod_is_emptied_before_it_ends(make_stack: Callable[..., Stack], model
                 watch.witness.heard(name, names[name])
         watch.readiness.check(*kept)
         for name in kept:
+            assert watch.witness.phases(name) == [names[name]]
+
+
+def test_a_pod_too_many_is_emptied_and_ends(make_stack: Callable[..., Stack], models: Models) -> None:
+    """As soon as the limit is lowered, under constant traffic: no request fails, and READY is True throughout."""
+    with make_stack() as stack:
+        names = apply_padded(stack, models, 3, room_for=2.5)
+        pods = holders(stack, *names)
+        (lonely,) = (name for name in names if sum(pods[name] == other for other in pods.values()) == 1)
+        gone, moved = (name for name in names if name != lonely)
+        stack.delete(gone)
+        stack.wait_gone(gone)
+        with watching(stack, models, lonely, moved, rate=100) as watch:
+            for name in (lonely, moved):
+                watch.witness.heard(name, names[name])
+            stack.apply(limit(1))
+            wait_until(
+                lambda: len([p for p in stack.processes("adapter") if p.option("--runtime") == RUNTIME]) == 1,
+                "the second pod does not end",
+                within=60,
+            )
+            for name in (lonely, moved):
+                watch.witness.heard(name, names[name])
+            assert len(set.union(*holders(stack, lonely, moved).values())) == 1
+        watch.readiness.check(lonely, moved)
+        for name in (lonely, moved):
             assert watch.witness.phases(name) == [names[name]]

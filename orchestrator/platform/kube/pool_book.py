@@ -7,10 +7,8 @@ of ours is seen as well, since a change of the spec raises `generation`, and put
 right; what the answer to an apply said counts until the watch says more. A
 pool's budget is compared as a whole, since little is in it.
 
-A pool that shrinks by one would lose a pod of the cluster's choice. Nothing asks
-for that: a pool that is needed never shrinks (domain/pool.py). What will has to
-hand over the models of one pod, say so in its `pod-deletion-cost`, and only then
-have a smaller number here.
+A pool that shrinks loses the pod of the cluster's choice: one that is not ready,
+else the youngest. It hands its models over as any pod that ends.
 """
 
 from __future__ import annotations

@@ -69,6 +69,9 @@ class TlsSecrets:
         self._on_expiry = on_expiry
         self._identity: Identity | None = None
         self._news = asyncio.Condition()
+        #: What the last checks in a row came to, and how many they were; "" and 0 since one that went well.
+        self._problem = ""
+        self._problems = 0
 
     async def begin(self) -> None:
         """Return once there is an identity, however long the API server takes."""
@@ -103,12 +106,26 @@ class TlsSecrets:
         try:
             for _ in range(_TURNS):
                 try:
-                    return await self._pass()
+                    whole = await self._pass()
+                    self._went_well()
+                    return whole
                 except Overtaken as overtaken:
                     log.info("tls_overtaken", secret=str(overtaken))
         except (ApiError, ApiUnreachable) as error:
-            log.warning("tls_check_failed", namespace=self._namespace, error=str(error))
+            self._failed(str(error))
         return False
+
+    def _failed(self, problem: str) -> None:
+        """Said when it is another, and after twice as many each time: an API server may be away for hours."""
+        self._problems = self._problems + 1 if problem == self._problem else 1
+        self._problem = problem
+        if self._problems & (self._problems - 1) == 0:
+            log.warning("tls_check_failed", namespace=self._namespace, error=problem, in_a_row=self._problems)
+
+    def _went_well(self) -> None:
+        if self._problem:
+            log.info("tls_check_restored", namespace=self._namespace)
+        self._problem, self._problems = "", 0
 
     async def _pass(self) -> bool:
         raw = {name: await self._get(name) for name in (CA_SECRET, *TLS_SECRETS.values())}

@@ -20,6 +20,7 @@ import structlog
 
 from orchestrator.domain.fleet import Pod
 from orchestrator.platform.local.guard import remove_leftovers
+from orchestrator.platform.local.hand_over import handed_over
 from orchestrator.platform.local.installation import Installation, LaunchProblem
 from orchestrator.platform.local.launch import (
     PodPlace,
@@ -73,6 +74,7 @@ class RuntimePod:
         self._uid = uid
         self._settings = settings
         self._on_change = on_change
+        self._leaves = asyncio.Event()
         self._place = PodPlace(
             name=name,
             directory=stack.pods / uid,
@@ -110,6 +112,12 @@ class RuntimePod:
             message="; ".join(f"{what} {trouble}" for what, trouble in troubles if trouble),
         )
 
+    def leave(self) -> None:
+        """Have `run` end once what its server holds has been handed over to other pods."""
+        self.terminating = True
+        self._on_change()
+        self._leaves.set()
+
     def stop(self, grace_s: float | None = None) -> None:
         """Have `run` end: the server first, the adapter as long as there is a server to speak for."""
         self.terminating = True
@@ -119,7 +127,7 @@ class RuntimePod:
             self._adapter.stop(grace_s)
 
     async def run(self) -> None:
-        """Live until `stop`; nothing of the pod is left then but its log. Raises OSError if its directory cannot be made."""
+        """Live until `stop`, or `leave`; nothing of the pod is left then but its log. Raises OSError if its directory cannot be made."""
         place = self._place
         try:
             for directory in (place.models, place.scratch, place.work):
@@ -129,7 +137,9 @@ class RuntimePod:
             log.info("pod_started", pod=self.name, runtime=self.template.runtime, endpoint=place.endpoint)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._adapter.run(), name=f"{self.name}/adapter")
+                leaving = group.create_task(self._hand_over(), name=f"{self.name}/leaving")
                 await self._server.run()
+                leaving.cancel()
                 self._adapter.stop()
         finally:
             self.terminating = True
@@ -137,6 +147,11 @@ class RuntimePod:
                 path.unlink(missing_ok=True)
             await asyncio.to_thread(remove_leftovers, place.shm_prefix, (place.directory,))
             log.info("pod_ended", pod=self.name, runtime=self.template.runtime)
+
+    async def _hand_over(self) -> None:
+        await self._leaves.wait()
+        await handed_over(self._place.health_socket, self.name)
+        self._server.stop()
 
     def _process(self, role: str, prepare: Callable[[], ProcessSpec]) -> Process:
         return Process(

@@ -119,7 +119,7 @@ class PodSet:
             runtime = wanted.template.runtime
             alive = [pod for pod in self._pods if pod.template.runtime == runtime and not pod.terminating]
             for pod in surplus(alive, wanted.replicas):
-                pod.stop()
+                pod.leave()
             for _ in range(wanted.replicas - len(alive)):
                 self._start(wanted.template, group)
 

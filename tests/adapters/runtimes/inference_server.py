@@ -25,6 +25,8 @@ class InferenceServer:
         #: While cleared, nothing is answered.
         self.answers = asyncio.Event()
         self.answers.set()
+        #: How long it takes to answer.
+        self.delay_s = 0.0
         self.ready = True
         self.target = ""
         self._server: grpc.aio.Server | None = None
@@ -83,6 +85,7 @@ class InferenceServer:
     async def _enter(self, method: str, context: Any) -> None:
         self.calls.append(method)
         await self.answers.wait()
+        await asyncio.sleep(self.delay_s)
         if method in self.refusals:
             await context.abort(*self.refusals[method])
 

@@ -43,6 +43,7 @@ async def test_a_server_that_does_not_answer_in_time_is_not_lost(
 ) -> None:
     """Frozen or busy: its models are in memory."""
     monkeypatch.setattr(module, "_POLL_S", 0.02)
+    monkeypatch.setattr(module, "_ANSWER_S", 0.02)
     await monitor.appeared()
     inference.answers.clear()
     lost = asyncio.create_task(monitor.lost())
@@ -62,7 +63,7 @@ async def test_a_server_that_never_answered_has_not_appeared(
     monitor: Monitor, inference: InferenceServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An open port is not a server."""
-    monkeypatch.setattr(module, "_POLL_S", 0.02)
+    monkeypatch.setattr(module, "_APPEAR_S", 0.02)
     inference.answers.clear()
     appeared = asyncio.create_task(monitor.appeared())
     await until(lambda: len(inference.calls) > 2)
@@ -93,3 +94,18 @@ async def test_silence_is_counted_while_the_connection_stands(
     await inference.stop()
     await lost
     assert monitor.silent_s == 0
+
+
+async def test_a_server_that_is_always_late_answers_all_the_same(
+    monitor: Monitor, inference: InferenceServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later than questions are apart: none is given up for that, and silence does not grow."""
+    monkeypatch.setattr(module, "_POLL_S", 0.01)
+    await monitor.appeared()
+    inference.delay_s = 0.1
+    lost = asyncio.create_task(monitor.lost())
+    asked = len(inference.calls)
+    await until(lambda: len(inference.calls) > asked + 10)
+    assert monitor.silent_s < 0.5
+    lost.cancel()
+    await asyncio.wait([lost])

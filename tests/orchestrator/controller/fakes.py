@@ -50,6 +50,8 @@ class FakePlatform:
     troubles: dict[str, str] = field(default_factory=dict)
     #: The most that any pool was ever to have.
     peak: int = 0
+    #: Pods that are too many end only when the test says so: until then they are on their way out.
+    lingers: bool = False
     pods: list[Pod] = field(default_factory=list)
     on_pods: OnPods = lambda pods, pools: None
     #: What writing a status raises, if anything.
@@ -107,7 +109,10 @@ class FakePlatform:
     def _run_pods(self, runtime: str) -> None:
         # What is on its way out is replaced.
         others = [p for p in self.pods if p.runtime != runtime or p.terminating]
-        mine = [p for p in self.pods if p not in others][: self.replicas[runtime]]
+        mine = [p for p in self.pods if p not in others]
+        if self.lingers:
+            others += [replace(p, terminating=True) for p in mine[self.replicas[runtime] :]]
+        mine = mine[: self.replicas[runtime]]
         while len(mine) < self.replicas[runtime]:
             self._started += 1
             mine.append(make_pod(f"p{self._started}", runtime))

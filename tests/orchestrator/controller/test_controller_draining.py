@@ -122,3 +122,84 @@ async def test_a_pod_that_ends_before_its_time_takes_its_models_with_it() -> Non
         await bench.after()
         said = [status.condition("Ready") for _, status in bench.platform.writes[written:]]
         assert [(c.status, c.reason) for c in said if c is not None] == [("False", "RuntimeUnavailable"), LOADED]
+
+
+async def test_a_model_whose_runtime_is_deleted_says_so_before_it_is_gone() -> None:
+    """It answers for a while, since the runtime may come back. Then it is not READY, and withdrawn in order."""
+    async with Bench() as bench:
+        await bench.apply("digits")
+        del bench.platform.runtimes["mlserver-0.x"]
+        bench.fleet.drain("p1")
+        list_pods(bench, make_pod("p1", terminating=True))
+        await bench.deliver()
+        await bench.after(10.0)
+        assert bench.ready == {"digits": LOADED}
+        assert bench.mesh.envoy["digits"] == served_by("p1")
+        await bench.after(10.0)
+        assert bench.ready == {"digits": ("False", "NoSupportingRuntime")}
+        assert bench.mesh.envoy["digits"] == WITHDRAWN
+        assert bench.fleet.unloads == [("p1", "digits")]
+
+
+async def test_a_runtime_that_is_replaced_in_time_takes_its_models_over() -> None:
+    """READY is not written once."""
+    async with Bench() as bench:
+        await bench.apply("digits")
+        runtime = bench.platform.runtimes.pop("mlserver-0.x")
+        bench.fleet.drain("p1")
+        list_pods(bench, make_pod("p1", terminating=True))
+        await bench.deliver()
+        await bench.after(10.0)
+        bench.platform.runtimes["mlserver-0.x"] = runtime
+        await bench.deliver()
+        await bench.after(30.0)
+        assert bench.mesh.envoy["digits"] == served_by("p2")
+        assert bench.ready == {"digits": LOADED}
+
+
+async def test_a_lowered_limit_ends_one_pod_after_another() -> None:
+    """What it holds is handed over first, as far as it fits; READY is not written once. The next waits for that."""
+    async with Bench(pods=3) as bench:
+        bench.platform.lingers = True
+        for name in ("a", "b", "c", "d", "e"):
+            await bench.apply(name)
+            await bench.after(5.0)
+        await bench.delete("b")
+        await bench.delete("c")
+        assert [p.uid for p in bench.platform.pods] == ["p1", "p2", "p3"]
+        written = len(bench.platform.writes)
+        bench.platform.config = {"podsPerRuntime": "1"}
+        await bench.deliver()
+        for leaving, kept in (("p3", ["p1", "p2"]), ("p2", ["p1"])):
+            await bench.after(60.0)
+            assert [p.uid for p in bench.platform.pods if p.terminating] == [leaving]
+            bench.fleet.drain(leaving)
+            await bench.after(10.0)
+            bench.fleet.drain(leaving, closing=True)
+            await bench.after(10.0)
+            assert not bench.fleet.servers[leaving].copies
+            list_pods(bench, *(make_pod(uid) for uid in kept))
+            await bench.after()
+        await bench.after(60.0)
+        assert bench.platform.replicas == {"mlserver-0.x": 1}
+        assert len(bench.fleet.loaded()) == 2
+        assert bench.ready == dict.fromkeys(("a", "d", "e"), LOADED)
+        assert len(bench.platform.writes) == written
+        left = next(name for name in bench.ready if name not in bench.fleet.loaded())
+        bench.activators.want(left, Want(load=True))
+        await bench.after(10.0)
+        assert bench.mesh.envoy[left] == served_by("p1", left)
+
+
+async def test_a_limit_that_is_not_said_any_more_ends_nobody() -> None:
+    """An empty answer may be anything; the default is a limit for growth alone."""
+    async with Bench(pods=1) as bench:
+        bench.platform.config = {"podsPerRuntime": "2"}
+        await bench.apply("a", "b", "c")
+        await bench.after(10.0)
+        assert bench.platform.replicas == {"mlserver-0.x": 2}
+        bench.platform.config = {}
+        await bench.deliver()
+        await bench.after(100.0)
+        assert bench.platform.replicas == {"mlserver-0.x": 2}
+        assert bench.fleet.loaded() == {"a", "b", "c"}

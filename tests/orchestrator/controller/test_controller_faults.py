@@ -158,17 +158,6 @@ async def test_a_pod_that_does_not_come_up_is_not_waited_for_for_ever() -> None:
         assert bench.fleet.loaded() == {"c", "d"}
 
 
-async def test_a_lowered_limit_ends_no_pod_that_serves() -> None:
-    """Nothing hands its models over yet."""
-    async with Bench(pods=2) as bench:
-        await bench.apply("a", "b", "c")
-        await bench.after(10.0)
-        bench.platform.config = {"podsPerRuntime": "1"}
-        await bench.deliver()
-        await bench.after(100.0)
-        assert bench.fleet.loaded() == {"a", "b", "c"}
-
-
 async def test_a_raised_limit_counts_at_once() -> None:
     """The next model that lacks room gets another pod, and nobody leaves for it."""
     async with Bench(pods=1) as bench:

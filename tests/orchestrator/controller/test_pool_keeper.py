@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -115,6 +116,33 @@ def test_what_a_pool_is_to_have_counts_and_not_what_it_has_just_now() -> None:
     assert plan(2, 1) == PoolPlan(2)
     assert plan(1, 2) == PoolPlan(2)
     assert plan(2, 2) == PoolPlan(3)
+
+
+@pytest.mark.parametrize(
+    "pods",
+    [
+        pytest.param((make_view("p1"),), id="one is to come"),
+        pytest.param((make_view("p1"), make_view("p2"), make_view("p3")), id="one is replaced"),
+        pytest.param((make_view("p1"), make_view("p2", terminating=True)), id="one goes, and is replaced"),
+        pytest.param((make_view("p1"), make_view("p2", draining=True)), id="one drains"),
+        pytest.param((make_view("p1"), make_view("p2", known=False)), id="one is silent"),
+        pytest.param((make_view("p1"), make_view("p2", unheard=True)), id="one has not been heard"),
+        pytest.param((make_view("p1"), make_view("p2", server=ServerState.STARTING)), id="one starts"),
+        pytest.param(
+            (make_view("p1"), make_view("p2"), make_view("p3", terminating=True)), id="the one before has not gone"
+        ),
+    ],
+)
+def test_a_pool_is_not_made_smaller_while_it_changes(pods: tuple[PodView, ...]) -> None:
+    """Nor by a limit that is not said to be one for what is there."""
+    keeper = PoolKeeper(Clock())
+    keeper.needs("a", frozenset({"x"}))
+    assert keeper.plan("x", pods, replicas=2, limit=1, grace_s=1.0, may_shrink=True) == PoolPlan(2)
+    two = make_view("p1"), make_view("p2")
+    assert keeper.plan("x", two, replicas=2, limit=1, grace_s=1.0) == PoolPlan(2)
+    assert keeper.plan("x", two, replicas=2, limit=1, grace_s=1.0, may_shrink=True) == PoolPlan(1)
+    broken = make_view("p2", server=ServerState.LOST, message="exited with code 1")
+    assert keeper.plan("x", (two[0], broken), replicas=2, limit=1, grace_s=1.0, may_shrink=True) == PoolPlan(1)
 
 
 words = st.tuples(

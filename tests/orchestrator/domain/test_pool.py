@@ -44,6 +44,26 @@ def test_a_pool_of_which_a_pod_has_not_been_heard_does_not_end() -> None:
 
 
 @pytest.mark.parametrize(
+    ("current", "limit", "spares", "expected"),
+    [(3, 1, True, 2), (2, 1, True, 1), (1, 0, True, 1), (3, 1, False, 3), (2, 2, True, 2), (1, 3, True, 1)],
+)
+def test_a_pool_that_has_too_many_gives_up_one(current: int, limit: int, spares: bool, expected: int) -> None:
+    """At a time, and only while it can do without it; also when somebody lacks room."""
+    for starved in (False, current >= limit):
+        found = plan_pool(
+            models=5,
+            current=current,
+            starved=starved,
+            unheard=False,
+            limit=limit,
+            idle_s=0.0,
+            grace_s=60.0,
+            spares=spares,
+        )
+        assert found == PoolPlan(expected)
+
+
+@pytest.mark.parametrize(
     ("pool", "waited_s", "expected"),
     [
         ([make_view("p1")], 0.0, GROWTH_PATIENCE_S),

@@ -14,6 +14,7 @@ from orchestrator.domain import memory as memories
 from orchestrator.domain.conditions import status_of
 from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure, PodView
 from orchestrator.domain.observation import Observation
+from orchestrator.domain.orphan import closed
 from orchestrator.domain.plan import Action, LoadCopy, MakeRoom, Plan, PublishRoute, RemoveRoute, UnloadCopy, plan
 from orchestrator.domain.routes import RouteView
 from tests.orchestrator.builders import NOW as TIMESTAMP
@@ -71,8 +72,10 @@ class World:
             copies=self.seen.copies,
             now=self.now,
             ending={p.pod.uid for p in self.seen.pods if p.ending},
+            leaving={p.pod.uid for p in self.seen.pods if p.leaving},
         )
-        self.seen = replace(self.seen, memory=memory)
+        pods = tuple(closed(p, memory.orphaned_since, self.now) for p in self.seen.pods)
+        self.seen = replace(self.seen, memory=memory, pods=pods)
         decided = plan(self.seen, self.now)
         if decided.stands_by:
             self.seen = replace(self.seen, memory=memories.standing_by(memory))

@@ -137,6 +137,18 @@ async def test_objects_come_and_go(bench: Bench) -> None:
         assert (sink.listings, set().union(*sink.changes)) == (listings, {"b"})
 
 
+async def test_a_runtime_that_is_deleted_is_gone_at_once(bench: Bench) -> None:
+    """By its watch event, and not by the next list."""
+    path, manifest = f"{RUNTIMES}/own", builtin_manifests()[MLSERVER]
+    bench.fake.store.put(path, {**manifest, "metadata": {"name": "own"}})
+    async with bench.leading() as sink:
+        await eventually(lambda: "own" in sink.runtimes)
+        lists = bench.fake.verbs().count("list")
+        bench.fake.store.delete(path)
+        await eventually(lambda: sink.runtimes.keys() == {TRITON, MLSERVER})
+        assert bench.fake.verbs().count("list") == lists
+
+
 async def test_a_burst_is_one_delivery(bench: Bench) -> None:
     """All that arrives in one turn of the loop."""
     async with bench.leading() as sink:

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from structlog.testing import capture_logs
@@ -16,7 +17,7 @@ from orchestrator.platform.kube.paths import core
 from orchestrator.platform.kube.tls_plan import Data, identity
 from orchestrator.platform.kube.tls_secrets import TlsSecrets, data
 from orchestrator.transport.identity import ADAPTER, ORCHESTRATOR
-from tests.orchestrator.platform.kube.fake_api import Answer, FakeApi, Lost, fake_api
+from tests.orchestrator.platform.kube.fake_api import Answer, Call, FakeApi, Lost, fake_api
 from tests.orchestrator.waiting import eventually
 
 NS = "ns"
@@ -157,6 +158,29 @@ async def test_an_api_server_that_fails_is_asked_again(bench: Bench) -> None:
         await bench.replica().begin()
     assert {name: bool(held) for name, held in bench.all().items()} == dict.fromkeys(ALL, True)
     assert "tls_check_failed" in {line["event"] for line in logs}
+
+
+def _always(answer: Answer | None, _call: Call) -> Answer | None:
+    return answer
+
+
+async def test_the_same_trouble_is_said_ever_less_often(bench: Bench) -> None:
+    """After 1, 2, 4 and 8 checks; another is said at once, and that it is over as well."""
+    replica = bench.replica()
+    await replica.begin()
+
+    async def said(*answers: Answer | None) -> list[str]:
+        with capture_logs() as logs:
+            for answer in answers:
+                bench.fake.meet = partial(_always, answer)
+                assert await replica.check() == (answer is None)
+        return [f"{line['event']} {line.get('in_a_row', '')}".strip() for line in logs]
+
+    away, full = Answer(503, "away"), Answer(500, "full")
+    assert await said(*[away] * 9) == [f"tls_check_failed {n}" for n in (1, 2, 4, 8)]
+    assert await said(full, full, full, away) == [f"tls_check_failed {n}" for n in (1, 2, 1)]
+    assert await said(None, None) == ["tls_check_restored"]
+    assert await said(away) == ["tls_check_failed 1"]
 
 
 async def test_a_secret_that_may_not_be_written_does_not_keep_the_others_from_it(bench: Bench) -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +69,35 @@ async def test_what_a_pod_is_to_the_controller(start: Start, stack: Stack) -> No
     assert list(stack.pods.iterdir()) == []
     assert not stack.socket("pod-01234567").exists()
     assert "started start" in (stack.logs / "r-01234567.log").read_text()
+
+
+async def test_a_pod_that_leaves_keeps_its_server_until_it_is_empty(
+    start: Start, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is on its way out from the beginning; a stack that ends does not wait for it."""
+    asked, empty = asyncio.Event(), asyncio.Event()
+
+    async def drain(_socket: Path, _pod: str) -> None:
+        asked.set()
+        await empty.wait()
+
+    monkeypatch.setattr("orchestrator.platform.local.pod.handed_over", drain)
+    async with start() as (pod, task):
+        pod.leave()
+        assert pod.view().terminating
+        await asked.wait()
+        assert len(alive(stack)) == 2
+        assert not task.done()
+        empty.set()
+        async with asyncio.timeout(10):
+            await task
+    empty.clear()
+    async with start() as (pod, task):
+        pod.leave()
+        pod.stop(0.5)
+        async with asyncio.timeout(10):
+            await task
+    assert alive(stack) == []
 
 
 async def test_a_dead_server_comes_back_in_the_same_pod(start: Start, stack: Stack) -> None:
