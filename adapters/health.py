@@ -13,7 +13,8 @@ others.
 
 A server that hangs keeps its connection and answers nothing. So does one that
 loads a large model in its only thread: while a load or an unload is under way,
-which has a bound of its own, silence proves nothing. Nor does it in MLServer
+silence proves nothing for as long as one may take. No longer: what was sent to
+a server that hangs is under way until it is restarted. Nor does it in MLServer
 while a prediction takes its time, which is made in the thread that answers:
 that is waited for as long as most who ask do. Triton's answers come from a
 thread of their own, and are late only on a machine that is very busy.
@@ -51,14 +52,15 @@ class Health:
     """The answers. All reads are of memory: none waits but for `drain`."""
 
     def __init__(
-        self, *, ledger: Ledger, service: AdapterService, pulse: Pulse, drain: Drain, patience_s: float
+        self, *, ledger: Ledger, service: AdapterService, pulse: Pulse, drain: Drain, patience_s: float, busy_s: float
     ) -> None:
-        """A server that has been silent for `patience_s` has hung."""
+        """A server that has been silent for `patience_s` has hung; one that loads or unloads may be for `busy_s` more."""
         self._ledger = ledger
         self._service = service
         self._pulse = pulse
         self._drain = drain
         self._patience_s = patience_s
+        self._busy_s = busy_s
 
     def app(self, *, probes: bool = True, drain: bool = True) -> web.Application:
         """The routes, or a part of them."""
@@ -87,7 +89,9 @@ class Health:
     def hung(self) -> str:
         """Why the server has hung; empty if it has not."""
         silent_s = self._pulse.silent_s
-        if silent_s < self._patience_s or any(copy.state in _BUSY for copy in self._ledger.copies()):
+        if silent_s < self._patience_s:
+            return ""
+        if silent_s < self._patience_s + self._busy_s and any(c.state in _BUSY for c in self._ledger.copies()):
             return ""
         return f"the model server is connected and has not answered for {silent_s:.0f} s"
 

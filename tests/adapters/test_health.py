@@ -21,6 +21,7 @@ from tests.adapters.world import FakeServer, World, until
 from tests.families import LOOPBACKS
 
 PATIENCE_S = 120.0
+BUSY_S = 300.0
 
 
 @dataclass
@@ -55,7 +56,9 @@ def service(world: World) -> AdapterService:
 @pytest.fixture
 async def probe(world: World, service: AdapterService, pulse: Pulse, tmp_path: Path) -> AsyncIterator[Probe]:
     drain = Drain(world.ledger, world.bells, 600.0)
-    health = Health(ledger=world.ledger, service=service, pulse=pulse, drain=drain, patience_s=PATIENCE_S)
+    health = Health(
+        ledger=world.ledger, service=service, pulse=pulse, drain=drain, patience_s=PATIENCE_S, busy_s=BUSY_S
+    )
     path = f"{tmp_path}/h.sock"
     served = await serve(health, socket=path)
     async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(path)) as session:
@@ -113,7 +116,7 @@ def test_patience_is_by_what_may_keep_a_server_from_answering() -> None:
 async def test_a_server_that_hangs_is_not_alive_but_one_that_loads_is(
     probe: Probe, world: World, server: FakeServer, pulse: Pulse
 ) -> None:
-    """MLServer answers nothing while it loads a model in its only thread."""
+    """MLServer answers nothing while it loads a model in its only thread; but no load takes for ever."""
     pulse.silent_s = PATIENCE_S - 1
     assert (await probe.get("/livez"))[0] == 200
     pulse.silent_s = PATIENCE_S + 1
@@ -122,6 +125,9 @@ async def test_a_server_that_hangs_is_not_alive_but_one_that_loads_is(
     world.load("a")
     await world.until(lambda: world.state("a") == "Loading")
     assert await probe.get("/livez") == (200, "ok")
+    pulse.silent_s = PATIENCE_S + BUSY_S
+    assert (await probe.get("/livez"))[0] == 503
+    pulse.silent_s = PATIENCE_S + 1
     server.may_load.set()
     await world.until(lambda: world.state("a") == "Loaded")
     assert (await probe.get("/livez"))[0] == 503
