@@ -3,7 +3,8 @@ A small S3 server that lies: for keys and delays that no real server produces.
 
 It checks no signature. A bucket is a dict of objects, listed whole whatever
 prefix is asked for; `stalled` buckets answer a GET of an object only once
-`release` was called, `dripping` ones with 1 kB a second until then.
+`release` was called, `dripping` ones with 1 kB a second until then. What other
+buckets do is in `cutting`, `turning` and `changing`, for as long as it is there.
 
 With the standard library alone, so that any Python runs it as a program, which
 a POST of anything releases:
@@ -19,6 +20,7 @@ import json
 import sys
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
@@ -33,6 +35,14 @@ class Liar:
         self.buckets: dict[str, dict[str, bytes]] = {}
         self.stalled: set[str] = set()
         self.dripping: set[str] = set()
+        #: The connection breaks after so many bytes of an object.
+        self.cutting: dict[str, int] = {}
+        #: Every request is answered with the next of these, 200 being the truth.
+        self.turning: dict[str, Iterator[int]] = {}
+        #: Halfway through an object the bucket becomes the next of these, and the connection breaks.
+        self.changing: dict[str, Iterator[dict[str, bytes]]] = {}
+        #: How often an object was not had any more as it was asked for (If-Match).
+        self.refused: Counter[str] = Counter()
         #: How often an object of the bucket was asked for.
         self.fetched: Counter[str] = Counter()
         self._released = threading.Event()
@@ -106,26 +116,63 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         bucket, _, key = unquote(parts.path).lstrip("/").partition("/")
         objects = liar.buckets.get(bucket)
-        if objects is None:
+        status = next(liar.turning[bucket], 200) if bucket in liar.turning else 200
+        if status != 200:
+            self._send(status, b"")
+        elif objects is None:
             self._send(404, _error("NoSuchBucket") if body else b"")
         elif not key:
             asked = parse_qs(parts.query)
             self._send(200, _listing(bucket, asked.get("prefix", [""])[0], objects, "encoding-type" in asked))
         elif key not in objects:
             self._send(404, _error("NoSuchKey") if body else b"")
+        elif self.headers.get("If-Match", _etag(objects[key])) != _etag(objects[key]):
+            liar.refused[bucket] += 1
+            self._send(412, _error("PreconditionFailed") if body else b"")
+        elif body:
+            self._object(bucket, objects[key])
         else:
-            if body:
-                liar.fetched[bucket] += 1
-                if bucket in liar.stalled:
-                    liar.stall()
-            drip = body and bucket in liar.dripping
-            self._send(200, objects[key] if body else b"", of=objects[key], drip=drip)
+            self._send(200, b"", of=objects[key])
 
-    def _send(self, status: int, content: bytes, *, of: bytes | None = None, drip: bool = False) -> None:
+    def _object(self, bucket: str, content: bytes) -> None:
+        liar = self._liar
+        liar.fetched[bucket] += 1
+        if bucket in liar.stalled:
+            liar.stall()
+        changed = next(liar.changing.get(bucket, iter(())), None)
+        if changed is not None:
+            liar.buckets[bucket] = changed
+            cut: int | None = len(content) // 2
+        else:
+            cut = liar.cutting.get(bucket)
+        # "bytes=FIRST-LAST", the only one that anybody asks for.
+        part = self.headers.get("Range", "").removeprefix("bytes=").split("-")
+        first, last = map(int, part) if len(part) == 2 else (0, len(content) - 1)
+        self._send(
+            206 if len(part) == 2 else 200,
+            content[first : last + 1],
+            of=content,
+            part=f"bytes {first}-{last}/{len(content)}" if len(part) == 2 else "",
+            drip=bucket in liar.dripping,
+            cut=cut,
+        )
+
+    def _send(
+        self,
+        status: int,
+        content: bytes,
+        *,
+        of: bytes | None = None,
+        part: str = "",
+        drip: bool = False,
+        cut: int | None = None,
+    ) -> None:
         about = content if of is None else of
         try:
             self.send_response(status)
-            self.send_header("Content-Length", str(len(about)))
+            self.send_header("Content-Length", str(len(content if part else about)))
+            if part:
+                self.send_header("Content-Range", part)
             self.send_header("ETag", _etag(about))
             # One request a connection: closing the server does not wait for an idle client.
             self.send_header("Connection", "close")
@@ -134,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
             while drip and content and not self._liar.stall(0.1):
                 self.wfile.write(content[:100])
                 content = content[100:]
-            self.wfile.write(content)
+            self.wfile.write(content[:cut])
         except ConnectionError:
             # The client gave up on a stalled answer.
             self.close_connection = True

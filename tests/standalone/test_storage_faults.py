@@ -7,6 +7,8 @@ what only the whole product shows.
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Callable
 
 from tests.small_disk import filled, seen_by
@@ -15,7 +17,10 @@ from tests.standalone.manifests import serving_runtime, trained_model
 from tests.standalone.models import Models
 from tests.standalone.stack import Stack
 from tests.standalone.traffic import Traffic
+from tests.standalone.verdicts import lies
 from tests.standalone.waiting import wait_until
+from tests.standalone.watch import watching
+from tests.standalone.witness import Witness
 
 MIB = 1 << 20
 #: How long the runtime's loads may take, and so how long a slow download has a place.
@@ -63,31 +68,75 @@ def test_a_full_disk_fails_a_model_and_nothing_else(make_stack: Callable[..., St
         wait_until(lambda: len(files()) == 3, lambda: f"files: {files()}")
 
 
-def test_a_store_that_drips_holds_up_nobody_for_long(shared: Stack, liar: Liar, models: Models, name: str) -> None:
-    """More models of it than may be downloaded at once: each fails with a reason, a neighbour is served meanwhile."""
-    slow = [f"{name}-{number}" for number in range(8)]
-    liar.buckets["drips"] = {"digits.joblib": models.file("padded-0.joblib").read_bytes()}
-    liar.dripping.add("drips")
+def test_stores_that_fail_in_every_way_hold_up_nobody(shared: Stack, liar: Liar, models: Models, name: str) -> None:
+    """
+    All ways at once, and more models that drip than may be downloaded at once.
+
+    What can be had comes whole in spite of it, what cannot has its reason, and READY is the truth of each. Their
+    neighbours are asked throughout and lose nothing, a newcomer is served meanwhile, and once the stores are well all come.
+    """
+    padded = [{"digits.joblib": models.file(f"padded-{number}.joblib").read_bytes()} for number in range(2)]
+    # Each with the prober that it is in the end.
+    overcome = {"cuts": 0, "turns": 0, "changes": 1}
+    given_up = {"breaks": "broke the connection", "fails": "answered HTTP 503", "never-the-same": "again and again"}
+    given_up |= {f"drips-{number}": "the download is too slow" for number in range(5)}
+    liar.buckets |= dict.fromkeys((*overcome, *given_up), padded[0])
+    liar.cutting |= {"cuts": MIB, "breaks": 0}
+    liar.turning |= {"turns": itertools.cycle((500, 503, 200)), "fails": itertools.repeat(503)}
+    liar.changing |= {"changes": iter(padded[1:]), "never-the-same": itertools.cycle(padded[::-1])}
+    liar.dripping |= {bucket for bucket in given_up if bucket.startswith("drips")}
     shared.secret(liar=liar.entry)
     shared.apply(serving_runtime("hasty", "mlserver", ["sklearn"], load_s=PATIENCE_S))
-    shared.apply(trained_model(name, models.sample("sklearn"), "sklearn", runtime="hasty"))
-    shared.wait_ready(name)
-    shared.apply(
-        *(trained_model(each, "s3://drips/digits.joblib", "sklearn", runtime="hasty", key="liar") for each in slow)
-    )
-    tried = {"Downloading", "StorageUnavailable"}
-    wait_until(lambda: all(shared.condition(each).reason in tried for each in slow), "not all are tried")
-    neighbour = f"{name}-neighbour"
-    shared.apply(trained_model(neighbour, models.sample("sklearn"), "sklearn", runtime="hasty"))
-    shared.wait_ready(neighbour, within=30)
-    for each in slow:
-        found = shared.wait_condition(each, "StorageUnavailable", within=60)
-        assert "s3://drips/digits.joblib: the download is too slow" in found.message
-        assert "modelLoadingTimeoutMillis" in found.message
-    liar.release()
-    shared.wait_ready(*slow, within=90)
-    shared.delete(*slow, neighbour, name)
-    for each in (*slow, neighbour, name):
+
+    def neighbour(which: str, file: str, framework: str, runtime: str = "hasty") -> str:
+        model = f"{name}-{which}"
+        shared.apply(trained_model(model, models.uri(file), framework, runtime=runtime))
+        return model
+
+    beside = neighbour("beside", "probe-1.joblib", "sklearn")
+    elsewhere = neighbour("elsewhere", "probe-2.onnx", "onnx", "")
+    shared.wait_ready(beside, elsewhere)
+    faulty = {bucket: f"{name}-{bucket}" for bucket in (*overcome, *given_up)}
+    with (
+        watching(shared, models, beside, elsewhere) as watch,
+        Witness(shared.target, list(faulty.values()), models.probes, models.probe_labels, rate=10) as asked,
+    ):
+        for bucket, model in faulty.items():
+            uri = f"s3://{bucket}/digits.joblib"
+            shared.apply(trained_model(model, uri, "sklearn", runtime="hasty", key="liar"))
+        tried = {"Downloading", "StorageUnavailable"}
+        wait_until(
+            lambda: all(shared.condition(faulty[bucket]).reason in tried for bucket in given_up), "not all are tried"
+        )
+        newcomer = neighbour("newcomer", "probe-3.joblib", "sklearn")
+        shared.wait_ready(newcomer, within=30)
+        for bucket, words in given_up.items():
+            found = shared.wait_condition(faulty[bucket], "StorageUnavailable", within=60)
+            assert f"s3://{bucket}/digits.joblib: " in found.message
+            assert words in found.message
+            assert "drips" not in bucket or "modelLoadingTimeoutMillis" in found.message
+        shared.wait_ready(*(faulty[bucket] for bucket in overcome))
+        well = time.monotonic()
+        liar.release()
+        for faults in (liar.cutting, liar.turning, liar.changing):
+            faults.clear()
+        shared.wait_ready(*faulty.values(), within=90)
+        for bucket, number in overcome.items():
+            asked.heard(faulty[bucket], number, times=2)
+        watch.witness.heard(beside, 1)
+        watch.witness.heard(elsewhere, 2)
+    assert liar.refused["changes"] == 1
+    assert {faulty[bucket]: asked.phases(faulty[bucket]) for bucket in overcome} == {
+        faulty[bucket]: [number] for bucket, number in overcome.items()
+    }
+    asked.check(excused=lambda outcome: True)
+    assert not lies(asked.outcomes, watch.readiness.samples)
+    said = [s for s in watch.readiness.samples if s.heard < well]
+    assert not [bucket for bucket in given_up if any(s.ready(faulty[bucket]) for s in said)]
+    watch.readiness.check(beside, elsewhere)
+    everyone = (*faulty.values(), beside, elsewhere, newcomer)
+    shared.delete(*everyone)
+    for each in everyone:
         shared.wait_gone(each)
     shared.remove("servingruntime-hasty.yaml")
     shared.secret(liar=None)
