@@ -68,6 +68,8 @@ class LyingStore:
     before: Callable[[str], web.StreamResponse | None] = lambda _: None
     #: The ETag of an answer.
     etag: Callable[[str], str] = lambda _: "etag"
+    #: Whatever the ETag that is asked for (If-Match), answer with what there is.
+    careless: bool = False
     #: Send no more bytes of a body than this, and then break, or hang until released.
     cut: int | None = None
     #: Send a body this many bytes at once, with so many seconds between.
@@ -82,6 +84,8 @@ class LyingStore:
     #: Headers of answers with content that are not the truth; "" = without it.
     lies: dict[str, str] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    #: The If-Match of each GET of an object; "" = without.
+    conditions: list[str] = field(default_factory=list)
     #: Bytes of bodies that went out, and the most bodies that were on their way at once.
     sent: int = 0
     busiest: int = 0
@@ -138,6 +142,10 @@ class LyingStore:
 
     async def _content(self, request: web.Request, key: str, content: bytes) -> web.StreamResponse:
         status, headers = 200, {"ETag": f'"{self.etag(request.method)}"'}
+        if request.method == "GET":
+            self.conditions.append(request.headers.get("If-Match", ""))
+            if not self.careless and self.conditions[-1] not in {"", headers["ETag"]}:
+                return web.Response(status=412)
         if request.http_range.start is not None and not self.deaf:
             whole, content = len(content), content[request.http_range]
             first = request.http_range.start

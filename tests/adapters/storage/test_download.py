@@ -151,23 +151,56 @@ async def test_a_store_that_only_fails_is_given_up(s3: S3Store, liar: LyingStore
     assert liar.requests.count("GET") == 4
 
 
-async def test_a_changed_object_is_noticed_at_once(s3: S3Store, liar: LyingStore, tmp_path: Path) -> None:
-    """By If-Match, and by the ETag of the answer where the store ignores it."""
-    liar.objects = {"a": b"content"}
+@pytest.mark.parametrize("careless", [False, True])
+async def test_a_changed_object_is_noticed_at_once(
+    s3: S3Store, liar: LyingStore, tmp_path: Path, careless: bool
+) -> None:
+    """By If-Match, of which no byte comes, and by the ETag of the answer where the store ignores it."""
+    liar.objects, liar.careless = {"a": b"content"}, careless
     listing = await s3.list(source("a"), credentials(liar.endpoint))
     liar.etag = lambda _: "another"
     with pytest.raises(SourceChanged):
         await s3.download(source("a"), credentials(liar.endpoint), files(listing, "a", "u"), tmp_path, PATIENCE_S)
+    assert liar.conditions == ['"etag"']
+    assert careless or not liar.sent
+    assert (tmp_path / "a").read_bytes() == b""
 
 
-async def test_parts_of_two_versions_are_never_mixed(s3: S3Store, liar: LyingStore, tmp_path: Path) -> None:
-    """The third part is of another upload."""
-    liar.objects = {"a": bytes(5_000_000)}
+@pytest.mark.parametrize("careless", [False, True])
+async def test_parts_of_two_versions_are_never_mixed(
+    s3: S3Store, liar: LyingStore, tmp_path: Path, careless: bool
+) -> None:
+    """The third part is of another upload, of which a second look has all."""
+    old, new = bytes(5_000_000), b"n" * 5_000_000
+    liar.objects, liar.careless = {"a": old}, careless
     listing = await s3.list(source("a"), credentials(liar.endpoint))
     answers = itertools.count()
-    liar.etag = lambda kind: "another" if kind == "GET" and next(answers) == 2 else "etag"
+
+    def replaced(kind: str) -> str:
+        if kind == "GET" and next(answers) == 2:
+            liar.objects, liar.etag = {"a": new}, lambda _: "another"
+            return "another"
+        return "etag"
+
+    liar.etag = replaced
     with pytest.raises(SourceChanged):
         await s3.download(source("a"), credentials(liar.endpoint), files(listing, "a", "u"), tmp_path, PATIENCE_S)
+    assert set(liar.conditions) == {'"etag"'}, "each part is asked for on condition"
+    (tmp_path / "again").mkdir()
+    liar.conditions.clear()
+    assert await fetch(s3, source("a"), credentials(liar.endpoint), tmp_path / "again") == {"a": new}
+    assert liar.conditions == ['"another"'] * 5
+
+
+async def test_the_rest_of_an_object_that_changed_is_not_taken(s3: S3Store, liar: LyingStore, tmp_path: Path) -> None:
+    """It breaks off midway, and is another when it is asked for again."""
+    liar.objects, liar.cut = {"a": b"content"}, 3
+    listing = await s3.list(source("a"), credentials(liar.endpoint))
+    liar.etag = lambda _: "etag" if len(liar.conditions) == 0 else "another"
+    with pytest.raises(SourceChanged):
+        await s3.download(source("a"), credentials(liar.endpoint), files(listing, "a", "u"), tmp_path, PATIENCE_S)
+    assert liar.conditions == ['"etag"'] * 2
+    assert liar.sent == 3
 
 
 @pytest.mark.parametrize(("status", "content"), [(404, None), (412, None), (200, b"shorter")])
