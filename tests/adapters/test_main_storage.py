@@ -60,6 +60,23 @@ async def test_a_model_of_two_gigabytes_takes_little_memory(tmp_path: Path, serv
             assert process.files() == []
 
 
+async def test_a_model_of_five_thousand_objects_takes_little_memory(
+    tmp_path: Path, server: InferenceServer, liar: LyingStore
+) -> None:
+    """An ONNX model with external data, a tensor a file: each is where it belongs, and the adapter never had 300 MB."""
+    objects = {f"weights/{number:04}": b"%04d" % number * 500 for number in range(4999)}
+    objects["model.onnx"] = b"graph"
+    liar.objects = {f"many/{path}": content for path, content in objects.items()}
+    with adapter(tmp_path, server.target) as process:
+        async with leading(process) as leader:
+            await leader.load("many", path="many", bucket="bucket", credentials=credentials(liar.endpoint))
+            copy = await leader.until_state(LOADED, "many", within_s=120)
+            assert copy.measured == sum(map(len, objects.values()))
+            there = process.models / "many/1/model.onnx"
+            assert [path for path, content in objects.items() if (there / path).read_bytes() != content] == []
+            assert process.peak_kib < 300_000_000 / 1024
+
+
 async def test_an_adapter_killed_in_a_download_leaves_nothing_behind(
     tmp_path: Path, server: InferenceServer, liar: LyingStore
 ) -> None:
