@@ -1,5 +1,5 @@
 """
-For all tests: one event loop a test and none beside, and properties that are the same at each run.
+For all tests: one event loop a test and none beside, properties that are the same at each run, and who runs which.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.properties import EXPLORE, PROFILE
 
@@ -46,6 +48,22 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """For the report of what ran: scripts/report_tiers."""
     marks = [tier for tier in ("cluster", "standalone", "contract") if item.get_closest_marker(tier)]
     item.user_properties.append(("tier", (*marks, "unit")[0]))
+
+
+class _Tiers(LoadScopeScheduling):
+    """
+    Each of the long tiers is one process's, since its tests share stacks; all others are for who is free.
+
+    The longest begin first. xdist's own groups are marks in a test's id, which this pytest computes anew.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((tier for tier in ("standalone", "cluster") if nodeid.startswith(f"tests/{tier}/")), nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Tiers:
+    """Where pytest runs in several processes: make test."""
+    return _Tiers(config, log)
 
 
 @pytest.fixture

@@ -19,7 +19,5 @@ def claim(items: list[pytest.Item], folder: Path, mark: str, *check: str | Path)
     excuse = "; ".join(done.stderr.split("\n")).strip("; ") if done is not None and done.returncode else ""
     for item in mine:
         item.add_marker(mark)
-        # Its stacks are shared by all of it, so that it is one process's where pytest runs in several.
-        item.add_marker(pytest.mark.xdist_group(mark))
         if excuse:
             item.add_marker(pytest.mark.skip(reason=excuse))
