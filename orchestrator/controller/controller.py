@@ -117,6 +117,8 @@ class Controller:
                 await self._reconcile(key)
             finally:
                 self._queue.done(key)
+            # A queue that has more, and a reconcile that waits for nobody, leave the loop to nobody: not to the lease.
+            await asyncio.sleep(0)
 
     async def _reconcile(self, key: Key) -> None:
         reconcile = self._reconciler.model if key.kind == "model" else self._reconciler.pool

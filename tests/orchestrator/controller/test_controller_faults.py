@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
 
+from orchestrator.controller.controller import WORKERS
 from orchestrator.domain.demand import ReadyAt, Want
 from orchestrator.domain.errors import PlatformUnavailable
 from orchestrator.domain.fleet import Failure
@@ -308,6 +310,24 @@ async def test_a_hundred_models_cost_no_more_than_their_share(monkeypatch: pytes
             bench.fleet.report("p1")
             await bench.after()
         assert set(looks) == {"m7"}
+
+
+async def test_models_that_wait_for_nobody_leave_the_loop_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as those without room: whatever else is on the loop has its turn whenever each worker has had one."""
+    async with Bench() as bench:
+        reconciles, most = 0, 0
+
+        async def reconcile(_: str) -> None:
+            nonlocal reconciles
+            reconciles += 1
+
+        monkeypatch.setattr(bench.reconciler, "model", reconcile)
+        bench.controller.models_changed(frozenset(f"m{number}" for number in range(10 * WORKERS)))
+        while len(bench.queue):
+            before = reconciles
+            await asyncio.sleep(0)
+            most = max(most, reconciles - before)
+        assert 0 < most <= WORKERS
 
 
 async def test_a_list_that_lost_most_models_takes_a_fifth_of_them_at_most() -> None:
