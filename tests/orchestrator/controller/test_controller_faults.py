@@ -289,6 +289,18 @@ async def test_a_platform_that_is_away_is_a_line_and_no_traceback() -> None:
         assert bench.ready == {"a": LOADED}
 
 
+async def test_a_platform_that_asks_to_be_left_alone_is() -> None:
+    """For as long as it asks, though it would take the status before."""
+    async with Bench() as bench:
+        bench.platform.trouble = PlatformUnavailable("status of a: 429", retry_after_s=30.0)
+        await bench.apply("a")
+        bench.platform.trouble = None
+        await bench.after(28.0)
+        assert bench.platform.writes == []
+        await bench.after(2.0)
+        assert bench.ready == {"a": LOADED}
+
+
 async def test_a_hundred_models_cost_no_more_than_their_share(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is loaded once; an event of one wakes one."""
     async with Bench() as bench:
