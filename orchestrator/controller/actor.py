@@ -19,7 +19,7 @@ from orchestrator.controller.observer import Observer
 from orchestrator.controller.residency import Residency
 from orchestrator.domain import memory as memories
 from orchestrator.domain.eviction import choose_victims
-from orchestrator.domain.fleet import CopyKey, CopyState
+from orchestrator.domain.fleet import Copy, CopyKey, CopyState
 from orchestrator.domain.plan import Action, LoadCopy, MakeRoom, PublishRoute, RemoveRoute, UnloadCopy
 from orchestrator.ports import Activators, Fleet, FleetView, Mesh
 
@@ -97,7 +97,7 @@ class Actor:
         if view is None:
             return
         copies = self._view.copies_in(pod)
-        leaving = sum(c.reserved for k, c in copies.items() if c.state is CopyState.UNLOADING or self._going(k))
+        leaving = sum(c.reserved for k, c in copies.items() if self._leaving(k, c))
         victims = choose_victims(
             # Its own former revision serves until the new one does.
             self._residency.residents((c for k, c in copies.items() if k.model != name), now, self._pinned),
@@ -116,8 +116,10 @@ class Actor:
             self._counts.evictions.add(view.pod.runtime)
             log.info("evicted", trained_model=key.model, pod=view.pod.name, revision=key.revision, in_favour_of=name)
 
-    def _going(self, key: CopyKey) -> bool:
-        return self._observer.memory(key.model).evict == key
+    def _leaving(self, key: CopyKey, copy: Copy) -> bool:
+        # Thousands that found no room may be known of one pod, and each of them asks: what holds nothing costs nothing.
+        going = copy.state is CopyState.LOADED and self._observer.memory(key.model).evict == key
+        return going or copy.state is CopyState.UNLOADING
 
     def _pinned(self, key: CopyKey) -> bool:
         memory = self._observer.memory(key.model)

@@ -117,6 +117,8 @@ class Controller:
                 await self._reconcile(key)
             finally:
                 self._queue.done(key)
+            # A queue that has more, and a reconcile that waits for nobody, leave the loop to nobody: not to the lease.
+            await asyncio.sleep(0)
 
     async def _reconcile(self, key: Key) -> None:
         reconcile = self._reconciler.model if key.kind == "model" else self._reconciler.pool
@@ -130,7 +132,7 @@ class Controller:
         except PlatformUnavailable as error:
             # Nobody's mistake here, and it may be of all models at once: no traceback.
             log.warning("platform_unavailable", **_named(key), problem=str(error))
-            self._queue.add_rate_limited(key)
+            self._queue.add_rate_limited(key, at_least=error.retry_after_s)
         except Exception:
             # One model's trouble must not end the worker that serves all others.
             log.exception("reconcile_failed", **_named(key))

@@ -78,6 +78,11 @@ class FleetError(ProductError):
 class PlatformUnavailable(ProductError):
     """The platform, such as an API server, could not be asked, or puts it off; what was to be done is done later."""
 
+    def __init__(self, problem: str, *, retry_after_s: float = 0.0) -> None:
+        """`retry_after_s`: how long the platform asks to be left alone."""
+        super().__init__(problem)
+        self.retry_after_s = retry_after_s
+
 
 class Deposed(ProductError):
     """Another has taken the lead. Ends the process: whatever it knows is of an age that is over."""

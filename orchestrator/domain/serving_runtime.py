@@ -126,11 +126,7 @@ def parse_serving_runtime(raw: Mapping[str, Any]) -> ServingRuntime:
         load_timeout_s=_non_negative(adapter.get("modelLoadingTimeoutMillis", 90_000), "modelLoadingTimeoutMillis")
         / 1000,
         disabled=spec.get("disabled") is True,
-        env=tuple(
-            (str(e["name"]), str(e.get("value") or ""))
-            for e in _list_of_mappings(container.get("env"), "spec.containers.env")
-            if e.get("name") and "valueFrom" not in e
-        ),
+        env=_literals(_list_of_mappings(container.get("env"), "spec.containers.env")),
         raw=raw,
     )
 
@@ -159,6 +155,20 @@ def _list_of_mappings(value: Any, where: str) -> list[Mapping[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(v, Mapping) for v in value):
         raise InvalidManifest(where, "expected a list of mappings")
     return value
+
+
+def _literals(env: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
+    """Those variables that have a value. What no process can have is refused, and not shown: it may be secret."""
+    pairs = []
+    for index, entry in enumerate(env):
+        name, value = str(entry.get("name") or ""), str(entry.get("value") or "")
+        if "=" in name or "\0" in name:
+            raise InvalidManifest(f"spec.containers.env[{index}].name", "a name has no '=' and no NUL in it")
+        if "\0" in value:
+            raise InvalidManifest(f"spec.containers.env[{index}].value", "a value has no NUL in it")
+        if name and "valueFrom" not in entry:
+            pairs.append((name, value))
+    return tuple(pairs)
 
 
 def _non_negative(value: Any, name: str) -> int:

@@ -55,11 +55,11 @@ class WorkQueue(Generic[K]):
             self._metrics.added(key, now)
         self._changed.set()
 
-    def add_rate_limited(self, key: K) -> None:
-        """After an error: the same, later each time until `forget`."""
+    def add_rate_limited(self, key: K, *, at_least: float = 0.0) -> None:
+        """After an error: the same, later each time until `forget`, and in `at_least` so many seconds."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        self.add_after(key, min(_CAP_S, _BASE_S * 2 ** min(failures, 20)))
+        self.add_after(key, max(at_least, min(_CAP_S, _BASE_S * 2 ** min(failures, 20))))
 
     def forget(self, key: K) -> None:
         """`key` did well; its next error is its first. `done` is still owed."""

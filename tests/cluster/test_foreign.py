@@ -14,7 +14,7 @@ from tests.cluster.cluster import Cluster, condition_of
 from tests.cluster.node import units
 from tests.cluster.pods import pod
 from tests.cluster.product import Product, trained_model
-from tests.cluster.warm import NUMBER, RUNTIME, answered, changes_happen, copies, own_runtime, witnessed
+from tests.cluster.warm import NUMBER, RUNTIME, answered, changes_happen, copies, own_runtime, settled, witnessed
 from tests.standalone.waiting import wait_until
 
 POOL: Final = f"wml-serving-{RUNTIME}"
@@ -141,6 +141,32 @@ def repaired(product: Product, runtime: str) -> int:
     """How often the leader says that it has put the runtime's pool right."""
     said = map(json.loads, product.cluster.logs(product.leader()["metadata"]["name"]).splitlines())
     return sum(line["event"] == "pool_applied" and line["runtime"] == runtime and line["repair"] for line in said)
+
+
+def test_what_is_edited_in_a_built_in_runtime_stays_and_so_does_the_rest(warm: Product) -> None:
+    """The next leader applies the runtime with what somebody else has set in it."""
+    cluster, kind, runtime = warm.cluster, "servingruntime", "triton-2.x"
+    before, old = cluster.get(kind, runtime)["spec"], warm.holder()
+    usual, mine = before["builtInAdapter"]["modelLoadingTimeoutMillis"], 600_000
+
+    def agreed() -> bool:
+        """The leader has applied what is there."""
+        raw = json.loads(cluster.kubectl("get", kind, runtime, "-o", "json", "--show-managed-fields"))
+        (ours,) = (each for each in raw["metadata"]["managedFields"] if each["operation"] == "Apply")
+        return "f:modelLoadingTimeoutMillis" in ours["fieldsV1"]["f:spec"].get("f:builtInAdapter", {})
+
+    assert agreed()
+    cluster.patch(kind, runtime, {"spec": {"builtInAdapter": {"modelLoadingTimeoutMillis": mine}}})
+    try:
+        assert not agreed()
+        cluster.delete("pod", warm.leader()["metadata"]["name"], wait=False)
+        wait_until(lambda: warm.holder() not in {"", old}, "nobody else leads")
+        wait_until(agreed, "it is not applied again")
+        expected = {**before, "builtInAdapter": {**before["builtInAdapter"], "modelLoadingTimeoutMillis": mine}}
+        assert cluster.get(kind, runtime)["spec"] == expected
+    finally:
+        cluster.patch(kind, runtime, {"spec": {"builtInAdapter": {"modelLoadingTimeoutMillis": usual}}})
+        settled(warm)
 
 
 def test_models_of_other_namespaces_are_left_alone(warm: Product, space: Cluster, name: str) -> None:

@@ -51,6 +51,7 @@ class ApiError(Exception):
         *,
         retry_after_s: float | None = None,
         causes: frozenset[str] = frozenset(),
+        fields: tuple[str, ...] = (),
     ) -> None:
         super().__init__(status, reason, message)
         self.status = status
@@ -59,6 +60,8 @@ class ApiError(Exception):
         self.retry_after_s = retry_after_s
         #: Reasons of the details, such as ResourceVersionTooLarge.
         self.causes = causes
+        #: What the details name, such as the fields of a conflict: `.spec.replicas`.
+        self.fields = fields
 
     def __str__(self) -> str:
         return f"{self.status} {self.reason}: {self.message}"
@@ -121,6 +124,7 @@ def error_of_status(raw: Raw, *, status: int | None = None, retry_after: str | N
     details = raw.get("details")
     details = details if isinstance(details, dict) else {}
     causes = details.get("causes")
+    causes = [cause for cause in (causes if isinstance(causes, list) else ()) if isinstance(cause, dict)]
     code = status or raw.get("code")
     code = code if isinstance(code, int) else 500
     return ApiError(
@@ -128,11 +132,8 @@ def error_of_status(raw: Raw, *, status: int | None = None, retry_after: str | N
         str(raw.get("reason") or "") or _reason(code),
         str(raw.get("message") or "")[:2048],
         retry_after_s=_seconds(retry_after, details),
-        causes=frozenset(
-            str(cause.get("reason"))
-            for cause in (causes if isinstance(causes, list) else ())
-            if isinstance(cause, dict)
-        ),
+        causes=frozenset(str(cause.get("reason")) for cause in causes),
+        fields=tuple(str(cause["field"]) for cause in causes if cause.get("field")),
     )
 
 

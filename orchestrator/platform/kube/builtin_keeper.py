@@ -4,16 +4,17 @@ Has the built-in ServingRuntimes in the cluster, without taking any from a user.
 One that is missing is created: who does not want it sets `spec.disabled`. One
 that carries our label is applied again at each start, so that an upgrade brings
 its new definition. What a user has changed in it is the user's from then on:
-the API server keeps account of who set which field, and those are left out.
-One without the label is the user's own, of the same name.
+the API server keeps account of who set which field, and those are applied as
+they are. They are not left out with what is around them: what we applied once
+and do not any more goes. One without the label is the user's own, of the same
+name.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping
+import copy
+from collections.abc import Collection, Iterable, Mapping
 from http import HTTPStatus
-from typing import Final
 
 import structlog
 
@@ -25,9 +26,6 @@ from orchestrator.platform.kube.objects import going
 from orchestrator.platform.kube.paths import group
 
 log = structlog.get_logger(__name__)
-
-#: How a conflict of server-side apply names a field.
-_FIELD: Final = re.compile(r"\.spec\.([A-Za-z]+)")
 
 
 class BuiltinKeeper:
@@ -70,9 +68,9 @@ class BuiltinKeeper:
             if found is None or error.status != HTTPStatus.CONFLICT:
                 raise
             self._say(name, "builtin_runtime_edited", error.message)
-            rest = without(body, error.message)
+            body = as_edited(body, found, error.fields)
         try:
-            return await self._api.apply(path, rest, force=False) if rest["spec"] else found
+            return await self._api.apply(path, body, force=False)
         except ApiError as error:
             if error.status != HTTPStatus.CONFLICT:
                 raise
@@ -95,10 +93,26 @@ def labelled(manifest: Raw, namespace: str) -> Raw:
     return {**manifest, "metadata": {"name": name, "namespace": namespace, "labels": labels}}
 
 
-def without(body: Raw, conflict: str) -> Raw:
-    """The body without those fields of its spec that the conflict names; without any, if it names none."""
-    taken = set(_FIELD.findall(conflict)) or set(body["spec"])
-    return {**body, "spec": {name: value for name, value in body["spec"].items() if name not in taken}}
+def as_edited(body: Raw, live: Raw, fields: Iterable[str]) -> Raw:
+    """The body with the live values of these fields, as a conflict names them; of a field within a list, the whole list."""
+    body = copy.deepcopy(body)
+    for field in fields:
+        _take(body, live, field.removeprefix("."))
+    return body
+
+
+def _take(body: Raw, live: Raw, path: str) -> None:
+    # Names may have dots in them, and are not quoted.
+    names = [name for name in body if path == name or path.startswith((f"{name}.", f"{name}["))]
+    name = max(names, key=len, default="")
+    if name not in body or name not in live:
+        return
+    ours, theirs = body[name], live[name]
+    rest = path.removeprefix(name).removeprefix(".")
+    if rest and isinstance(ours, dict) and isinstance(theirs, dict):
+        _take(ours, theirs, rest)
+    else:
+        body[name] = copy.deepcopy(theirs)
 
 
 def _ours(raw: Raw) -> bool:

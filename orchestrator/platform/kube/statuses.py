@@ -91,7 +91,8 @@ class StatusWriter:
             raise PlatformUnavailable(f"status of {name}: {error}") from error
         except ApiError as error:
             if error.passing or error.status == HTTPStatus.CONFLICT:
-                raise PlatformUnavailable(f"status of {name}: {error}") from error
+                wanted_s = error.retry_after_s or 0.0
+                raise PlatformUnavailable(f"status of {name}: {error}", retry_after_s=wanted_s) from error
             raise
         if stored is not None:
             self._remember(name, _Written(uid, status, version_of(stored), seen))

@@ -114,6 +114,9 @@ class Process:
             return str(problem)
         except OSError as error:
             return f"cannot be started: {error.strerror or type(error).__name__}"
+        except ValueError:
+            # Its text may have some of what is in it, which may be secret.
+            return "cannot be started: an argument or a variable of its environment has characters that none can have"
         self.pid, self._child = child.pid, child
         log.info("process_started", name=self.name, pid=child.pid)
         exited = asyncio.create_task(child.wait())

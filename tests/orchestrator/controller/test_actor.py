@@ -121,6 +121,41 @@ async def test_room_that_is_made_for_one_is_not_anothers() -> None:
     assert hands.leaving("a", "b", "c") == ["a", "b"]
 
 
+@pytest.mark.parametrize("state", [CopyState.LOADED, CopyState.UNLOADING])
+async def test_what_is_leaving_makes_room(state: CopyState) -> None:
+    """Whether it is commanded already or only decided; nobody else leaves."""
+    hands = Hands()
+    going = hands.hold("a", since=3.0, state=state)
+    hands.observer.remember("a", Memory(uid=going.uid, revision=going.revision, evict=going))
+    hands.hold("b", since=1.0)
+    hands.hold("c", since=2.0)
+    await hands.actor.act("digits", MakeRoom("p1", 10))
+    assert hands.leaving("b", "c") == []
+    await hands.actor.act("digits", MakeRoom("p1", 20))
+    assert hands.leaving("b", "c") == ["b"]
+
+
+async def test_who_looks_for_room_asks_nothing_of_those_who_found_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They hold nothing, there may be thousands, and each of them looks."""
+    hands = Hands()
+    asked: list[str] = []
+    memory = hands.observer.memory
+
+    def noted(name: str) -> Memory:
+        asked.append(name)
+        return memory(name)
+
+    monkeypatch.setattr(hands.observer, "memory", noted)
+    hands.hold("a", since=1.0)
+    for number in range(10):
+        key = make_key(model=f"waits-{number}")
+        hands.fleet.servers["p1"].copies[key] = make_copy(CopyState.FAILED, key=key, reserved=0)
+    hands.fleet.report("p1", full=True)
+    await hands.actor.act("digits", MakeRoom("p1", 30))
+    assert hands.leaving("a") == ["a"]
+    assert set(asked) == {"a"}
+
+
 async def test_who_is_waited_for_or_cannot_come_back_stays() -> None:
     """A copy that its model does not ask for now is the last good one: nothing could load it again."""
     hands = Hands()

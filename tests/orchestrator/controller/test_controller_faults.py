@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
 
+from orchestrator.controller.controller import WORKERS
 from orchestrator.domain.demand import ReadyAt, Want
 from orchestrator.domain.errors import PlatformUnavailable
 from orchestrator.domain.fleet import Failure
@@ -276,6 +278,18 @@ async def test_a_platform_that_is_away_is_a_line_and_no_traceback() -> None:
         assert bench.ready == {"a": LOADED}
 
 
+async def test_a_platform_that_asks_to_be_left_alone_is() -> None:
+    """For as long as it asks, though it would take the status before."""
+    async with Bench() as bench:
+        bench.platform.trouble = PlatformUnavailable("status of a: 429", retry_after_s=30.0)
+        await bench.apply("a")
+        bench.platform.trouble = None
+        await bench.after(28.0)
+        assert bench.platform.writes == []
+        await bench.after(2.0)
+        assert bench.ready == {"a": LOADED}
+
+
 async def test_a_hundred_models_cost_no_more_than_their_share(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is loaded once; an event of one wakes one."""
     async with Bench() as bench:
@@ -297,6 +311,24 @@ async def test_a_hundred_models_cost_no_more_than_their_share(monkeypatch: pytes
             bench.fleet.report("p1")
             await bench.after()
         assert set(looks) == {"m7"}
+
+
+async def test_models_that_wait_for_nobody_leave_the_loop_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as those without room: whatever else is on the loop has its turn whenever each worker has had one."""
+    async with Bench() as bench:
+        reconciles, most = 0, 0
+
+        async def reconcile(_: str) -> None:
+            nonlocal reconciles
+            reconciles += 1
+
+        monkeypatch.setattr(bench.reconciler, "model", reconcile)
+        bench.controller.models_changed(frozenset(f"m{number}" for number in range(10 * WORKERS)))
+        while len(bench.queue):
+            before = reconciles
+            await asyncio.sleep(0)
+            most = max(most, reconciles - before)
+        assert 0 < most <= WORKERS
 
 
 async def test_a_list_that_lost_most_models_takes_a_fifth_of_them_at_most() -> None:

@@ -104,6 +104,9 @@ def test_a_buffer_larger_than_the_limit_leaves_no_room() -> None:
         ("spec/containers", ..., "spec.containers"),
         ("spec/containers", [{"resources": {"limits": {"memory": "x"}}}], "spec.containers.resources.limits.memory"),
         ("spec/containers", [{"env": ["A=1"]}], "spec.containers.env"),
+        ("spec/containers", [{"env": [{"name": "A"}, {"name": "A=hidden"}]}], "spec.containers.env[1].name"),
+        ("spec/containers", [{"env": [{"name": "hidden\0"}]}], "spec.containers.env[0].name"),
+        ("spec/containers", [{"env": [{"name": "A", "value": "hidden\0"}]}], "spec.containers.env[0].value"),
     ],
 )
 def test_what_is_no_runtime_is_refused_by_its_field(path: str, value: object, field: str) -> None:
@@ -111,6 +114,7 @@ def test_what_is_no_runtime_is_refused_by_its_field(path: str, value: object, fi
     with pytest.raises(InvalidManifest) as caught:
         parse_serving_runtime(changed(path, value))
     assert caught.value.field == field
+    assert "hidden" not in str(caught.value)
 
 
 TRITON = make_runtime("triton-2.x", frameworks=("onnx", "sklearn"), auto_select=frozenset({"onnx"}))

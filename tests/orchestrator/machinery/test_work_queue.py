@@ -101,6 +101,16 @@ async def test_errors_of_one_key_come_back_ever_later_until_it_does_well() -> No
         assert at - before == pytest.approx(0.005, abs=0.002)
 
 
+@pytest.mark.parametrize(("at_least", "waits"), [(3.0, 3.0), (0.001, 0.005)])
+async def test_an_error_may_say_how_long_to_wait(at_least: float, waits: float) -> None:
+    """Never less than without."""
+    queue = make_queue()
+    before = asyncio.get_running_loop().time()
+    queue.add_rate_limited("a", at_least=at_least)
+    _, at = await take(queue)
+    assert at - before == pytest.approx(waits, abs=0.002)
+
+
 async def test_a_key_that_fails_for_days_does_not_overflow() -> None:
     """The exponent is bounded, not only the delay."""
     queue = make_queue()

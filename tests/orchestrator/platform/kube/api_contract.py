@@ -110,6 +110,29 @@ class ApiContract:
         assert (await api.apply(path, config("a", "2")))["data"] == {"x": "2"}
         assert (await api.get(path))["data"] == {"x": "2"}
 
+    async def test_what_is_applied_no_more_goes(self, api: KubeApi, namespace: str) -> None:
+        """But not what others have set."""
+        path = core("configmaps", namespace, "a")
+        await api.apply(path, {**config("a"), "data": {"x": "1", "y": "1"}})
+        await api.merge(path, {"data": {"z": "1"}})
+        assert (await api.apply(path, config("a")))["data"] == {"x": "1", "z": "1"}
+
+    async def test_what_others_have_changed_is_changed_by_force_only(self, api: KubeApi, namespace: str) -> None:
+        """A conflict names the fields; to apply what is there is none, and makes nobody lose anything."""
+        path = core("configmaps", namespace, "a")
+        both = {**config("a"), "data": {"x": "1", "y.z": "1"}}
+        await api.apply(path, both)
+        await api.merge(path, {"data": {"y.z": "2"}})
+        conflict = await refused(api.apply(path, both, force=False))
+        assert (conflict.reason, conflict.fields) == ("Conflict", (".data.y.z",))
+        agreed = {**config("a"), "data": {"x": "3", "y.z": "2"}}
+        for _ in range(2):
+            assert (await api.apply(path, agreed, force=False))["data"] == agreed["data"]
+        assert (await api.apply(path, config("a"), force=False))["data"] == {"x": "1", "y.z": "2"}
+        await api.merge(path, {"data": {"x": "9"}})
+        assert (await api.apply(path, both))["data"] == both["data"]
+        assert (await api.apply(path, config("a"), force=False))["data"] == {"x": "1"}
+
     async def test_spec_and_status_are_written_apart(self, api: KubeApi, namespace: str) -> None:
         """Each way ignores what is the other's, and only the spec has generations."""
         path = group("networking.k8s.io/v1", "ingresses", namespace, "a")

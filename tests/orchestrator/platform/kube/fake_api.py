@@ -171,7 +171,8 @@ class FakeApi:
             case "apply":
                 if not call.query.get("fieldManager"):
                     raise Refused(422, "Invalid", "fieldManager: Required value: is required for apply patch")
-                return 200, store.apply(call.path, call.body, dry_run=dry)
+                manager, force = call.query["fieldManager"], call.query.get("force") == "true"
+                return 200, store.apply(call.path, call.body, manager=manager, force=force, dry_run=dry)
             case "delete":
                 return 200, store.delete(call.path, call.body)
             case "PATCH":

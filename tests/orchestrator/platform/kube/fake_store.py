@@ -4,8 +4,8 @@ What an API server keeps, for tests: objects of any kind, versions, and the hist
 The rules that a controller meets are those of the real one, as far as tests
 against the real one have shown: compare-and-swap, `generation`, the status
 subresource, finalizers, a write that changes nothing keeps its version, a list
-continues on one version, history is compacted. Not here: schemas, defaults,
-ownership of fields (an apply is a merge), garbage collection of what is owned.
+continues on one version, history is compacted, an apply minds who set which
+field. Not here: schemas, defaults, garbage collection of what is owned.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from __future__ import annotations
 import copy
 import json
 import uuid
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from tests.orchestrator.platform.kube.fake_ownership import Owners, without
 from tests.orchestrator.platform.kube.selectors import selects
 
 Raw = dict[str, Any]
@@ -39,12 +41,12 @@ _CREATED: Final = "2026-01-01T00:00:00Z"
 class Refused(Exception):
     """An answer without success."""
 
-    def __init__(self, code: int, reason: str, message: str, causes: tuple[str, ...] = ()) -> None:
+    def __init__(self, code: int, reason: str, message: str, causes: tuple[Raw, ...] = ()) -> None:
         super().__init__(message)
         self.code, self.reason, self.message, self.causes = code, reason, message, causes
 
     def status(self) -> Raw:
-        details = {"causes": [{"reason": cause} for cause in self.causes]} if self.causes else {}
+        details = {"causes": list(self.causes)} if self.causes else {}
         return {
             "kind": "Status",
             "apiVersion": "v1",
@@ -111,6 +113,8 @@ class Store:
     #: Watches and exact lists before it are answered with 410.
     compacted: int = 0
     _continues: dict[str, tuple[int, list[Raw]]] = field(default_factory=dict)
+    #: By uid.
+    _owners: defaultdict[str, Owners] = field(default_factory=lambda: defaultdict(Owners))
 
     def compact(self) -> None:
         """Forget all history, and the lists that were to be continued."""
@@ -146,6 +150,13 @@ class Store:
         return raw if dry_run else self._write(key, raw)
 
     def replace(self, path: str, body: Raw, *, dry_run: bool = False) -> Raw:
+        old = self.objects.get(_key(Place.of(path)))
+        new = self._replace(path, body, dry_run=dry_run)
+        if old is not None and not dry_run and Place.of(path).sub is None:
+            self._owners[new["metadata"]["uid"]].update(old, new)
+        return new
+
+    def _replace(self, path: str, body: Raw, *, dry_run: bool = False) -> Raw:
         place = Place.of(path)
         key = _key(place)
         old = self._found(key)
@@ -193,12 +204,29 @@ class Store:
             del old["metadata"]["resourceVersion"]
         return self.replace(path, _merged(old, patch), dry_run=dry_run)
 
-    def apply(self, path: str, body: Raw, *, dry_run: bool = False) -> Raw:
-        """A merge, or a creation."""
+    def apply(self, path: str, body: Raw, *, manager: str, force: bool = True, dry_run: bool = False) -> Raw:
+        """What others set is changed by force only; what the manager applied before and does not now goes."""
         place = Place.of(path)
-        if _key(place) in self.objects or place.sub:
+        old = self.objects.get(_key(place))
+        if place.sub:
             return self.merge(path, body, dry_run=dry_run)
-        return self.create(path.rsplit("/", 1)[0], body, dry_run=dry_run)
+        if old is None:
+            made = self.create(path.rsplit("/", 1)[0], body, dry_run=dry_run)
+            if not dry_run:
+                self._owners[made["metadata"]["uid"]].apply(manager, {}, body)
+            return made
+        owners = self._owners[old["metadata"]["uid"]]
+        conflicts = () if force else owners.conflicts(manager, old, body)
+        if conflicts:
+            causes = tuple({"reason": "FieldManagerConflict", "field": each} for each in conflicts)
+            raise Refused(409, "Conflict", f"Apply failed with {len(conflicts)} conflicts: {conflicts}", causes)
+        kept = without(old, owners.left_out(manager, body))
+        if "resourceVersion" not in body.get("metadata", {}):
+            del kept["metadata"]["resourceVersion"]
+        new = self._replace(path, _merged(kept, body), dry_run=dry_run)
+        if not dry_run:
+            owners.apply(manager, old, body)
+        return new
 
     def delete(self, path: str, options: Raw | None = None) -> Raw:
         key = _key(Place.of(path))
@@ -236,7 +264,7 @@ class Store:
             version, items = self._continues[token]
         else:
             if asked not in {"", "0"} and int(asked) > self.version:
-                raise Refused(504, "Timeout", "Too large resource version", ("ResourceVersionTooLarge",))
+                raise Refused(504, "Timeout", "Too large resource version", ({"reason": "ResourceVersionTooLarge"},))
             if int(asked or 0) and match != "NotOlderThan" and limit and int(asked) < self.version:
                 # Beside a limit a bare version means exactly this one, and here nothing but the newest is kept.
                 raise Refused(410, "Expired", "The resourceVersion for the provided list is too old")

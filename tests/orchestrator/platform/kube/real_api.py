@@ -18,7 +18,7 @@ import pytest
 from orchestrator.platform.kube.api import KubeApi
 from orchestrator.platform.kube.connect import connect
 from orchestrator.platform.kube.paths import core
-from tests.orchestrator.platform.kube.api_contract import ApiContract, config
+from tests.orchestrator.platform.kube.api_contract import ApiContract
 
 
 @pytest.fixture
@@ -37,10 +37,3 @@ async def namespace(api: KubeApi) -> AsyncIterator[str]:
 
 class TestReal(ApiContract):
     """What a real API server does: the tests' own is held to the same."""
-
-    async def test_what_is_applied_no_more_goes(self, api: KubeApi, namespace: str) -> None:
-        """Fields have owners, which the tests' own server does not know."""
-        path = core("configmaps", namespace, "a")
-        await api.apply(path, {**config("a"), "data": {"x": "1", "y": "1"}})
-        await api.merge(path, {"data": {"z": "1"}})
-        assert (await api.apply(path, config("a")))["data"] == {"x": "1", "z": "1"}

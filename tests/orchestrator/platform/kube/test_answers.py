@@ -60,6 +60,8 @@ def test_a_status_says_more_than_the_code() -> None:
     error = error_of(504, {}, encoded(raw))
     assert str(error) == "504 Timeout: Too large resource version: 9, current: 7"
     assert (error.expired, error.retry_after_s) == (True, 1.0)
+    conflict = {"causes": [{"reason": "FieldManagerConflict", "field": ".spec.a"}, {"field": None}]}
+    assert error_of(409, {}, encoded({"kind": "Status", "details": conflict})).fields == (".spec.a",)
     assert error_of(409, {}, encoded({"kind": "Status"})).reason == "Conflict"
     assert error_of(418, {}, encoded({"kind": "Status"})).reason == "Unknown"
 

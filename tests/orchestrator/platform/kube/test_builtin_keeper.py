@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from orchestrator.domain.serving_runtime import API_VERSION
 from orchestrator.platform.builtin import builtin_manifests
 from orchestrator.platform.kube.answers import ApiError, ApiUnreachable, Raw
 from orchestrator.platform.kube.api import KubeApi
-from orchestrator.platform.kube.builtin_keeper import BuiltinKeeper, without
+from orchestrator.platform.kube.builtin_keeper import BuiltinKeeper, as_edited
 from orchestrator.platform.kube.names import LABEL_MANAGED_BY, PRODUCT
 from orchestrator.platform.kube.paths import group
 from tests.orchestrator.platform.kube.fake_api import Answer, Call, FakeApi, Lost, fake_api
@@ -20,11 +21,7 @@ from tests.orchestrator.platform.kube.support import NAMESPACE
 
 TRITON = "triton-2.x"
 PATH = group(API_VERSION, "servingruntimes", NAMESPACE, TRITON)
-#: As a real API server words it.
-CONFLICT = (
-    'Apply failed with 2 conflicts: conflicts with "kubectl-edit" using serving.kserve.io/v1alpha1:\n'
-    "- .spec.containers\n- .spec.builtInAdapter.memBufferBytes"
-)
+CONFLICT = "Apply failed with 1 conflict"
 
 
 @dataclass
@@ -46,8 +43,10 @@ def ours(bench: Bench) -> None:
     bench.fake.store.put(PATH, {"metadata": {"labels": {LABEL_MANAGED_BY: PRODUCT}}, "spec": {"containers": []}})
 
 
-def refusal(code: int, reason: str, message: str) -> Answer:
-    return Answer(code, {"kind": "Status", "code": code, "reason": reason, "message": message})
+def conflict(*fields: str) -> Answer:
+    causes = [{"reason": "FieldManagerConflict", "field": field} for field in fields]
+    status = {"kind": "Status", "code": 409, "reason": "Conflict", "message": CONFLICT, "details": {"causes": causes}}
+    return Answer(409, status)
 
 
 async def test_one_that_is_missing_is_created(bench: Bench) -> None:
@@ -85,25 +84,40 @@ async def test_the_users_own_of_that_name_is_left_alone(bench: Bench) -> None:
 
 
 async def test_what_a_user_has_changed_is_the_users(bench: Bench) -> None:
-    """The rest is still ours; that is said once."""
-    ours(bench)
+    """A field, or a whole list; all beside it stays, and stays ours, however often we start. That is said once."""
+    await bench.keeper.ensure(TRITON)
+    expected = copy.deepcopy(builtin_manifests()[TRITON]["spec"])
+    edit = {"builtInAdapter": {"modelLoadingTimeoutMillis": 600_000}, "supportedModelFormats": [{"name": "onnx"}]}
+    bench.fake.store.merge(PATH, {"spec": edit})
+    expected["builtInAdapter"]["modelLoadingTimeoutMillis"] = 600_000
+    expected["supportedModelFormats"] = [{"name": "onnx"}]
     with capture_logs() as lines:
-        for _ in range(2):
-            bench.fake.once(refusal(409, "Conflict", CONFLICT), "apply")
-            assert await bench.keeper.ensure(TRITON)
-    spec = builtin_manifests()[TRITON]["spec"]
-    rest = {name: value for name, value in spec.items() if name not in {"containers", "builtInAdapter"}}
-    assert [body["spec"] for body in bench.applied()] == [spec, rest] * 2
+        for _ in range(3):
+            raw = await bench.keeper.ensure(TRITON)
+            assert raw is not None
+            assert raw["spec"] == expected
     assert [line["event"] for line in lines] == ["builtin_runtime_edited"]
 
 
-@pytest.mark.parametrize("words", ["", CONFLICT])
-async def test_a_conflict_that_stays_changes_nothing(bench: Bench, words: str) -> None:
+async def test_what_a_user_has_not_changed_gets_the_new_definition(bench: Bench) -> None:
+    """Right beside what has been changed: new values come, and what is not in it any more goes."""
+    before = copy.deepcopy(builtin_manifests()[TRITON])
+    before["spec"]["builtInAdapter"] |= {"memBufferBytes": 1, "former": 1}
+    await BuiltinKeeper(bench.keeper._api, NAMESPACE, {TRITON: before}).ensure(TRITON)
+    bench.fake.store.merge(PATH, {"spec": {"builtInAdapter": {"modelLoadingTimeoutMillis": 600_000}}})
+    raw = await bench.keeper.ensure(TRITON)
+    assert raw is not None
+    expected = builtin_manifests()[TRITON]["spec"]["builtInAdapter"] | {"modelLoadingTimeoutMillis": 600_000}
+    assert raw["spec"]["builtInAdapter"] == expected
+
+
+@pytest.mark.parametrize("fields", [(), (".spec.containers", ".spec.builtInAdapter.memBufferBytes")])
+async def test_a_conflict_that_stays_changes_nothing(bench: Bench, fields: tuple[str, ...]) -> None:
     """It is as it is."""
     ours(bench)
 
     def refuse(call: Call) -> Answer | None:
-        return refusal(409, "Conflict", words) if call.verb == "apply" else None
+        return conflict(*fields) if call.verb == "apply" else None
 
     bench.fake.meet = refuse
     raw = await bench.keeper.ensure(TRITON)
@@ -133,14 +147,24 @@ async def test_trouble_is_the_callers(bench: Bench) -> None:
     with pytest.raises(ApiUnreachable):
         await bench.keeper.ensure(TRITON)
     ours(bench)
-    bench.fake.once(refusal(409, "Conflict", CONFLICT), "apply")
+    bench.fake.once(conflict(".spec.containers"), "apply")
     bench.fake.once(Answer(500, "no"), "apply")
     with pytest.raises(ApiError):
         await bench.keeper.ensure(TRITON)
 
 
-def test_without_names_nothing_is_left() -> None:
-    """A conflict that cannot be understood takes no field from anybody."""
-    body = {"spec": {"a": 1, "b": 2}}
-    assert without(body, "who knows") == {"spec": {}}
-    assert without(body, "- .spec.a") == {"spec": {"b": 2}}
+def test_what_is_edited_is_taken_from_the_live_object_and_nothing_beside_it() -> None:
+    """Names may have dots in them; of a list all is taken; what is not there, or not understood, is left as ours."""
+    body = {"spec": {"a": {"b": 1, "c": 2}, "l": [{"name": "x", "v": 1}], "labels": {"k.io/a": "1", "k": "2"}}}
+    live = {"spec": {"a": {"b": 9, "c": 9}, "l": [{"name": "x", "v": 9}, 9], "labels": {"k.io/a": "9", "k": "9"}}}
+
+    def taken(*fields: str) -> Raw:
+        spec: Raw = as_edited(body, live, fields)["spec"]
+        return {name: value for name, value in spec.items() if value != body["spec"][name]}
+
+    assert taken(".spec.a.b") == {"a": {"b": 9, "c": 2}}
+    assert taken('.spec.l[name="x"].v') == {"l": live["spec"]["l"]}
+    assert taken(".spec.labels.k.io/a") == {"labels": {"k.io/a": "9", "k": "2"}}
+    assert taken(".spec.a", ".spec.l") == {"a": {"b": 9, "c": 9}, "l": live["spec"]["l"]}
+    assert taken(".spec.none", "who knows", "", ".spec.a.none") == {}
+    assert as_edited(body, {"spec": {}}, [".spec.a.b"]) == body

@@ -122,6 +122,15 @@ async def test_what_did_not_arrive_is_written_later(bench: Bench, fault: Answer 
     assert bench.stored == FIRST
 
 
+@pytest.mark.parametrize(("headers", "seconds"), [({"Retry-After": "7"}, 7.0), ({}, 0.0)])
+async def test_a_server_that_asks_to_be_left_alone_is(bench: Bench, headers: dict[str, str], seconds: float) -> None:
+    """Who asked is told for how long."""
+    bench.fake.once(Answer(429, "slowly", headers=headers), "merge")
+    with pytest.raises(PlatformUnavailable) as caught:
+        await bench.write(FIRST)
+    assert caught.value.retry_after_s == seconds
+
+
 async def test_what_may_have_arrived_is_not_taken_for_what_was_there(bench: Bench) -> None:
     """The answer was lost, and what was stored before is wanted again."""
     await bench.write(FIRST)

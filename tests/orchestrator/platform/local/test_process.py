@@ -125,6 +125,16 @@ async def test_what_cannot_be_started_says_why(tmp_path: Path, mark: str) -> Non
         await eventually(lambda: process.trouble == "cannot be started: No such file or directory")
 
 
+@pytest.mark.parametrize("env", [{"A=secret": "x"}, {"A": "secret\0"}, {"A": "secret\ud800"}])
+async def test_what_no_process_can_have_ends_no_supervisor(tmp_path: Path, mark: str, env: dict[str, str]) -> None:
+    """Python refuses it in another way than the kernel; it is not shown."""
+    impossible = ProcessSpec(name="x", argv=(sys.executable,), env=env, cwd=tmp_path)
+    async with running(mark, lambda: impossible) as (process, task):
+        await eventually(lambda: task.done() or process.trouble.startswith("cannot be started: "))
+        assert "secret" not in process.trouble
+        assert not task.done()
+
+
 @pytest.mark.parametrize("frozen", [False, True])
 async def test_a_deaf_or_frozen_child_is_killed_after_the_grace(tmp_path: Path, mark: str, frozen: bool) -> None:
     """SIGTERM first, SIGKILL then."""
