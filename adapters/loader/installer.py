@@ -158,7 +158,7 @@ class Installer:
         # From here a restarted adapter adopts the new copy; until here it has to find out which of the two serves.
         await self._memory.save()
         if old is not None:
-            await in_thread(self._places.drop_aside, old)
+            await self._drop_aside(old)
         log.info(
             "copy_loaded",
             trained_model=model,
@@ -177,8 +177,15 @@ class Installer:
         else:
             await self._clear(ticket.key.model)
             if old is not None:
-                await in_thread(self._places.drop_aside, old)
+                await self._drop_aside(old)
         self._ledger.release(ticket)
+
+    async def _drop_aside(self, old: CopyKey) -> None:
+        try:
+            await in_thread(self._places.drop_aside, old)
+        except OSError as error:
+            # Perhaps because its process writes on until it ends. Not the successor's failure; the next adapter sweeps.
+            log.warning("files_not_removed", problem=error.strerror)
 
     async def _restore(self, old: CopyKey) -> None:
         if not self._places.aside(old).exists() and self._places.model(old.model).exists():

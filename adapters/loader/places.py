@@ -2,7 +2,7 @@
 The adapter's directories, and what may be in them.
 
     model_dir/<model>      what the server may load: one directory a model
-    scratch/staging/<n>    downloads and layouts under way
+    scratch/staging/<n>    downloads and layouts under way, and what is being removed
     scratch/aside/<copy>   the files of a copy while its successor is tried, and a note beside them of what that is
     scratch/ledger.jsonl   what serves, for a restarted adapter
     scratch/lock           held as long as the adapter lives
@@ -20,6 +20,7 @@ import hashlib
 import itertools
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from adapters.domain.copies import CopyKey
@@ -113,9 +114,13 @@ class Places:
         remove(self.successor(key))
 
     def drop_aside(self, key: CopyKey) -> None:
-        """The successor serves, or neither does: the copy's files are not needed any more."""
-        remove(self.aside(key))
+        """The successor serves, or neither does: the copy's files are not needed any more, even if they stay."""
+        # By rename first: what is left of files that cannot be removed must not be taken for a copy that is aside.
+        dropped = self._staging / f"{self.aside(key).name}.{next(self._numbers)}"
+        with suppress(FileNotFoundError):
+            os.rename(self.aside(key), dropped)
         remove(self.successor(key))
+        remove(dropped)
 
     def place(self, staged: Path, name: str, replaced: CopyKey | None) -> None:
         """Put a complete model into the repository; its files are newer than those that it replaces."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from functools import partial
+from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from adapters.domain.copies import CopyState, Failure, Reason
 from adapters.loader.memory import read
+from adapters.storage.disk import remove
 from tests.adapters.world import World, key, until
 
 LOADED, FAILED = CopyState.LOADED, CopyState.FAILED
@@ -92,6 +97,35 @@ async def test_an_update_of_which_no_file_could_be_moved_does_not_reach_the_serv
     assert world.server.calls == ["load m"]
     world.places.successor(key("m")).rmdir()
     await loaded(world, revision="3", path="b")
+
+
+@pytest.mark.parametrize("unloaded", [False, True])
+async def test_files_that_cannot_be_removed_are_no_failure_of_an_update(
+    world: World, monkeypatch: pytest.MonkeyPatch, unloaded: bool
+) -> None:
+    """As those that the process of the old revision writes until it ends; what is left of them is not its files."""
+    await loaded(world)
+
+    def busy(path: Path) -> None:
+        if path.is_dir():
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+        remove(path)
+
+    world.server.may_load.clear()
+    world.load("m", "2", path="bad" if unloaded else "b")
+    await until(lambda: world.server.calls.count("load m") == 2)
+    monkeypatch.setattr("adapters.loader.places.remove", busy)
+    if unloaded:
+        world.unload("m")
+    with capture_logs() as logs:
+        world.server.may_load.set()
+        await world.until(lambda: world.state("m") is None and world.ledger.reserved == (0 if unloaded else 10))
+        await until(lambda: "files_not_removed" in [entry["event"] for entry in logs])
+    assert world.server.loaded == ({} if unloaded else {"m": b"model B"})
+    assert world.state("m", "2") is (FAILED if unloaded else LOADED)
+    if unloaded:
+        assert failure_of(world, "m", "2").reason is Reason.MODEL_LOAD_FAILED
+    assert list((world.places.scratch / "aside").iterdir()) == []
 
 
 async def test_a_failed_first_load_leaves_nothing(world: World) -> None:
