@@ -95,7 +95,7 @@ async def test_an_update_of_which_no_file_could_be_moved_does_not_reach_the_serv
     await world.until(lambda: world.state("m", "2") is FAILED and world.ledger.reserved == 10)
     assert world.state("m") is LOADED
     assert world.server.calls == ["load m"]
-    world.places.successor(key("m")).rmdir()
+    assert not world.places.successor(key("m")).exists()
     await loaded(world, revision="3", path="b")
 
 
@@ -160,6 +160,21 @@ async def test_an_update_revoked_while_the_server_loads_is_undone(world: World) 
     assert world.server.loaded == {"m": b"model A"}
     assert world.state("m") is LOADED
     assert world.ledger.reserved == 10
+    await until(lambda: len(world.files()) == 2)
+
+
+async def test_an_update_revoked_that_cannot_be_undone_does_not_serve_as_the_old(world: World) -> None:
+    """The server took it, and does not take the old again: what it answers from is not what the ledger would say."""
+    await loaded(world)
+    world.server.may_load.clear()
+    world.load("m", "2", path="b")
+    await until(lambda: world.server.calls.count("load m") == 2)
+    world.unload("m", "2")
+    (world.places.aside(key("m")) / "1" / "model.onnx").write_bytes(b"bad disk")
+    world.server.may_load.set()
+    await world.until(lambda: world.state("m") is FAILED and world.ledger.reserved == 0)
+    assert world.server.loaded == {}
+    await until(lambda: world.files() == [])
 
 
 async def test_an_update_of_a_copy_on_its_way_out_does_not_bring_it_back(world: World) -> None:
