@@ -153,12 +153,12 @@ class Installer:
             await self._undo(ticket, old)
             return failure
         if not self._ledger.loaded(ticket, time.monotonic() - begun, old):
-            await self._undo(ticket, old)
+            await self._undo(ticket, old, taken=True)
             return None
         # From here a restarted adapter adopts the new copy; until here it has to find out which of the two serves.
         await self._memory.save()
         if old is not None:
-            await in_thread(self._places.drop_aside, old)
+            await self._drop_aside(old)
         log.info(
             "copy_loaded",
             trained_model=model,
@@ -168,20 +168,28 @@ class Installer:
         )
         return None
 
-    async def _undo(self, ticket: Ticket, old: CopyKey | None) -> None:
-        """Back to what served before; then the attempt's bytes are free."""
+    async def _undo(self, ticket: Ticket, old: CopyKey | None, *, taken: bool = False) -> None:
+        """Back to what served before, though the server has `taken` the attempt's; then the attempt's bytes are free."""
         held = self._ledger.copy(old) if old else None
         # One that is loading is broken, and waits to be loaded again.
         if old is not None and held is not None and held.state in {CopyState.LOADED, CopyState.LOADING}:
-            await self._restore(old)
+            await self._restore(old, taken)
         else:
             await self._clear(ticket.key.model)
             if old is not None:
-                await in_thread(self._places.drop_aside, old)
+                await self._drop_aside(old)
         self._ledger.release(ticket)
 
-    async def _restore(self, old: CopyKey) -> None:
+    async def _drop_aside(self, old: CopyKey) -> None:
+        try:
+            await in_thread(self._places.drop_aside, old)
+        except OSError as error:
+            # Perhaps because its process writes on until it ends. Not the successor's failure; the next adapter sweeps.
+            log.warning("files_not_removed", problem=error.strerror)
+
+    async def _restore(self, old: CopyKey, taken: bool) -> None:
         if not self._places.aside(old).exists() and self._places.model(old.model).exists():
+            await self._drop_aside(old)
             return  # nothing was moved, so that the server was not asked for anything
         for attempt in range(_RESTORE_TRIES):
             await asyncio.sleep(_BACKOFF_S[0] * attempt)
@@ -199,10 +207,13 @@ class Installer:
                     problem=problem,
                 )
             else:
+                # Until here a restarted adapter does not take the server's word for it that it has the old one.
+                await self._drop_aside(old)
                 log.info("copy_restored", trained_model=old.model, revision=old.revision)
                 return
         # The server may still serve what it has in memory; only its own word counts.
-        if await self._still_serves(old.model):
+        if not taken and await self._still_serves(old.model):
+            await self._drop_aside(old)
             return
         failure = Failure(
             reason=Reason.MODEL_LOAD_FAILED,
@@ -211,6 +222,7 @@ class Installer:
         ticket = self._ledger.broken(old, failure)
         await self._memory.save()
         await self._clear(old.model)
+        await self._drop_aside(old)
         if ticket is not None:
             self._ledger.release(ticket)
 

@@ -2,7 +2,7 @@
 The adapter's directories, and what may be in them.
 
     model_dir/<model>      what the server may load: one directory a model
-    scratch/staging/<n>    downloads and layouts under way
+    scratch/staging/<n>    downloads and layouts under way, and what is being removed
     scratch/aside/<copy>   the files of a copy while its successor is tried, and a note beside them of what that is
     scratch/ledger.jsonl   what serves, for a restarted adapter
     scratch/lock           held as long as the adapter lives
@@ -20,6 +20,7 @@ import hashlib
 import itertools
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from adapters.domain.copies import CopyKey
@@ -95,7 +96,7 @@ class Places:
             return path
 
     def successor(self, key: CopyKey) -> Path:
-        """The note of what is tried in a copy's place: it counts only while the copy's files are aside."""
+        """The note of what is tried in a copy's place: while it is there, nobody knows which of the two serves."""
         return self.aside(key).with_suffix(".successor")
 
     def put_aside(self, key: CopyKey, successor: str) -> None:
@@ -105,17 +106,17 @@ class Places:
         os.rename(self.model(key.model), self.aside(key))
 
     def put_back(self, key: CopyKey) -> None:
-        """Undo `put_aside`, whatever took the place; the files are newer than all that was there."""
+        """Undo `put_aside`, but for the note, whatever took the place; the files are newer than all that was there."""
         latest = max(newest_ns(self.model(key.model)), newest_ns(self.aside(key)))
-        remove(self.model(key.model))
+        self._take_away(self.model(key.model))
         os.rename(self.aside(key), self.model(key.model))
         stamp(self.model(key.model), time.time_ns(), latest)
-        remove(self.successor(key))
 
     def drop_aside(self, key: CopyKey) -> None:
-        """The successor serves, or neither does: the copy's files are not needed any more."""
-        remove(self.aside(key))
+        """It is known which of the two serves, if any: neither the note nor what is aside counts any more."""
+        # A note alone says that the copy's files are back.
         remove(self.successor(key))
+        self._take_away(self.aside(key))
 
     def place(self, staged: Path, name: str, replaced: CopyKey | None) -> None:
         """Put a complete model into the repository; its files are newer than those that it replaces."""
@@ -135,6 +136,13 @@ class Places:
         for path in self.models.iterdir():
             if path.name not in keep:
                 remove(path)
+
+    def _take_away(self, tree: Path) -> None:
+        """Remove it, at once for whoever looks: nothing is left in its place, even of files that cannot be removed."""
+        doomed = self._staging / f"{tree.name}.{next(self._numbers)}"
+        with suppress(FileNotFoundError):
+            os.rename(tree, doomed)
+        remove(doomed)
 
     @property
     def _staging(self) -> Path:

@@ -161,26 +161,40 @@ class Supervisor:
 
     async def _served(self, copy: Copy, present: frozenset[str]) -> Copy | None:
         """What the server has in the place of a copy that is remembered: it, its successor, or nothing."""
-        if self._places.aside(copy.key).exists():
-            # The adapter died while a successor was tried: nobody knows which of the two serves.
+        if self._places.aside(copy.key).exists() or self._places.successor(copy.key).exists():
+            # The adapter died while a successor was tried or taken back: nobody knows which of the two serves.
             return await self._decided(copy)
         there = copy.key.model in present and self._places.model(copy.key.model).exists()
         return copy if there else None
 
     async def _decided(self, copy: Copy) -> Copy | None:
-        """The successor if the server takes it, for it may have begun to answer: then the former must not come back."""
+        """
+        The one of the two whose files the repository has, once the server has loaded them, again or not.
+
+        The successor if the server takes it, for it may have begun to answer: then the former must not come back. The
+        former if it was on its way back, or cannot be told from the other.
+        """
         model = copy.key.model
-        successor = await in_thread(self._noted, copy.key)
-        if successor is not None and self._places.model(model).exists():
-            # Triton may have done so already: asked for the same files it does nothing, and its processes are not seen.
+        there = self._places.model(model).exists()
+        # Loaded already: asked for the same files Triton does nothing, and its processes are not seen.
+        if self._places.aside(copy.key).exists():
+            successor = await in_thread(self._noted, copy.key)
+            if successor is not None and there:
+                await in_thread(self._places.renew, model)
+                if await self._loads(model):
+                    copies = tuple(successor if each is copy else each for each in self._remembered.copies)
+                    self._remembered = replace(self._remembered, copies=copies)
+                    await in_thread(self._places.drop_aside, copy.key)
+                    return successor
+            await in_thread(self._places.put_back, copy.key)
+        elif there:
             await in_thread(self._places.renew, model)
-            if await self._loads(model):
-                copies = tuple(successor if each is copy else each for each in self._remembered.copies)
-                self._remembered = replace(self._remembered, copies=copies)
-                await in_thread(self._places.drop_aside, copy.key)
-                return successor
-        await in_thread(self._places.put_back, copy.key)
-        return copy if await self._loads(model) else None
+        else:
+            return None
+        if not await self._loads(model):
+            return None
+        await in_thread(self._places.drop_aside, copy.key)
+        return copy
 
     def _noted(self, key: CopyKey) -> Copy | None:
         try:

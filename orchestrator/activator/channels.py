@@ -74,6 +74,9 @@ class Channels:
             # What is sent has passed the limit on its way in.
             ("grpc.max_send_message_length", -1),
             ("grpc.max_receive_message_length", max_message_bytes),
+            # An error is metadata; Envoy passes on as much.
+            ("grpc.max_metadata_size", 64 << 10),
+            ("grpc.absolute_max_metadata_size", 256 << 10),
             # With it the window grows with the bandwidth, and responses pile up before they are read.
             ("grpc.http2.bdp_probe", 0),
         )

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from functools import partial
+from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from adapters.domain.copies import CopyState, Failure, Reason
 from adapters.loader.memory import read
+from adapters.storage.disk import remove
 from tests.adapters.world import World, key, until
 
 LOADED, FAILED = CopyState.LOADED, CopyState.FAILED
@@ -90,8 +95,37 @@ async def test_an_update_of_which_no_file_could_be_moved_does_not_reach_the_serv
     await world.until(lambda: world.state("m", "2") is FAILED and world.ledger.reserved == 10)
     assert world.state("m") is LOADED
     assert world.server.calls == ["load m"]
-    world.places.successor(key("m")).rmdir()
+    assert not world.places.successor(key("m")).exists()
     await loaded(world, revision="3", path="b")
+
+
+@pytest.mark.parametrize("unloaded", [False, True])
+async def test_files_that_cannot_be_removed_are_no_failure_of_an_update(
+    world: World, monkeypatch: pytest.MonkeyPatch, unloaded: bool
+) -> None:
+    """As those that the process of the old revision writes until it ends; what is left of them is not its files."""
+    await loaded(world)
+
+    def busy(path: Path) -> None:
+        if path.is_dir():
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+        remove(path)
+
+    world.server.may_load.clear()
+    world.load("m", "2", path="bad" if unloaded else "b")
+    await until(lambda: world.server.calls.count("load m") == 2)
+    monkeypatch.setattr("adapters.loader.places.remove", busy)
+    if unloaded:
+        world.unload("m")
+    with capture_logs() as logs:
+        world.server.may_load.set()
+        await world.until(lambda: world.state("m") is None and world.ledger.reserved == (0 if unloaded else 10))
+        await until(lambda: "files_not_removed" in [entry["event"] for entry in logs])
+    assert world.server.loaded == ({} if unloaded else {"m": b"model B"})
+    assert world.state("m", "2") is (FAILED if unloaded else LOADED)
+    if unloaded:
+        assert failure_of(world, "m", "2").reason is Reason.MODEL_LOAD_FAILED
+    assert list((world.places.scratch / "aside").iterdir()) == []
 
 
 async def test_a_failed_first_load_leaves_nothing(world: World) -> None:
@@ -126,6 +160,21 @@ async def test_an_update_revoked_while_the_server_loads_is_undone(world: World) 
     assert world.server.loaded == {"m": b"model A"}
     assert world.state("m") is LOADED
     assert world.ledger.reserved == 10
+    await until(lambda: len(world.files()) == 2)
+
+
+async def test_an_update_revoked_that_cannot_be_undone_does_not_serve_as_the_old(world: World) -> None:
+    """The server took it, and does not take the old again: what it answers from is not what the ledger would say."""
+    await loaded(world)
+    world.server.may_load.clear()
+    world.load("m", "2", path="b")
+    await until(lambda: world.server.calls.count("load m") == 2)
+    world.unload("m", "2")
+    (world.places.aside(key("m")) / "1" / "model.onnx").write_bytes(b"bad disk")
+    world.server.may_load.set()
+    await world.until(lambda: world.state("m") is FAILED and world.ledger.reserved == 0)
+    assert world.server.loaded == {}
+    await until(lambda: world.files() == [])
 
 
 async def test_an_update_of_a_copy_on_its_way_out_does_not_bring_it_back(world: World) -> None:

@@ -67,7 +67,8 @@ def test_aside_and_back(tmp_path: Path) -> None:
     assert (made.model("m") / "file").read_text() == "old"
     assert (made.model("m") / "file").stat().st_mtime_ns > newer
     assert not made.aside(key("m")).exists()
-    assert not made.successor(key("m")).exists()
+    # It is not known yet whether the server has it back.
+    assert made.successor(key("m")).exists()
     made.put_aside(key("m"), "the note")
     made.drop_aside(key("m"))
     assert list((made.scratch / "aside").iterdir()) == []

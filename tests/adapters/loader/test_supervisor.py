@@ -224,6 +224,39 @@ async def test_a_switch_that_was_interrupted_before_the_successor_was_there_is_u
         assert server.loaded == {"x": b"model A"}
 
 
+@pytest.mark.parametrize("there", [True, False])
+async def test_an_update_whose_undoing_a_crash_interrupted_is_undone(
+    tmp_path: Path, server: FakeServer, store: FakeStore, there: bool
+) -> None:
+    """The former's files were back, and the server had the successor still: to be there is not to be the one remembered."""
+    boot = await first_life(tmp_path, server, store, "x")
+    async with running(World(tmp_path, server, store)) as world:
+        await world.until_ready()
+        open_gate, first, second = server.may_load, asyncio.Event(), asyncio.Event()
+        server.may_load = first
+        world.load("x", "2", path="b")
+        await until(lambda: server.calls == ["load x"])
+        world.unload("x", "2")
+        server.may_load = second
+        first.set()
+        await until(lambda: server.calls == ["load x", "load x"])
+        assert server.loaded == {"x": b"model B"}
+        assert [copy.key for copy in kept(world.ledger)] == [key("x")]
+    server.may_load = open_gate
+    if not there:
+        shutil.rmtree(world.places.model("x"))
+    async with running(World(tmp_path, server, store)) as world:
+        await world.until_ready()
+        assert server.loaded == ({"x": b"model A"} if there else {})
+        assert [copy.key for copy in kept(world.ledger)] == ([key("x")] if there else [])
+        assert (world.ledger.boot == boot) is there
+        assert list((tmp_path / "scratch/aside").iterdir()) == []
+        server.calls.clear()
+    async with running(World(tmp_path, server, store)) as world:
+        await world.until_ready()
+        assert server.calls == []
+
+
 async def test_what_breaks_while_it_is_taken_over_is_loaded_again(
     tmp_path: Path, server: FakeServer, store: FakeStore
 ) -> None:

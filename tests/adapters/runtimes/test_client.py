@@ -48,6 +48,16 @@ async def test_a_refusal_carries_the_servers_words(client: RuntimeClient, infere
     assert caught.value.words == "load failed for model 'm': bad file"
 
 
+async def test_a_long_refusal_carries_the_servers_words(client: RuntimeClient, inference: InferenceServer) -> None:
+    """A model of thousands of columns whose names do not match: gRPC alone would say how long that is."""
+    said = "feature_names mismatch: " + ", ".join(f"'column_{number}'" for number in range(3_000))
+    assert len(said) > 40_000
+    inference.refusals["RepositoryModelLoad"] = (grpc.StatusCode.INTERNAL, said)
+    with pytest.raises(ServerRefused) as caught:
+        await client.load("m", 5)
+    assert caught.value.words == said
+
+
 async def test_unavailable_is_a_word_if_the_server_answers_and_its_death_if_not(
     client: RuntimeClient, inference: InferenceServer
 ) -> None:

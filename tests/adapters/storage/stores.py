@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -184,8 +185,8 @@ class LyingStore:
 
 
 @asynccontextmanager
-async def lying() -> AsyncIterator[LyingStore]:
+async def lying(tls: ssl.SSLContext | None = None) -> AsyncIterator[LyingStore]:
     """A lying store that listens."""
     store = LyingStore()
-    async with answering(store.handle) as store.endpoint:
+    async with answering(store.handle, tls) as store.endpoint:
         yield store

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import grpc
+
 from orchestrator.activator.channels import Channels
-from tests.orchestrator.activator.fakes import SERVICE, FakeRuntime
+from tests.orchestrator.activator.fakes import SERVICE, FakeRuntime, failing
 
 
 async def test_a_connection_is_used_again() -> None:
@@ -20,6 +22,21 @@ async def test_a_connection_is_used_again() -> None:
     await channels.release(first)
     await channels.release(first)
     assert len(channels) == 1
+    await channels.close()
+    await runtime.stop()
+
+
+async def test_an_error_may_be_as_long_as_envoy_passes_on() -> None:
+    """In the server's words, as where no activator is in between."""
+    said = "x" * 50_000
+    runtime = FakeRuntime(failing(grpc.StatusCode.INVALID_ARGUMENT, said))
+    await runtime.start()
+    channels = Channels(max_message_bytes=1_000)
+    connection = await channels.acquire(runtime.endpoint)
+    assert connection is not None
+    call = connection.unary(SERVICE + "ModelInfer")(b"x")
+    assert (await call.code(), await call.details()) == (grpc.StatusCode.INVALID_ARGUMENT, said)
+    await channels.release(connection)
     await channels.close()
     await runtime.stop()
 
