@@ -17,7 +17,7 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
-COLOURS = {"direct": "#9aa5b1", "mesh, metadata": "#1f6feb", "mesh, message": "#79b8ff"}
+COLOURS = {"direct": "#9aa5b1", "plain Envoy": "#8fbc8f", "mesh, metadata": "#1f6feb", "mesh, message": "#79b8ff"}
 NAMES = {"instant": "instant server", "mlserver": "MLServer", "triton": "Triton"}
 
 
@@ -36,7 +36,7 @@ def warm(results: dict[str, Any]) -> Any:
         panel.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     panels[0][0].set_ylabel("requests/s, 16 callers")
     handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=3, frameon=False, fontsize=9, markerscale=3)
+    figure.legend(handles, labels, loc="lower center", ncols=4, frameon=False, fontsize=9, markerscale=3)
     figure.tight_layout(rect=(0, 0.09, 1, 1))
     return figure
 

@@ -68,7 +68,10 @@ def measure(world: World) -> Scale:
     registered = [_registered(world, effort.registered) for _ in range(effort.rounds - 1)]
     weights: list[Weight] = []
     larger: list[Registration] = []
-    with started(world.instant(), instant_model("m-0")) as stack:
+    with started(world.instant()) as stack:
+        weights += _weigh(stack, 0)
+        stack.apply(instant_model("m-0"))
+        stack.wait_ready("m-0")
         present = 1
         for size in effort.sizes:
             if size > present:
@@ -108,7 +111,8 @@ def _wait_ready(stack: Stack, name: str) -> None:
 
 
 def _weigh(stack: Stack, models: int) -> list[Weight]:
-    return [_weight(stack.process(role), models) for role in _MEASURED]
+    """Those that are there: without a model there is no pod, and no adapter in it."""
+    return [_weight(process, models) for role in _MEASURED for process in stack.processes(role)]
 
 
 def _weight(process: Process, models: int) -> Weight:

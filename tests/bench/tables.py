@@ -124,7 +124,7 @@ def _scale(scale: Scale) -> str:
     sizes = sorted({each.models for each in scale.weights})
     processes = list(dict.fromkeys(each.process for each in scale.weights))
     found = {(each.process, each.models): f"{number(each.rss)} ({number(each.pss)})" for each in scale.weights}
-    weights = [(process, *(found[process, size] for size in sizes)) for process in processes]
+    weights = [(process, *(found.get((process, size), "–") for size in sizes)) for process in processes]
     connections = scale.connections
     return "\n".join(
         (

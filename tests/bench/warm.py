@@ -3,7 +3,8 @@ Requests to a model that is loaded: past the mesh and through it, taking turns.
 
 The rounds of all paths are interleaved, so that a neighbour who makes the
 machine slow for a while makes it slow for each of them. The instant server
-shows what the mesh costs; the real servers show what that means.
+shows what the mesh costs, and an Envoy that only forwards what of that is any
+Envoy's; the real servers show what it means.
 
 What Envoy itself costs is its processor time, which a busy machine changes
 less: where everybody wants the same processors, requests a second say more of
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from tests.bench.loader import Measured, repeated
+from tests.bench.plain import plain
 from tests.bench.ranges import Series
 from tests.bench.world import INSTANT, World, instant_model, say, started
 from tests.standalone.manifests import trained_model
@@ -38,8 +40,8 @@ ONE: Final = Shape(1, 1)
 EACH: Final = Shape(16, 16)
 #: As many requests as Envoy can take; the real servers are slower than their callers with fewer.
 CROWDED: Final = Shape(64, 4)
-DIRECT, NAMED, UNNAMED = "direct", "mesh, metadata", "mesh, message"
-PATHS: Final = (DIRECT, NAMED, UNNAMED)
+DIRECT, PLAIN, NAMED, UNNAMED = "direct", "plain Envoy", "mesh, metadata", "mesh, message"
+PATHS: Final = (DIRECT, PLAIN, NAMED, UNNAMED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,7 @@ class Warm:
     rate: Series
     p50_ms: Series
     p99_ms: Series
-    #: CPU microseconds a request; the mesh's own, so none where it is passed by.
+    #: CPU microseconds a request, of the Envoy on the way; none where there is none.
     envoy_us: Series
 
 
@@ -61,16 +63,20 @@ class Warm:
 class _Server:
     name: str
     model: str
-    stack: Stack
-    address: str
-    envoy: int
+    #: Path → where it begins, and the Envoy on it.
+    ways: dict[str, tuple[str, int | None]]
 
 
 def measure(world: World) -> list[Warm]:
     """Raises BenchError."""
     rows: list[Warm] = []
-    with started(world.instant(), instant_model("instant")) as stack:
-        rows += _rounds(world, _server(stack, "instant", "instant", INSTANT), (ONE, EACH, CROWDED))
+    with (
+        started(world.instant(), instant_model("instant")) as stack,
+        plain(world.root / "plain", address(stack, INSTANT)) as forwarding,
+    ):
+        server = _server(stack, "instant", "instant", INSTANT)
+        server.ways[PLAIN] = forwarding
+        rows += _rounds(world, server, (ONE, EACH, CROWDED))
     if world.effort.real:
         frameworks = {"mlserver": "sklearn", "triton": "onnx"}
         documents = [trained_model(name, world.models.sample(name), name) for name in frameworks.values()]
@@ -81,7 +87,8 @@ def measure(world: World) -> list[Warm]:
 
 
 def _server(stack: Stack, name: str, model: str, runtime: str) -> _Server:
-    return _Server(name, model, stack, address(stack, runtime), stack.process("envoy").pid)
+    mesh = (stack.target, stack.process("envoy").pid)
+    return _Server(name, model, {DIRECT: (address(stack, runtime), None), NAMED: mesh, UNNAMED: mesh})
 
 
 def _rounds(world: World, server: _Server, shapes: Sequence[Shape]) -> Iterator[Warm]:
@@ -89,9 +96,10 @@ def _rounds(world: World, server: _Server, shapes: Sequence[Shape]) -> Iterator[
     for number in range(world.effort.rounds):
         say(f"warm: {server.name}, round {number + 1}")
         for shape in shapes:
-            for path in PATHS:
+            for path in server.ways:
                 seen[shape, path].append(_once(world, server, shape, path))
     for (shape, path), rounds in seen.items():
+        envoy = server.ways[path][1]
         yield Warm(
             server=server.name,
             callers=shape.callers,
@@ -100,13 +108,14 @@ def _rounds(world: World, server: _Server, shapes: Sequence[Shape]) -> Iterator[
             rate=tuple(each.rate for each in rounds),
             p50_ms=tuple(each.p50 for each in rounds),
             p99_ms=tuple(each.p99 for each in rounds),
-            envoy_us=() if path == DIRECT else tuple(1e6 * each.cpu[server.envoy] / each.requests for each in rounds),
+            envoy_us=() if envoy is None else tuple(1e6 * each.cpu[envoy] / each.requests for each in rounds),
         )
 
 
 def _once(world: World, server: _Server, shape: Shape, path: str) -> Measured:
+    target, envoy = server.ways[path]
     return repeated(
-        server.address if path == DIRECT else server.stack.target,
+        target,
         [server.model],
         world.message,
         callers=shape.callers,
@@ -114,5 +123,5 @@ def _once(world: World, server: _Server, shape: Shape, path: str) -> Measured:
         metadata=path == NAMED,
         warm_up_s=world.effort.warm_up_s,
         seconds=world.effort.seconds,
-        watch=[server.envoy],
+        watch=[] if envoy is None else [envoy],
     )
