@@ -49,9 +49,10 @@ class Watch:
 
     def judge(self) -> None:
         """Raises AssertionError for a lost request that is not excused, a wrong answer, an untrue READY, or too few answers."""
-        self.witness.check(excused=self._excused)
+        # Before the losses, of which these are the worse ones.
         untrue = [o for o in lies(self.witness.outcomes, self.readiness.samples) if not self._excused(o)]
         assert not untrue, f"READY was True, and it failed: {untrue[0]}"
+        self.witness.check(excused=self._excused)
         for name in self._names:
             answered = sum(o.code is grpc.StatusCode.OK for o in self.witness.of(name))
             assert answered >= LEAST, f"{name} answered {answered} requests only"
