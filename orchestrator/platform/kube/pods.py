@@ -8,6 +8,7 @@ has crashed, whether it waits for its next start or has just had it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -24,6 +25,10 @@ _PULL: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull
 _STUCK: Final = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 #: How newer kubelets say why they back off.
 _PULL_CAUSE: Final = "ErrImagePull: "
+#: The scheduler's words: `0/5 nodes are available: 2 Insufficient cpu, 3 node(s) had ….`, and what preemption would do.
+_COUNTED: Final = re.compile(r"0/\d+ nodes are available: (?P<reasons>.+?)\.?( [^.]*preemption: 0/\d+ .*)?", re.DOTALL)
+_NEXT_COUNT: Final = re.compile(r", (?=\d+ )")
+_COUNT: Final = re.compile(r"^\d+ ")
 
 
 def runtime_pods(raws: Iterable[Mapping[str, Any]]) -> tuple[Pod, ...]:
@@ -64,10 +69,20 @@ def _message(status: Mapping[str, Any]) -> str:
         return ""
     scheduled = conditions.get("PodScheduled", {})
     if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
-        return f"it cannot be scheduled: {scheduled.get('message') or 'no node takes it'}"
+        return f"it cannot be scheduled: {_unscheduled(str(scheduled.get('message') or ''))}"
     first = [_container(s, recovers=True) for s in status.get("initContainerStatuses") or ()]
     servers = [_container(s, recovers=False) for s in status.get("containerStatuses") or ()]
     return "; ".join(filter(None, [*first, *servers]))
+
+
+def _unscheduled(said: str) -> str:
+    """What is short, without on how many nodes: that changes with each pod that comes or goes anywhere in the cluster."""
+    counted = _COUNTED.fullmatch(said)
+    if counted is None:
+        return said or "no node takes it"
+    # Sorted by the scheduler with their counts.
+    reasons = sorted({_COUNT.sub("", reason) for reason in _NEXT_COUNT.split(counted["reasons"])})
+    return f"no node takes it: {', '.join(reasons)}"
 
 
 def _container(status: Mapping[str, Any], *, recovers: bool) -> str:

@@ -114,12 +114,52 @@ def test_a_first_start_is_no_crash() -> None:
     assert message(first=(failed,)) == "container wml-mlserver ended with exit code 1"
 
 
-def test_a_pod_that_finds_no_node_says_so_in_the_schedulers_words() -> None:
-    """Whatever its containers do not do."""
-    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes: memory"}
-    assert message(conditions=[condition]) == "it cannot be scheduled: 0/1 nodes: memory"
+def unscheduled(said: str | None) -> str:
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": said}
+    return message(conditions=[condition])
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("0/1 nodes are available: 1 Insufficient memory.", "no node takes it: Insufficient memory"),
+        (
+            "0/9 nodes are available: 1 node(s) had untolerated taint {a.b/c: }, 8 Insufficient cpu, 8 Insufficient memory."
+            " preemption: 0/9 nodes are available: 1 Preemption is not helpful for scheduling, 8 No preemption victims.",
+            "no node takes it: Insufficient cpu, Insufficient memory, node(s) had untolerated taint {a.b/c: }",
+        ),
+        (
+            "0/2 nodes are available: 2 Insufficient nvidia.com/gpu."
+            " no new claims to deallocate, preemption: 0/2 nodes are available: 2 No preemption victims found.",
+            "no node takes it: Insufficient nvidia.com/gpu",
+        ),
+        (
+            '0/2 nodes are available: persistentvolumeclaim "files" not found.',
+            'no node takes it: persistentvolumeclaim "files" not found',
+        ),
+        ("no nodes available to schedule pods", "no nodes available to schedule pods"),
+        ("", "no node takes it"),
+        (None, "no node takes it"),
+    ],
+)
+def test_a_pod_that_finds_no_node_says_so_in_the_schedulers_words(said: str | None, told: str) -> None:
+    """Whatever its containers do not do; what is short, and not how many nodes are."""
+    assert unscheduled(said) == f"it cannot be scheduled: {told}"
     gated = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}
     assert message(conditions=[gated]) == ""
+
+
+def test_what_is_short_is_the_same_however_many_nodes_are_short_of_it() -> None:
+    """The scheduler sorts by its counts, as text; each change would be a write to all models that wait."""
+    said = "0/{} nodes are available: {}."
+    told = {
+        unscheduled(said.format(5, "2 node(s) were unschedulable, 3 Insufficient cpu")),
+        unscheduled(said.format(12, "10 Insufficient cpu, 2 node(s) were unschedulable")),
+        unscheduled(
+            said.format(5, "2 node(s) were unschedulable, 3 Insufficient cpu") + " preemption: 0/5 nodes: none"
+        ),
+    }
+    assert len(told) == 1
 
 
 def test_a_message_is_bounded() -> None:
