@@ -46,8 +46,6 @@ class DemandServer:
         waiter = self._book.connect(wake.set)
         log = self._log.bind(pod=context.peer())
         log.info("activator_connected")
-        # There may be nothing to answer for long; the activator is heard all the same.
-        await context.send_initial_metadata(())
 
         def take(message: demand_pb2.Wanted) -> None:
             wants = {want.model: Want(load=want.load, stale=want.stale) for want in message.want}
@@ -55,6 +53,8 @@ class DemandServer:
 
         refusal = ""
         try:
+            # There may be nothing to answer for long; the activator is heard all the same.
+            await context.send_initial_metadata(())
             await converse(
                 requests,
                 context.write,

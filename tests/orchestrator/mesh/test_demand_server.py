@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -66,6 +68,22 @@ async def test_an_activator_that_goes_away_wants_nothing(bench: Bench) -> None:
     await eventually(lambda: bench.book.wanted("a"))
     call.cancel()
     await eventually(lambda: bench.book.wanted("a") is None)
+
+
+async def test_an_activator_that_goes_before_it_is_greeted_is_forgotten(bench: Bench) -> None:
+    """It has dialled, and is gone: nothing would disconnect it later."""
+
+    class Gone:
+        def peer(self) -> str:
+            return "ipv4:10.0.0.7:1"
+
+        async def send_initial_metadata(self, _: object) -> None:
+            raise asyncio.CancelledError
+
+    context: Any = Gone()
+    with pytest.raises(asyncio.CancelledError):
+        await DemandServer(bench.book)._stream(context, context)
+    assert {figure.name: figure.samples for figure in bench.book.figures()}["wml_activators_connected"] == {(): 0}
 
 
 async def test_too_many_wants_end_the_stream(bench: Bench) -> None:
