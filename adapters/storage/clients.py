@@ -97,10 +97,10 @@ class Clients:
                 await self._kept.pop(credentials).stack.aclose()
 
     async def _open(self, credentials: Credentials) -> _Kept:
-        if "@" in urlsplit(credentials.endpoint_url).netloc:
-            raise _invalid("endpoint_url must not hold a user or password")
         stack = AsyncExitStack()
         try:
+            if "@" in urlsplit(credentials.endpoint_url).netloc:
+                raise _invalid("endpoint_url must not hold a user or password")
             verify: str | None = None
             if credentials.certificate:
                 verify = _in_memory(credentials.certificate, stack)
