@@ -20,6 +20,7 @@ import hashlib
 import itertools
 import os
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -129,12 +130,13 @@ class Places:
         """Make the model's files newer than they were: Triton reloads it then."""
         stamp(self.model(name), time.time_ns(), newest_ns(self.model(name)))
 
-    def sweep(self, keep: frozenset[str]) -> None:
-        """Remove every file but those of the models named."""
+    def sweep(self, keep: frozenset[str], aside: Iterable[CopyKey] = ()) -> None:
+        """Remove every file but those of the models named, and what is aside of those copies."""
         empty(self._staging)
-        empty(self._aside)
-        for path in self.models.iterdir():
-            if path.name not in keep:
+        kept = {self.models / name for name in keep}
+        kept.update(path for key in aside for path in (self.aside(key), self.successor(key)))
+        for path in (*self._aside.iterdir(), *self.models.iterdir()):
+            if path not in kept:
                 remove(path)
 
     def _take_away(self, tree: Path) -> None:

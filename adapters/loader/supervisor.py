@@ -71,6 +71,8 @@ class Supervisor:
         self._remembered = remembered
         self._settings = settings
         self._abandon = abandon
+        #: Copies whose successors were found to serve: until that is written down, what is aside must say it.
+        self._succeeded: list[CopyKey] = []
         #: Set once the ledger's word on copies is one.
         self.met = asyncio.Event()
         #: Sets it, unless the server answers before.
@@ -104,6 +106,7 @@ class Supervisor:
             await asyncio.wait({lost, settling})
         # Whatever an earlier adapter left was in a server that is no more.
         self._remembered = Remembered()
+        self._succeeded.clear()
         self.met.set()
         if self._ledger.server is ServerState.READY:
             self.ready.clear()
@@ -124,6 +127,7 @@ class Supervisor:
         self.ready.set()
         self.met.set()
         await self._memory.save()
+        await self._tidy()
         log.info(
             "server_ready",
             runtime=self._settings.runtime,
@@ -156,8 +160,15 @@ class Supervisor:
         for stray in sorted(present - names):
             log.info("stray_unloaded", trained_model=stray)
             await self._server.unload(stray, self._settings.unload_s)
-        await in_thread(self._places.sweep, names)
+        await in_thread(self._places.sweep, names, self._succeeded)
         return tuple(adopted)
+
+    async def _tidy(self) -> None:
+        while self._succeeded:
+            try:
+                await in_thread(self._places.drop_aside, self._succeeded.pop())
+            except OSError as error:
+                log.warning("files_not_removed", problem=error.strerror)
 
     async def _served(self, copy: Copy, present: frozenset[str]) -> Copy | None:
         """What the server has in the place of a copy that is remembered: it, its successor, or nothing."""
@@ -184,7 +195,7 @@ class Supervisor:
                 if await self._loads(model):
                     copies = tuple(successor if each is copy else each for each in self._remembered.copies)
                     self._remembered = replace(self._remembered, copies=copies)
-                    await in_thread(self._places.drop_aside, copy.key)
+                    self._succeeded.append(copy.key)
                     return successor
             await in_thread(self._places.put_back, copy.key)
         elif there:

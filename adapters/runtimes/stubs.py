@@ -25,6 +25,7 @@ import asyncio
 import ctypes
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -33,6 +34,8 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
+#: Its own: those of the event loop resolve the names of stores, and a load must not wait for a name server.
+_THREAD: Final = ThreadPoolExecutor(1, thread_name_prefix="stubs")
 _STUB: Final = "triton_python_backend_stub"
 #: Where its own words are in a command line: the file, and whose it is.
 _FILE: Final = 1
@@ -76,7 +79,7 @@ class Stubs:
 
     async def look(self, model: str | None = None) -> None:
         """`model` was loaded just now, in processes of its own; None: whatever is there is taken as it is."""
-        found = await asyncio.to_thread(_scan, self._repository)
+        found = await asyncio.get_running_loop().run_in_executor(_THREAD, _scan, self._repository)
         if model is None:
             self.close()
         for name in found if model is None else [model]:

@@ -31,6 +31,9 @@ from adapters.storage.session import BoundedSession
 
 _MAX_CLIENTS: Final = 16
 _IDLE_S: Final = 120.0
+#: What else the library would take from variables and files of whoever started the adapter, or fail for: only a store's
+#: credentials say how it is reached. In the library's form of "neither in a file nor in a variable, and no default".
+_UNCONFIGURED: Final = dict.fromkeys(("profile", "config_file", "credentials_file"), (None, None, None, None))
 
 
 @dataclass(slots=True)
@@ -97,10 +100,10 @@ class Clients:
                 await self._kept.pop(credentials).stack.aclose()
 
     async def _open(self, credentials: Credentials) -> _Kept:
-        if "@" in urlsplit(credentials.endpoint_url).netloc:
-            raise _invalid("endpoint_url must not hold a user or password")
         stack = AsyncExitStack()
         try:
+            if "@" in urlsplit(credentials.endpoint_url).netloc:
+                raise _invalid("endpoint_url must not hold a user or password")
             verify: str | None = None
             if credentials.certificate:
                 verify = _in_memory(credentials.certificate, stack)
@@ -128,7 +131,7 @@ class Clients:
 @cache
 def _session() -> Any:
     """One for the process: it reads megabytes of service descriptions, and holds nothing of any store."""
-    session = get_session()
+    session = get_session(_UNCONFIGURED)
     # Nobody asks when an object was written, and parsing that is most of what a long listing costs.
     session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
     return aioboto3.Session(botocore_session=session)

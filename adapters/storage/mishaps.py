@@ -150,5 +150,8 @@ def _unanswered(error: Exception, source: Source, credentials: Credentials) -> t
 
 def _endpoint(credentials: Credentials) -> str:
     """The endpoint for messages: a URL may carry a password."""
-    parts = urlsplit(credentials.endpoint_url)
+    try:
+        parts = urlsplit(credentials.endpoint_url)
+    except ValueError:
+        return "endpoint_url"  # as "http://[::1:9000"
     return f"{parts.scheme}://{parts.netloc.rsplit('@', 1)[-1]}"

@@ -182,10 +182,34 @@ async def test_a_switch_that_a_crash_interrupted_goes_forward_if_the_server_take
         assert kept(world.ledger) == ((replace(successor, state=LOADED),) if loads else (before,))
         assert server.loaded == {"x": content if loads else b"model A"}
         assert file.stat().st_mtime_ns > before_ns
-        assert list((tmp_path / "scratch/aside").iterdir()) == []
+        await until(lambda: list((tmp_path / "scratch/aside").iterdir()) == [])
     async with running(World(tmp_path, server, store)) as world:
         await world.until_ready()
         assert [copy.key.revision for copy in kept(world.ledger)] == ["2" if loads else "1"]
+
+
+async def test_a_switch_that_went_forward_is_remembered_through_a_second_crash(
+    tmp_path: Path, server: FakeServer, store: FakeStore
+) -> None:
+    """Before the adapter that found it out had written it down."""
+    boot = await first_life(tmp_path, server, store, "x")
+    async with running(World(tmp_path, server, store)) as world:
+        await world.until_ready()
+        (copy,) = kept(world.ledger)
+        successor = replace(copy, key=key("x", "2"))
+        switch(world, render_copy(successor)).write_bytes(b"the successor")
+    server.loaded["stray"] = b"?"
+    server.unload_refusals = STUBBORN
+    async with running(World(tmp_path, server, store)):
+        await until(lambda: server.unload_refusals < STUBBORN)
+        assert server.loaded["x"] == b"the successor"
+    server.unload_refusals = 0
+    for _ in range(2):
+        async with running(World(tmp_path, server, store)) as world:
+            await world.until_ready()
+            assert (world.ledger.boot, kept(world.ledger)) == (boot, (successor,))
+            assert server.loaded == {"x": b"the successor"}
+            await until(lambda: list((tmp_path / "scratch/aside").iterdir()) == [])
 
 
 @pytest.mark.parametrize("note", ["", "{", "{}", "[]", '{"model": "x"}'])

@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -176,6 +177,19 @@ async def test_an_adapter_that_was_started_again_takes_what_is_there(stubs: Stub
     await end(children["b"])
     async with asyncio.timeout(30):
         assert await stubs.ended() == "b"
+
+
+async def test_names_that_do_not_resolve_do_not_stop_a_load(stubs: Stubs) -> None:
+    """The event loop looks names up in threads of its own; a name server that is silent takes all of them."""
+    release = threading.Event()
+    loop = asyncio.get_running_loop()
+    lookups = [loop.run_in_executor(None, release.wait) for _ in range(64)]
+    try:
+        async with asyncio.timeout(10):
+            await stubs.look("m")
+    finally:
+        release.set()
+        await asyncio.gather(*lookups)
 
 
 CONCEALED = """

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
-from adapters.storage.clients import Clients
+import pytest
+
+from adapters.storage.clients import Clients, _session
 from adapters.storage.limits import StorageLimits
 from tests.adapters.storage.stores import credentials
 
@@ -37,4 +40,28 @@ async def test_callers_at_the_same_time_get_the_same_client() -> None:
 
     await asyncio.gather(*(use() for _ in range(20)))
     assert len(seen) == 1
+    await clients.close()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("AWS_PROFILE", "nobody's"),
+        ("AWS_DEFAULT_PROFILE", "nobody's"),
+        ("AWS_CONFIG_FILE", "{}/.aws/config"),
+        ("AWS_SHARED_CREDENTIALS_FILE", "{}/.aws/config"),
+        ("HOME", "{}"),
+    ],
+)
+async def test_what_whoever_started_the_adapter_has_set_up_for_aws_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, value: str
+) -> None:
+    """A profile that is not there, or a file that cannot be read, failed every model of every store."""
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws/config").write_text("no configuration")
+    monkeypatch.setenv(variable, value.format(tmp_path))
+    _session.cache_clear()
+    clients = Clients(StorageLimits())
+    async with clients.client(credentials(ENDPOINT)) as client:
+        assert client.meta.endpoint_url == ENDPOINT
     await clients.close()

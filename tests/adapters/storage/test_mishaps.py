@@ -52,3 +52,9 @@ def test_answers_map_to_reasons(status: int, code: str, reason: Reason) -> None:
     assert failure.reason is reason
     assert failure.message.startswith("s3://bucket/a: ")
     assert "http://store" in failure.message
+
+
+def test_an_endpoint_that_is_none_is_told_by_its_field() -> None:
+    """Whatever is wrong with it: nothing is raised over the explanation."""
+    failure = explain(ValueError(), source("a"), credentials("http://[fd00::5:9000")).failure
+    assert failure.message.startswith("s3://bucket/a: endpoint_url did not answer as an S3 store does")

@@ -77,6 +77,7 @@ async def test_refusals_of_a_real_store(
         ("http://no.such.host.invalid", Reason.STORAGE_UNAVAILABLE, "cannot be reached"),
         ("not a url", Reason.STORAGE_CONFIG_INVALID, "endpoint_url"),
         ("", Reason.STORAGE_CONFIG_INVALID, "endpoint_url"),
+        ("http://[fd00::5:9000", Reason.STORAGE_CONFIG_INVALID, "endpoint_url or region is not usable"),
     ],
 )
 async def test_endpoints_that_are_none(s3: S3Store, tmp_path: Path, endpoint: str, reason: Reason, words: str) -> None:
