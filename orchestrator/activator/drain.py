@@ -9,10 +9,13 @@ is under way in it any more.
 
 Before the listeners close that proves nothing. A client that is told to leave
 dials the addresses that it knows, this one among them, for as long as somebody
-listens: gRPC's looks a name up twice a minute at most.
+listens: gRPC's looks a name up twice a minute at most. Who dialled in the last
+moment is told with the first answer, and its connection closes some seconds
+later: until then one without a request may be about to have one.
 
 Not promised: that nobody connects late. A client that does not hear of a pod's
-end for longer than the deadline meets a closed port, and dials the next.
+end for longer than the deadline meets a closed port, and dials the next. Nor
+that a client is told that asks for nothing all the while.
 """
 
 from __future__ import annotations
@@ -53,15 +56,16 @@ def parse_load(stats: str) -> Load | None:
 class EnvoyDrain:
     """Drains one Envoy, once, whoever asks and how often."""
 
-    def __init__(self, admin: str, *, least_s: float, most_s: float, clock: Callable[[], float]) -> None:
+    def __init__(self, admin: str, *, least_s: float, idle_s: float, most_s: float, clock: Callable[[], float]) -> None:
         """
         `admin` is the admin API's address, `host:port` or `unix:/path`.
 
         Its listeners have closed after `least_s`: until then a client may be about to connect. Requests are waited for
-        until `most_s`; idle connections, which it told to leave with their last answers, no longer than the listeners.
+        until `most_s`; connections without one for `idle_s` after the listeners, in which all close that were told to.
         """
         self._admin = admin
         self._least_s = least_s
+        self._idle_s = least_s + idle_s
         self._most_s = most_s
         self._clock = clock
         self._task: asyncio.Task[str] | None = None
@@ -100,7 +104,7 @@ class EnvoyDrain:
 
     def _ended(self, load: Load | None, waited_s: float) -> str:
         """How it came to an end; empty: it has not."""
-        if load is not None and not load.requests and waited_s >= self._least_s:
+        if load is not None and not load.requests and waited_s >= (self._idle_s if load.connections else self._least_s):
             return f"nothing is under way, {load.connections} idle connections are left"
         return f"given up after {self._most_s:g} s with {load}" if waited_s >= self._most_s else ""
 

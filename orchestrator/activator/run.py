@@ -52,7 +52,11 @@ async def run(settings: ActivatorSettings) -> None:
         ),
     )
     drain = EnvoyDrain(
-        settings.envoy_admin, least_s=settings.drain_least_s, most_s=settings.drain_most_s, clock=time.monotonic
+        settings.envoy_admin,
+        least_s=settings.drain_least_s,
+        idle_s=settings.drain_idle_s,
+        most_s=settings.drain_most_s,
+        clock=time.monotonic,
     )
     health = HealthServer(drain, proxy.figures)
     identities = IdentityFiles(Path(settings.tls_dir)) if settings.tls_dir is not None else None

@@ -36,8 +36,10 @@ class ActivatorSettings(Settings):
     drain_port: int = 0
     #: The admin API of the Envoy beside it, `host:port`: it is drained when the kubelet says so.
     envoy_admin: str = ""
-    #: How long a draining Envoy's listeners (more than its --drain-time-s), and its requests, are waited for.
+    #: How long a draining Envoy's listeners (more than its --drain-time-s), then its connections (more than the 5 s of a
+    #: connection manager's drain_timeout), and its requests, are waited for.
     drain_least_s: float = 11.0
+    drain_idle_s: float = 7.0
     drain_most_s: float = 40.0
     #: Where tls.crt, tls.key and ca.crt are, for leaders that are dialled with mutual TLS; None: without.
     tls_dir: str | None = None

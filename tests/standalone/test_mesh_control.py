@@ -153,11 +153,13 @@ async def test_a_draining_envoy_loses_no_request(stack: Stack, server: FakeServe
     server.hold.clear()
     held = asyncio.create_task(stack.call("ModelInfer", model_message("m")))
     await eventually(lambda: server.calls)
-    drain = asyncio.create_task(EnvoyDrain(f"unix:{stack.admin}", least_s=0.0, most_s=30.0, clock=time.monotonic)())
+    drain = asyncio.create_task(
+        EnvoyDrain(f"unix:{stack.admin}", least_s=0.0, idle_s=10.0, most_s=30.0, clock=time.monotonic)()
+    )
     while b"DRAINING" not in await admin_get(stack.admin, "/ready"):
         await asyncio.sleep(0.01)
     assert not drain.done()
     server.hold.set()
     assert await held == b"server"
     assert await stack.call("ModelInfer", model_message("m")) == b"server"
-    assert (await drain).startswith("nothing is under way")
+    assert await drain == "nothing is under way, 0 idle connections are left"

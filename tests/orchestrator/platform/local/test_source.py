@@ -194,8 +194,11 @@ async def test_identity_and_status_survive_a_restart(models: Path, start: Start)
         await eventually(lambda: len(sink.models) == 2)
         model = sink.models["a"]
         await source.write_status("a", model.uid, status)
-        (models / "c.yaml").write_text(model_yaml("c"))
+        # Whole from the first look on: an empty file would be news by itself.
+        draft = models.parent / "c.yaml"
+        draft.write_text(model_yaml("c"))
         told = sink.deliveries
+        draft.replace(models / "c.yaml")
         await eventually(lambda: "c" in sink.models)
         assert sink.deliveries == told + 1
         assert sink.models["a"].status == status
