@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -59,6 +60,16 @@ class _Tiers(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return next((tier for tier in ("standalone", "cluster") if nodeid.startswith(f"tests/{tier}/")), nodeid)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """
+    Of `-n auto`: two, or none beside this one.
+
+    On two cores it took 25 minutes in place of 34, and in each run something that waits for a server or a leader did
+    not come in its time.
+    """
+    return 2 if (os.cpu_count() or 1) >= 4 else 0
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Tiers:

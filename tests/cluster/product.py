@@ -121,8 +121,13 @@ class Product:
         return condition_of(found, condition)
 
     def live(self, name: str) -> Object:
-        """What the admin API says of the model, copies and all; of a replica that can say so."""
-        problems = []
+        """What the admin API says of the model, copies and all; of a replica that can say so, once one can."""
+        problems: list[str] = []
+        return wait_until(
+            lambda: self._live(name, problems), lambda: f"no replica knows {name}: {problems[-2:]}", within=20, poll=1
+        )
+
+    def _live(self, name: str, problems: list[str]) -> Object:
         for pod in self.cluster.pods(ORCHESTRATOR):
             with self.cluster.reach(pod["status"]["podIP"], ADMIN_PORT) as address:
                 try:
@@ -131,7 +136,7 @@ class Product:
                         return said
                 except OSError as error:
                     problems.append(str(error))
-        raise AssertionError(f"no replica knows {name}: {problems}")
+        return {}
 
     def holder(self) -> str:
         """Who has the lease, as it says; empty if nobody has."""

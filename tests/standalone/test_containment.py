@@ -37,7 +37,8 @@ def test_model_that_crashes_its_server_is_given_up(battered: Stack, store: Store
     """
     uri = store.put(models.uri("bomb/model.joblib"), pickle.dumps(Bomb()))
     before = moves(battered)["server_lost"]
-    with watching(battered, models, *WARM) as watch, deaths(battered, "mlserver-0.x") as died:
+    # Its neighbours wait through several starts of the server, and longer each time.
+    with watching(battered, models, *WARM, deadline=90.0) as watch, deaths(battered, "mlserver-0.x") as died:
         wait_warm(watch)
         battered.apply(trained_model("bomb", uri, "sklearn"))
         wait_given_up(battered)

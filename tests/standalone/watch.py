@@ -15,7 +15,7 @@ from tests.standalone.models import Models
 from tests.standalone.readiness import Readiness
 from tests.standalone.stack import Stack
 from tests.standalone.verdicts import Outcome, Window, lies
-from tests.standalone.witness import RATE, Testimony, Witness
+from tests.standalone.witness import DEADLINE_S, RATE, Testimony, Witness
 
 #: Around a kill, beside the dying itself: what it had in its hands is lost, and nobody can have known.
 MARGIN_S: Final = 0.1
@@ -64,11 +64,13 @@ class Watch:
 
 
 @contextmanager
-def watching(stack: Stack, models: Models, *names: str, rate: float = RATE) -> Iterator[Watch]:
+def watching(
+    stack: Stack, models: Models, *names: str, rate: float = RATE, deadline: float = DEADLINE_S
+) -> Iterator[Watch]:
     """Asks the models, probers all, throughout the context, and judges at its end."""
     with (
         Readiness(stack.admin) as readiness,
-        Witness(stack.target, names, models.probes, models.probe_labels, rate=rate) as witness,
+        Witness(stack.target, names, models.probes, models.probe_labels, rate=rate, deadline=deadline) as witness,
     ):
         watch = Watch(witness, readiness, names)
         yield watch
