@@ -28,7 +28,7 @@ from adapters.loader.installer import Installer
 from adapters.loader.places import Places
 from adapters.loader.settings import LoaderSettings
 from adapters.loader.turns import Turns
-from adapters.storage.disk import in_thread, remove
+from adapters.storage.disk import in_thread, remove, tidy
 from adapters.storage.mishaps import disk_failure
 
 log = structlog.get_logger(__name__)
@@ -85,7 +85,7 @@ class Attempts:
             raise
         finally:
             if staged is not None:
-                await self._tidy(staged)
+                await tidy(remove, staged)
         if failure is None:
             return
         # The installer has already recorded its own.
@@ -101,13 +101,6 @@ class Attempts:
                 reason=failure.reason.value,
                 message=failure.message,
             )
-
-    async def _tidy(self, staged: Path) -> None:
-        try:
-            await in_thread(remove, staged)
-        except OSError as error:
-            # Not the model's failure; the next adapter sweeps it.
-            log.warning("files_not_removed", problem=error.strerror)
 
     async def _list(self, order: Order) -> Listing:
         async with self._listings.turn(order.key, urgent=order.urgent, of=order.credentials.endpoint_url):

@@ -33,7 +33,7 @@ from adapters.loader.memory import Memory, render_copy
 from adapters.loader.places import Places
 from adapters.loader.settings import LoaderSettings
 from adapters.loader.turns import Locks, Turns
-from adapters.storage.disk import in_thread, remove
+from adapters.storage.disk import in_thread, remove, tidy
 from adapters.storage.mishaps import disk_failure
 
 log = structlog.get_logger(__name__)
@@ -181,11 +181,8 @@ class Installer:
         self._ledger.release(ticket)
 
     async def _drop_aside(self, old: CopyKey) -> None:
-        try:
-            await in_thread(self._places.drop_aside, old)
-        except OSError as error:
-            # Perhaps because its process writes on until it ends. Not the successor's failure; the next adapter sweeps.
-            log.warning("files_not_removed", problem=error.strerror)
+        # Its process may write on until it ends.
+        await tidy(self._places.drop_aside, old)
 
     async def _restore(self, old: CopyKey, taken: bool) -> None:
         if not self._places.aside(old).exists() and self._places.model(old.model).exists():

@@ -30,7 +30,7 @@ from adapters.loader.memory import Memory, Remembered
 from adapters.loader.places import Places
 from adapters.loader.settings import LoaderSettings
 from adapters.loader.supervisor import Presence, Supervisor
-from adapters.storage.disk import in_thread
+from adapters.storage.disk import tidy
 
 log = structlog.get_logger(__name__)
 
@@ -201,10 +201,7 @@ class Loader:
         """The server is no more: neither are its jobs and files."""
         self._failures.clear()
         await self._cancel_all()
-        try:
-            await in_thread(self._places.sweep, frozenset())
-        except OSError as error:
-            log.warning("files_not_removed", problem=error.strerror)
+        await tidy(self._places.sweep, frozenset())
 
     async def _cancel_all(self) -> None:
         self._next.clear()

@@ -30,7 +30,7 @@ from adapters.ledger import Ledger
 from adapters.loader.memory import Memory, Remembered, parse_copy
 from adapters.loader.places import Places
 from adapters.loader.settings import LoaderSettings
-from adapters.storage.disk import in_thread
+from adapters.storage.disk import in_thread, tidy
 
 log = structlog.get_logger(__name__)
 
@@ -165,10 +165,7 @@ class Supervisor:
 
     async def _tidy(self) -> None:
         while self._succeeded:
-            try:
-                await in_thread(self._places.drop_aside, self._succeeded.pop())
-            except OSError as error:
-                log.warning("files_not_removed", problem=error.strerror)
+            await tidy(self._places.drop_aside, self._succeeded.pop())
 
     async def _served(self, copy: Copy, present: frozenset[str]) -> Copy | None:
         """What the server has in the place of a copy that is remembered: it, its successor, or nothing."""

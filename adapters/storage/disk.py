@@ -20,6 +20,10 @@ from functools import partial
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
+import structlog
+
+log = structlog.get_logger(__name__)
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -41,6 +45,14 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
         future.exception()  # seen: it matters to nobody any more
         raise cancelled
     return future.result()
+
+
+async def tidy(function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Have the blocking `function` remove what is not needed any more. What stays is no model's failure: the next one sweeps."""
+    try:
+        await in_thread(function, *args, **kwargs)
+    except OSError as error:
+        log.warning("files_not_removed", problem=error.strerror)
 
 
 def remove(path: Path) -> None:

@@ -24,6 +24,13 @@ async def loaded(world: World, model: str = "m", revision: str = "1", path: str 
     await world.until_state(LOADED, model, revision)
 
 
+async def updating(world: World, path: str = "b") -> None:
+    """The server loads the second revision of m, and has not said yet what becomes of it."""
+    world.server.may_load.clear()
+    world.load("m", "2", path=path)
+    await until(lambda: world.server.calls.count("load m") == 2)
+
+
 def failure_of(world: World, model: str, revision: str = "1") -> Failure:
     copy = world.copy(model, revision)
     assert copy is not None
@@ -34,9 +41,7 @@ def failure_of(world: World, model: str, revision: str = "1") -> Failure:
 async def test_a_new_revision_takes_the_place_of_the_old(world: World) -> None:
     """The old is served until the new is, then its files and bytes are gone."""
     await loaded(world)
-    world.server.may_load.clear()
-    world.load("m", "2", path="b")
-    await until(lambda: world.server.calls.count("load m") == 2)
+    await updating(world)
     assert world.server.loaded == {"m": b"model A"}
     assert world.state("m") is LOADED
     assert world.ledger.reserved == 20
@@ -111,9 +116,7 @@ async def test_files_that_cannot_be_removed_are_no_failure_of_an_update(
             raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
         remove(path)
 
-    world.server.may_load.clear()
-    world.load("m", "2", path="bad" if unloaded else "b")
-    await until(lambda: world.server.calls.count("load m") == 2)
+    await updating(world, "bad" if unloaded else "b")
     monkeypatch.setattr("adapters.loader.places.remove", busy)
     if unloaded:
         world.unload("m")
@@ -151,9 +154,7 @@ async def test_an_update_that_does_not_fit_beside_the_old_moves_nothing(world: W
 async def test_an_update_revoked_while_the_server_loads_is_undone(world: World) -> None:
     """The old revision serves on."""
     await loaded(world)
-    world.server.may_load.clear()
-    world.load("m", "2", path="b")
-    await until(lambda: world.server.calls.count("load m") == 2)
+    await updating(world)
     world.unload("m", "2")
     world.server.may_load.set()
     await world.until_state(None, "m", "2")
@@ -166,9 +167,7 @@ async def test_an_update_revoked_while_the_server_loads_is_undone(world: World) 
 async def test_an_update_revoked_that_cannot_be_undone_does_not_serve_as_the_old(world: World) -> None:
     """The server took it, and does not take the old again: what it answers from is not what the ledger would say."""
     await loaded(world)
-    world.server.may_load.clear()
-    world.load("m", "2", path="b")
-    await until(lambda: world.server.calls.count("load m") == 2)
+    await updating(world)
     world.unload("m", "2")
     (world.places.aside(key("m")) / "1" / "model.onnx").write_bytes(b"bad disk")
     world.server.may_load.set()
@@ -180,9 +179,7 @@ async def test_an_update_revoked_that_cannot_be_undone_does_not_serve_as_the_old
 async def test_an_update_of_a_copy_on_its_way_out_does_not_bring_it_back(world: World) -> None:
     """Both were taken back: the name is free."""
     await loaded(world)
-    world.server.may_load.clear()
-    world.load("m", "2", path="bad")
-    await until(lambda: world.server.calls.count("load m") == 2)
+    await updating(world, "bad")
     world.unload("m")
     world.server.may_load.set()
     await world.until(lambda: world.state("m") is None and world.ledger.reserved == 0)
@@ -211,9 +208,7 @@ async def test_an_old_revision_that_cannot_come_back_is_reported(world: World) -
     Its bytes are held until the server says that they are free; a Load meanwhile begins then.
     """
     await loaded(world)
-    world.server.may_load.clear()
-    world.load("m", "2", path="bad")
-    await until(lambda: world.server.calls.count("load m") == 2)
+    await updating(world, "bad")
     aside = world.places.aside(key("m"))
     (aside / "1" / "model.onnx").write_bytes(b"bad disk")
     world.server.loaded.clear()

@@ -7,8 +7,9 @@ import threading
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
-from adapters.storage.disk import empty, in_thread, newest_ns, remove, stamp
+from adapters.storage.disk import empty, in_thread, newest_ns, remove, stamp, tidy
 
 
 async def test_a_cancelled_task_waits_for_its_thread() -> None:
@@ -76,3 +77,16 @@ def test_removing_is_idempotent_and_does_not_follow_links(tmp_path: Path) -> Non
     assert list(inside.iterdir()) == []
     assert (outside / "file").exists()
     remove(inside / "never")
+
+
+async def test_what_cannot_be_removed_is_said_and_raised_to_nobody(tmp_path: Path) -> None:
+    """A file that is in use, a disk that fails; what can be removed is, without a word."""
+    (tmp_path / "file").touch()
+    with capture_logs() as logs:
+        await tidy(remove, tmp_path / "file")
+        assert logs == []
+        await tidy((tmp_path / "nowhere").rmdir)
+    assert [(entry["event"], entry["problem"]) for entry in logs] == [
+        ("files_not_removed", "No such file or directory")
+    ]
+    assert list(tmp_path.iterdir()) == []
