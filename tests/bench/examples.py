@@ -11,7 +11,7 @@ from tests.bench.on_cluster import OnCluster
 from tests.bench.ready import Ready
 from tests.bench.results import Machine, Results
 from tests.bench.scale import Connections, Registration, Scale, Weight
-from tests.bench.warm import CROWDED, DIRECT, EACH, ONE, PATHS, Shape, Warm
+from tests.bench.warm import CROWDED, DIRECT, EACH, ONE, PATHS, PLAIN, Shape, Warm
 
 MACHINE: Final = Machine(
     processor="some processor", cores=2, memory_gib=24.0, kernel="6.1", python="3.11.7", load_average=0.25
@@ -22,8 +22,10 @@ FIRST_REQUESTS: Final = 60
 
 def everything(server: str = "mlserver") -> Results:
     """All parts, of the instant server and another; each target is reached."""
-    shapes = (ONE, EACH, CROWDED)
-    warm = tuple(_warm(name, shape, path) for name in ("instant", server) for shape in shapes for path in PATHS)
+    rows = {"instant": ((ONE, EACH, CROWDED), PATHS), server: ((ONE, EACH), [path for path in PATHS if path != PLAIN])}
+    warm = tuple(
+        _warm(name, shape, path) for name, (shapes, paths) in rows.items() for shape in shapes for path in paths
+    )
     cold = Cold(
         server=server,
         total=tuple(20.0 + n / 100 for n in range(FIRST_REQUESTS)),

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from orchestrator.domain.addresses import split
+from orchestrator.domain.addresses import host_port
+from orchestrator.mesh.upstream import address, endpoints
 from tests.standalone.envoy_stack import envoy_binary
 from tests.standalone.stack import free_port, listens
 from tests.standalone.waiting import wait_until
@@ -45,14 +46,13 @@ def plain(directory: Path, upstream: str) -> Iterator[Plain]:
         process = subprocess.Popen([*leash, "--config-path", str(config), *options], stdout=log, stderr=log)
     try:
         wait_until(lambda: listens(port), "the plain Envoy did not start", within=15)
-        yield Plain(f"{_LOOPBACK}:{port}", process.pid)
+        yield Plain(host_port(_LOOPBACK, port), process.pid)
     finally:
         process.kill()
         process.wait(10)
 
 
 def _bootstrap(port: int, upstream: str) -> dict[str, Any]:
-    host, server_port = split(upstream)
     http2: dict[str, Any] = {"http2_protocol_options": {}}
     manager = {
         "@type": f"{_KINDS}.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -77,14 +77,11 @@ def _bootstrap(port: int, upstream: str) -> dict[str, Any]:
         "name": "server",
         "type": "STATIC",
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": protocol},
-        "load_assignment": {
-            "cluster_name": "server",
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(host, int(server_port))}}]}],
-        },
+        "load_assignment": {"cluster_name": "server", "endpoints": [endpoints([upstream])]},
     }
     listener = {
         "name": "plain",
-        "address": _address(_LOOPBACK, port),
+        "address": address(host_port(_LOOPBACK, port)),
         "filter_chains": [
             {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
         ],
@@ -94,7 +91,3 @@ def _bootstrap(port: int, upstream: str) -> dict[str, Any]:
 
 def _typed(name: str, kind: str) -> dict[str, Any]:
     return {"name": name, "typed_config": {"@type": f"{_KINDS}.{kind}"}}
-
-
-def _address(host: str, port: int) -> dict[str, Any]:
-    return {"socket_address": {"address": host, "port_value": port}}
