@@ -18,9 +18,9 @@ from orchestrator.controller.counts import ControllerCounts
 from orchestrator.controller.observer import Observer
 from orchestrator.controller.residency import Residency
 from orchestrator.domain import memory as memories
+from orchestrator.domain.action import Action, LoadCopy, MakeRoom, PublishRoute, RemoveRoute, UnloadCopy
 from orchestrator.domain.eviction import choose_victims
 from orchestrator.domain.fleet import Copy, CopyKey, CopyState
-from orchestrator.domain.plan import Action, LoadCopy, MakeRoom, PublishRoute, RemoveRoute, UnloadCopy
 from orchestrator.ports import Activators, Fleet, FleetView, Mesh
 
 log = structlog.get_logger(__name__)

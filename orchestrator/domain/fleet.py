@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from orchestrator.domain.storage import Credentials
 from orchestrator.domain.trained_model import S3Uri
@@ -34,6 +35,8 @@ class CopyState(StrEnum):
     FAILED = "Failed"
 
 
+#: Of a copy that is loaded, or on its way.
+PRESENT: Final = frozenset({CopyState.DOWNLOADING, CopyState.LOADING, CopyState.LOADED})
 #: The adapter's word for "it would fit if something else went"; never a condition reason.
 NO_ROOM = "NoRoom"
 

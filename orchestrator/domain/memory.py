@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from orchestrator.domain.errors import ModelProblem, Reason
-from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure
+from orchestrator.domain.fleet import NO_ROOM, PRESENT, Copy, CopyKey, CopyState, Failure
 from orchestrator.domain.observation import Memory
 from orchestrator.domain.orphan import orphaned_since
 from orchestrator.domain.target import Target
@@ -26,7 +26,6 @@ _OF_LOADS: Final = frozenset(
         Reason.MODEL_TOO_LARGE,
     }
 )
-_PRESENT: Final = frozenset({CopyState.DOWNLOADING, CopyState.LOADING, CopyState.LOADED})
 
 
 def remember(
@@ -105,7 +104,7 @@ def _look(
             room=None,
             crashes=0,
             reserve=loaded[0].reserved,
-            evicted=not any(c.pod not in ending and c.state in _PRESENT for c in own_copies),
+            evicted=not any(c.pod not in ending and c.state in PRESENT for c in own_copies),
         )
     for copy in own_copies:
         if copy.state is CopyState.FAILED and copy.failure is not None and memory.pod in ("", copy.pod):

@@ -9,11 +9,11 @@ from orchestrator.controller.counts import ControllerCounts
 from orchestrator.controller.desired import DesiredState
 from orchestrator.controller.observer import Observer
 from orchestrator.controller.residency import Residency
+from orchestrator.domain.action import LoadCopy, MakeRoom, PublishRoute, RemoveRoute, UnloadCopy
 from orchestrator.domain.demand import Want
 from orchestrator.domain.errors import FleetError
 from orchestrator.domain.fleet import CopyKey, CopyState
 from orchestrator.domain.observation import Memory
-from orchestrator.domain.plan import LoadCopy, MakeRoom, PublishRoute, RemoveRoute, UnloadCopy
 from orchestrator.domain.routes import Route
 from tests.orchestrator.builders import make_copy, make_key, make_pod, make_target
 from tests.orchestrator.controller.fakes import FakeActivators, FakeFleet, FakeMesh, now

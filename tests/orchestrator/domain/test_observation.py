@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from orchestrator.domain.answering import answer
 from orchestrator.domain.demand import WaitFor, Want
 from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.fleet import CopyState
 from orchestrator.domain.observation import Memory
-from orchestrator.domain.plan import answer
 from tests.orchestrator.builders import (
     endpoint,
     make_copy,

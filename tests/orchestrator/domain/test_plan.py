@@ -6,29 +6,16 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.domain.action import Action, LoadCopy, MakeRoom, PublishRoute, RemoveRoute, UnloadCopy, destructive
 from orchestrator.domain.demand import Want
 from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.fleet import NO_ROOM, CopyState, Failure, PodView, ServerState
+from orchestrator.domain.loading import RETRY_CAP_S, retry_delay
 from orchestrator.domain.memory import evicting, standing_by
 from orchestrator.domain.observation import Memory, Observation
-from orchestrator.domain.plan import (
-    ACK_BOUND_S,
-    LAZY_REMOVE_S,
-    RETRY_CAP_S,
-    STRANGER_RECHECK_S,
-    WITHDRAW_GRACE_S,
-    Action,
-    LoadCopy,
-    MakeRoom,
-    Plan,
-    PublishRoute,
-    RemoveRoute,
-    UnloadCopy,
-    destructive,
-    plan,
-    retry_delay,
-)
+from orchestrator.domain.plan import Plan, plan
 from orchestrator.domain.routes import Route
+from orchestrator.domain.withdrawal import ACK_BOUND_S, LAZY_REMOVE_S, STRANGER_RECHECK_S, WITHDRAW_GRACE_S
 from tests.orchestrator.builders import (
     endpoint,
     make_condition,

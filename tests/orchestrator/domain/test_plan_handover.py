@@ -9,11 +9,12 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+from orchestrator.domain.action import Action, LoadCopy, MakeRoom, PublishRoute, UnloadCopy
 from orchestrator.domain.conditions import ready_verdict
 from orchestrator.domain.demand import Want
 from orchestrator.domain.fleet import Copy, CopyState, PodView, ServerState
 from orchestrator.domain.observation import Memory, Observation
-from orchestrator.domain.plan import Action, LoadCopy, MakeRoom, PublishRoute, UnloadCopy, plan
+from orchestrator.domain.plan import plan
 from orchestrator.domain.routes import Route, RouteView
 from tests.orchestrator.builders import (
     MIB,

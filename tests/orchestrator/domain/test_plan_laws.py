@@ -8,23 +8,17 @@ from itertools import permutations
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+from orchestrator.domain.action import LoadCopy, PublishRoute, UnloadCopy, destructive
 from orchestrator.domain.conditions import ready_verdict
 from orchestrator.domain.demand import Want
 from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure, PodView, ServerState
 from orchestrator.domain.observation import Memory, Observation
-from orchestrator.domain.plan import (
-    ACK_BOUND_S,
-    WITHDRAW_GRACE_S,
-    LoadCopy,
-    PublishRoute,
-    UnloadCopy,
-    destructive,
-    plan,
-)
+from orchestrator.domain.plan import plan
 from orchestrator.domain.routes import Route, RouteView
 from orchestrator.domain.target import Target
 from orchestrator.domain.trained_model import ModelStatus, TrainedModel
+from orchestrator.domain.withdrawal import ACK_BOUND_S, WITHDRAW_GRACE_S
 from tests.orchestrator.builders import (
     endpoint,
     make_condition,

@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 
+from orchestrator.domain.action import Action, MakeRoom, PublishRoute, RemoveRoute, UnloadCopy, destructive
 from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.fleet import CopyState
 from orchestrator.domain.observation import Memory, Observation
-from orchestrator.domain.plan import Action, MakeRoom, PublishRoute, RemoveRoute, UnloadCopy, destructive, plan
+from orchestrator.domain.plan import plan
 from orchestrator.domain.routes import Route
 from tests.orchestrator.builders import endpoint, make_copy, make_key, make_observation, make_route
 from tests.orchestrator.domain.test_plan_laws import NOW, observations

@@ -16,20 +16,13 @@ from hypothesis import strategies as st
 from orchestrator.controller.desired import DesiredState
 from orchestrator.controller.observer import Observer
 from orchestrator.domain import memory as memories
+from orchestrator.domain.action import LoadCopy, PublishRoute, RemoveRoute, UnloadCopy
 from orchestrator.domain.conditions import status_of
 from orchestrator.domain.fleet import Copy, CopyKey, CopyState, Pod, ServerState
-from orchestrator.domain.plan import (
-    ACK_BOUND_S,
-    LAZY_REMOVE_S,
-    WITHDRAW_GRACE_S,
-    LoadCopy,
-    PublishRoute,
-    RemoveRoute,
-    UnloadCopy,
-    plan,
-)
+from orchestrator.domain.plan import plan
 from orchestrator.domain.routes import Route
 from orchestrator.domain.trained_model import ModelStatus, TrainedModel
+from orchestrator.domain.withdrawal import ACK_BOUND_S, LAZY_REMOVE_S, WITHDRAW_GRACE_S
 from orchestrator.fleet.observed import ObservedFleet, Report
 from orchestrator.mesh.resources import ClusterFactory
 from orchestrator.mesh.router import Connection, Router

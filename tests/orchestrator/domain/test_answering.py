@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
+from orchestrator.domain.answering import answer
 from orchestrator.domain.conditions import ready_verdict
 from orchestrator.domain.demand import OnDemand, ReadyAt, Refused, WaitFor, Want
 from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.fleet import NO_ROOM, CopyState, Failure
 from orchestrator.domain.memory import standing_by
 from orchestrator.domain.observation import Memory, Observation
-from orchestrator.domain.plan import answer
 from tests.orchestrator.builders import (
     endpoint,
     make_condition,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from orchestrator.domain.action import LoadCopy
 from orchestrator.domain.fleet import LoadOrder
-from orchestrator.domain.plan import LoadCopy
 from tests.orchestrator.builders import make_key, make_runtime, make_target
 
 

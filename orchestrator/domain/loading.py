@@ -1,0 +1,177 @@
+"""
+What to load next, where, and in whose place: one load at a time of a model.
+
+What loaded once may wait for demand, and takes nobody's place unless somebody
+asks for it; what never did is loaded, if others have to stand by for it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from orchestrator.domain.action import Action, LoadCopy, MakeRoom
+from orchestrator.domain.fleet import NO_ROOM, PRESENT, Copy, CopyKey, CopyState, PodView
+from orchestrator.domain.observation import Observation
+from orchestrator.domain.placement import choose_pod
+from orchestrator.domain.target import Target
+
+#: How often a load whose time has come is looked at while no pod can take it.
+POOL_RECHECK_S: Final = 30.0
+#: First retry of a failed load, doubled each time up to the cap.
+RETRY_BASE_S: Final = 2.0
+RETRY_CAP_S: Final = 300.0
+
+
+def next_load(seen: Observation, now: float, due: list[float]) -> list[Action] | None:
+    """
+    One load at a time, the last good revision's first if nothing serves. None: what is to load has to stand by.
+
+    `due` gets the seconds until there may be something else to do.
+    """
+    before = seen.before
+    if before is None:
+        return _load(seen, now, due)
+    if before.serves_target and before.leaves:
+        # One of the two takes over, and nobody is evicted for an update meanwhile.
+        update: list[Action] = [a for a in _load(seen, now, due) or [] if isinstance(a, LoadCopy)]
+        on_its_way = any(c.state in PRESENT and seen.stays(c) for c in seen.target_copies)
+        return update if update or on_its_way else _load(before, now, due)
+    if before.serves_target:
+        # It answers in the target's stead: looked after like one.
+        return [*(_load(before, now, due) or []), *(_load(seen, now, due) or [])]
+    if not seen.falls_back:
+        return _load(seen, now, due)
+    if seen.homeless and isinstance(seen.target, Target):
+        # It comes as soon as a pod does, whether or not one of the two waits for it.
+        due.append(POOL_RECHECK_S)
+    load = _load(before, now, due)
+    if load or any(c.state is not CopyState.FAILED for c in before.target_copies):
+        return load
+    return _load(seen, now, due) or load
+
+
+def retry_delay(loads: int) -> float:
+    """Seconds between the failure of the n-th load and the next, n ≥ 1."""
+    return min(RETRY_CAP_S, RETRY_BASE_S * 2.0 ** min(loads - 1, 10))
+
+
+def _load(seen: Observation, now: float, due: list[float]) -> list[Action] | None:
+    """None: it has to stand by."""
+    target, key = seen.target, seen.target_key
+    if not isinstance(target, Target) or key is None:
+        return []
+    urgent = seen.want is not None and seen.want.load
+    copies = seen.target_copies
+    loaded = [c for c in copies if c.state is CopyState.LOADED]
+    if any(seen.stays(c) for c in loaded):
+        return _verify(seen, loaded, key, target)
+    if loaded:
+        return _elsewhere(seen, key, target)
+    under_way = [c for c in copies if c.state is not CopyState.FAILED]
+    if any(seen.stays(c) or c.state is CopyState.UNLOADING for c in under_way):
+        return []
+    if under_way:
+        return _elsewhere(seen, key, target)
+    if any(c.key.uid != key.uid for c in seen.copies) or seen.memory.evict is not None:
+        # Another model of this name, or this one's own eviction, has to leave first.
+        return []
+    pool = _pool(seen)
+    if any(not p.known for p in pool) and not any(p.usable for p in pool):
+        return []
+    memory = seen.memory
+    # What loaded once may wait for demand, and so may a failed update of such; unless another revision answers.
+    came_before = seen.loaded_before or (seen.last_good is not None and memory.failed is not None)
+    may_evict = urgent or not came_before or bool(seen.loaded)
+    if memory.evicted and not may_evict:
+        return []
+    if memory.failed is not None and memory.room is None:
+        if not _retry_due(seen, now, due):
+            return []
+        if not any(p.usable for p in pool):
+            due.append(POOL_RECHECK_S)
+        # Whether it can be had at all is asked before room is made for it, or it is left to stand by.
+        need = 0
+    else:
+        need = max(memory.reserve, memory.room.needed if memory.room is not None else 0)
+    held = {c.pod for c in seen.serving}
+    pod = choose_pod((p for p in pool if p.pod.uid in held), need=need) or choose_pod(pool, need=need)
+    if pod is not None:
+        return [LoadCopy(pod.pod.uid, key, target, need, urgent)]
+    if any(not p.known and p.coming for p in pool):
+        # A silent pod may have room: knowing less evicts nothing.
+        return []
+    kept = {c.pod: c.reserved for c in seen.serving}
+    roomiest = max(
+        (p for p in pool if p.usable),
+        key=lambda p: (p.total - kept.get(p.pod.uid, 0), p.free, p.pod.uid),
+        default=None,
+    )
+    if roomiest is None:
+        return []
+    if not may_evict:
+        if memory.failed is None:
+            return None
+        # What failed does not stand by: it comes once there is room. Until then it is not ready, and says so.
+        due.append(POOL_RECHECK_S)
+        return []
+    if roomiest.total < need:
+        # Pods are smaller than they were: the adapter refuses it with both numbers.
+        return [LoadCopy(roomiest.pod.uid, key, target, need, urgent)]
+    return [MakeRoom(roomiest.pod.uid, need)]
+
+
+def _elsewhere(seen: Observation, key: CopyKey, target: Target) -> list[Action]:
+    """
+    Have what is in pods on their way out in another as well: once in each that has room, and in nobody's place.
+
+    Where there is none, one may come until the pod ends.
+    """
+    copies = seen.target_copies
+    if seen.memory.evict is not None or any(c.key.uid != key.uid for c in seen.copies):
+        return []
+    if any(c.state is not CopyState.FAILED and seen.stays(c) for c in copies):
+        return []
+    room = seen.memory.room
+    need = max(seen.memory.reserve, room.needed if room is not None else 0, *(c.reserved for c in copies))
+    failures = {c.pod: c.failure for c in copies if c.failure is not None}
+    places = (
+        p
+        for p in _pool(seen)
+        if (failure := failures.get(p.pod.uid)) is None or (failure.reason == NO_ROOM and p.free >= failure.needed)
+    )
+    pod = choose_pod(places, need=need)
+    urgent = seen.want is not None and seen.want.load
+    return [LoadCopy(pod.pod.uid, key, target, need, urgent)] if pod is not None else []
+
+
+def _pool(seen: Observation) -> tuple[PodView, ...]:
+    """Where it may be loaded: what may have taken its server down goes there again, and takes no other's down."""
+    pool = seen.pool()
+    failure = seen.memory.failure
+    if failure is None or not failure.crashed:
+        return pool
+    return tuple(p for p in pool if p.pod.uid == seen.memory.pod) or pool
+
+
+def _verify(seen: Observation, loaded: list[Copy], key: CopyKey, target: Target) -> list[Action]:
+    """A request came back from where the copy should be: have the adapters look."""
+    if seen.want is None or not seen.want.stale:
+        return []
+    known = [c for c in loaded if (p := seen.pod(c.pod)) is not None and p.usable]
+    return [LoadCopy(c.pod, key, target, c.reserved, True, verify=True) for c in known]
+
+
+def _retry_due(seen: Observation, now: float, due: list[float]) -> bool:
+    memory, target = seen.memory, seen.target
+    assert isinstance(target, Target)
+    if memory.failed_at is None or memory.credentials != target.credentials.version:
+        return True
+    if memory.failure is not None and memory.failure.source_changed:
+        return True
+    if memory.given_up and seen.target_copies:
+        # Its adapter looks at its source. Once it is gone nobody does: then it costs another try.
+        return False
+    remaining = memory.failed_at + retry_delay(max(1, memory.loads)) - now
+    if remaining > 0:
+        due.append(remaining)
+    return remaining <= 0
