@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests.bench.ranges import Series
-from tests.bench.world import World, say
+from tests.bench.world import Effort, World, say
 from tests.cluster import opening
 from tests.cluster.many import many, resident_bytes, until_ready
 from tests.cluster.product import LEASE, ORCHESTRATOR, Product
@@ -47,23 +47,26 @@ class OnCluster:
 
 
 def measure(world: World) -> OnCluster:
-    """Raises AssertionError when something does not come up."""
-    effort = world.effort
+    """On a cluster opened for it. Raises AssertionError when something does not come up."""
     models = world.models
     with opening.cluster() as bare, opening.storage(bare, models) as store:
-        product = opening.installed(bare, store, models)
-        with Watching(bare, "trainedmodels", _READY) as ready:
-            with _applied(product, ready, "kept", RUNTIME) as first:
-                say(f"cluster: the first model after {first:.1f} s")
-                cold = tuple(_cold(product, ready, f"cold-{n}") for n in range(effort.cold_pools))
-                warm = tuple(_once(product, ready, f"warm-{n}") for n in range(effort.files))
-                ends = [_failover(product, ready, f"after-{n}") for n in range(effort.failovers)]
-            say(f"cluster: {effort.on_cluster} models")
-            begun = time.monotonic()
-            with many(product, effort.on_cluster):
-                until_ready(product, effort.on_cluster, within=_MANY_WITHIN_S)
-                took = time.monotonic() - begun
-                memory = _memory(product)
+        return measured(opening.installed(bare, store, models), world.effort)
+
+
+def measured(product: Product, effort: Effort) -> OnCluster:
+    """On a product that is there. Raises AssertionError when something does not come up."""
+    with Watching(product.cluster, "trainedmodels", _READY) as ready:
+        with _applied(product, ready, "kept", RUNTIME) as first:
+            say(f"cluster: the first model after {first:.1f} s")
+            cold = tuple(_cold(product, ready, f"cold-{n}") for n in range(effort.cold_pools))
+            warm = tuple(_once(product, ready, f"warm-{n}") for n in range(effort.files))
+            ends = [_failover(product, ready, f"after-{n}") for n in range(effort.failovers)]
+        say(f"cluster: {effort.on_cluster} models")
+        begun = time.monotonic()
+        with many(product, effort.on_cluster):
+            until_ready(product, effort.on_cluster, within=_MANY_WITHIN_S)
+            took = time.monotonic() - begun
+            memory = _memory(product)
     return OnCluster(
         cold=cold,
         warm=warm,
