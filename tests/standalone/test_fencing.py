@@ -34,8 +34,11 @@ from tests.standalone.waiting import wait_until
 from tests.standalone.watch import watching
 
 #: An idle pool's. The frozen leader's timer for it is due when it thaws: with nothing due, it would have nothing to try.
-#: That, and time for the other to take over, is what it is frozen for; more of it changes nothing.
 _GRACE_S = 8.0
+#: For how long the leader is frozen: longer than a lease, a keepalive or a patience of anybody's.
+_FROZEN_S = 30.0
+#: Of the test that freezes one.
+_ALL = frozenset({"warm", "leaves", "last", "comes", "beside"})
 
 
 @contextmanager
@@ -94,7 +97,8 @@ def test_a_frozen_leader_that_was_succeeded_does_nothing_when_it_thaws(
     It ends, and the next that the supervisor starts leads: the other ends in its turn.
 
     When it froze, a pool was about to be stopped for want of models; by when it thaws, the other has put a model
-    there, deleted one, and given uids. None of that is undone, and a warm model loses no request.
+    there, deleted one, and given uids. None of that is undone, nothing is loaded or unloaded, whatever is said in the
+    name of the frozen one is refused, and a warm model loses no request.
     """
     with make_stack(pool_grace=_GRACE_S) as stack:
         stack.apply(
@@ -104,11 +108,15 @@ def test_a_frozen_leader_that_was_succeeded_does_nothing_when_it_thaws(
         )
         stack.wait_ready("warm", "leaves", "last")
         first, triton = stack.process("controller"), stack.process("triton")
-        with watching(stack, models, "warm") as watch:
+        with (
+            watching(stack, models, "warm") as watch,
+            grpc.insecure_channel(adapter(stack, "mlserver-0.x").option("--listen")) as channel,
+        ):
+            old = report(channel)
             stack.delete("last")
             wait_until(lambda: not indexed(stack, "onnx"), "the pool's last model does not leave")
-            idle_since = time.monotonic()
             first.send(signal.SIGSTOP)
+            frozen_since = time.monotonic()
             with another_leader(stack, first, tmp_path) as (second, seen):
                 stack.delete("leaves")
                 stack.apply(
@@ -117,12 +125,19 @@ def test_a_frozen_leader_that_was_succeeded_does_nothing_when_it_thaws(
                 )
                 # Its route is accepted: Envoy has found the other leader.
                 seen.wait_ready("comes", "beside")
-                wait_until(lambda: "leaves" not in indexed(stack, "sklearn"), "it is not unloaded")
+                wait_until(lambda: said(stack, "copy_unloaded", "leaves") > 0, "it is not unloaded")
                 uids = {name: uid(seen, name) for name in ("warm", "comes", "beside")}
-                wait_until(lambda: time.monotonic() > idle_since + _GRACE_S + 1, "time stands still")
+                assert refused(channel, old, "warm")
+                wait_until(lambda: time.monotonic() > frozen_since + _FROZEN_S, "time stands still", within=_FROZEN_S)
+                moved, loaded = moves(stack, _ALL), indexed(stack, "sklearn") | indexed(stack, "onnx")
 
                 first.send(signal.SIGCONT)
-                wait_until(lambda: not first.alive, lambda: f"it goes on\n{stack.tail()}", within=10)
+                # All the while that it thaws, as if it were quicker than what tells it.
+                wait_until(
+                    lambda: refused(channel, old, "warm") and not first.alive,
+                    lambda: f"it goes on\n{stack.tail()}",
+                    within=10,
+                )
                 assert second.wait(20) == 1, (tmp_path / "second.log").read_text()
                 assert "another leads" in (tmp_path / "second.log").read_text()
             wait_until(lambda: leads(stack), lambda: f"nobody leads\n{stack.tail()}", within=20)
@@ -135,6 +150,8 @@ def test_a_frozen_leader_that_was_succeeded_does_nothing_when_it_thaws(
                 for name, number in (("comes", 400), ("beside", 500)):
                     assert list(client.classes(name, models.probes)) == list(models.probe_labels + number)
             assert stack.process("triton").pid == triton.pid
+            assert moves(stack, _ALL) == moved
+            assert indexed(stack, "sklearn") | indexed(stack, "onnx") == loaded == uids.keys()
             for name in uids:
                 assert said(stack, "copy_loaded", name) == 1
                 assert said(stack, "copy_unloaded", name) == 0
@@ -164,20 +181,13 @@ def test_a_leader_whose_epoch_adapters_refuse_is_followed_by_one_that_they_obey(
         assert int((battered.state / "epoch").read_text()) > ahead
 
         before, loaded = report(channel), indexed(battered, "sklearn")
-        key = next(copy.key for copy in before.copies if copy.key.model == "next")
-        stub, late = fleet_pb2_grpc.AdapterStub(channel), fleet_pb2.Fence(epoch=ahead, boot=before.boot)
-        never = fleet_pb2.Key(model="never", uid="u", revision="r")
-        for refused in (
-            partial(stub.Unload, fleet_pb2.UnloadRequest(fence=late, key=key)),
-            partial(stub.Load, fleet_pb2.LoadRequest(fence=late, key=never, source=fleet_pb2.Source(bucket=BUCKET))),
-        ):
-            with pytest.raises(grpc.RpcError) as error:
-                refused(timeout=10)
-            assert error.value.code() is grpc.StatusCode.FAILED_PRECONDITION, error.value
+        assert refused(channel, fleet_pb2.Report(epoch=ahead, boot=before.boot, copies=before.copies), "next")
         assert report(channel).copies == before.copies
         assert indexed(battered, "sklearn") == loaded
         # Nothing else was wrong with it: the one who leads may say so.
-        stub.Unload(fleet_pb2.UnloadRequest(fence=fleet_pb2.Fence(epoch=before.epoch, boot=before.boot), key=key))
+        fence = fleet_pb2.Fence(epoch=before.epoch, boot=before.boot)
+        key = next(copy.key for copy in before.copies if copy.key.model == "next")
+        fleet_pb2_grpc.AdapterStub(channel).Unload(fleet_pb2.UnloadRequest(fence=fence, key=key))
         wait_until(lambda: said(battered, "copy_unloaded", "next") > 0, "it is not unloaded")
         wait_warm(watch)
     assert moves(battered) == moved
@@ -191,3 +201,19 @@ def report(channel: grpc.Channel, epoch: int = 0) -> fleet_pb2.Report:
     told = next(iter(watch))
     watch.cancel()
     return told
+
+
+def refused(channel: grpc.Channel, then: fleet_pb2.Report, name: str) -> bool:
+    """Whether the adapter takes neither an unload of this model nor any load from who led it `then`."""
+    stub, late = fleet_pb2_grpc.AdapterStub(channel), fleet_pb2.Fence(epoch=then.epoch, boot=then.boot)
+    key = next(copy.key for copy in then.copies if copy.key.model == name)
+    never = fleet_pb2.Key(model="never", uid="u", revision="r")
+    for command in (
+        partial(stub.Unload, fleet_pb2.UnloadRequest(fence=late, key=key)),
+        partial(stub.Load, fleet_pb2.LoadRequest(fence=late, key=never, source=fleet_pb2.Source(bucket=BUCKET))),
+    ):
+        with pytest.raises(grpc.RpcError) as error:
+            command(timeout=10)
+        assert error.value.code() is grpc.StatusCode.FAILED_PRECONDITION, error.value
+        assert str(then.epoch) in str(error.value.details()), error.value
+    return True
