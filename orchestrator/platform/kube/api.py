@@ -25,7 +25,7 @@ import asyncio
 import json
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableSequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from types import MappingProxyType
@@ -56,9 +56,8 @@ REQUEST_TIMEOUT_S: Final = 10.0
 SILENCE_S: Final = 75.0
 LINE_LIMIT: Final = 16 << 20
 BODY_LIMIT: Final = 64 << 20
-PAGE_SIZE: Final = 500
-#: A page of objects that are too large together is asked for in smaller ones: 25, one by one.
-_SMALLER: Final = 20
+#: Objects a page; the smaller ones for those that are too large together.
+PAGE_SIZES: Final = (500, 25, 1)
 #: A list whose pages expire again and again is given up.
 _RESTARTS: Final = 3
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
@@ -112,6 +111,8 @@ class KubeApi:
             trust_env=False,
             trace_configs=None if trace is None else [trace],
         )
+        #: Path → which of the sizes a page of it is asked for in, where it is not the first.
+        self._sizes: dict[str, int] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -154,24 +155,35 @@ class KubeApi:
         """
         All of it, page by page; from the beginning again when a page's version expires meanwhile.
 
-        A page that is larger than an answer may be is not the end of it: an object alone fits.
+        A page that is larger than an answer may be is not the end of it: an object alone fits. The size that does is
+        kept for the next list, until its pages are seen to be small again.
         """
-        size = PAGE_SIZE
-        for _ in range(_RESTARTS):
+        own = "limit" not in query
+        expired = 0
+        while expired < _RESTARTS:
+            size = self._sizes.get(path, 0)
+            read: list[int] = []
             try:
-                whole = await self._pages(path, {"limit": str(size), **query})
+                whole = await self._pages(path, {"limit": str(PAGE_SIZES[size]), **query}, read)
             except AnswerTooLarge:
-                if size == 1 or "limit" in query:
+                if not own or size + 1 == len(PAGE_SIZES):
                     raise
-                size = max(1, size // _SMALLER)
+                self._sizes[path] = size + 1
                 continue
-            if whole is not None:
-                return whole
+            if whole is None:
+                expired += 1
+                continue
+            # What the next larger pages have at most: all that there is, or so many times what the largest had.
+            if own and size and min(sum(read), max(read) * PAGE_SIZES[size - 1] // PAGE_SIZES[size]) <= BODY_LIMIT:
+                self._sizes[path] = size - 1
+            return whole
         raise ApiUnreachable(f"a list of {path} that expires before it ends")
 
-    async def _pages(self, path: str, query: Mapping[str, str]) -> ListResult | None:
-        """None: the token that continues it has expired."""
-        page = page_of(await self._request("GET", path, query))
+    async def _pages(self, path: str, query: Mapping[str, str], read: MutableSequence[int]) -> ListResult | None:
+        """None: the token that continues it has expired. `read` gets the bytes of each page."""
+        body = await self._request("GET", path, query)
+        page = page_of(body)
+        read.append(len(body))
         items, version = page.items, page.resource_version
         # The version is in the token; beside it the server refuses one.
         rest = {key: value for key, value in query.items() if not key.startswith("resourceVersion")}
@@ -183,6 +195,7 @@ class KubeApi:
                     return None
                 raise
             page = page_of(body)
+            read.append(len(body))
             items.extend(page.items)
         return ListResult(items=items, resource_version=version)
 

@@ -164,6 +164,53 @@ async def test_a_page_that_is_too_large_is_asked_for_in_smaller_ones(
         await api.list(CONFIGS)
 
 
+async def test_the_size_of_a_page_that_fits_is_remembered(
+    fake: FakeApi, api: KubeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For that path, as long as its objects are that large: what does not fit is asked for once, and not with each list."""
+    monkeypatch.setattr(module, "BODY_LIMIT", 5000)
+    for n in range(3):
+        fake.store.put(core("configmaps", "ns", f"a{n}"), config(f"a{n}", "x" * 1500))
+
+    async def limits(path: str) -> list[str]:
+        fake.calls.clear()
+        await api.list(path)
+        return [call.query["limit"] for call in fake.calls]
+
+    assert await limits(CONFIGS) == ["500", "25", "1", "1", "1"]
+    assert await limits(CONFIGS) == ["1", "1", "1"]
+    assert await limits(core("secrets", "ns")) == ["500"]
+    for n in range(3):
+        fake.store.put(core("configmaps", "ns", f"a{n}"), config(f"a{n}"))
+    # The objects of a list that is asked for like this are seen to be small.
+    assert await limits(CONFIGS) == ["1", "1", "1"]
+    assert await limits(CONFIGS) == ["25"]
+    assert await limits(CONFIGS) == ["500"]
+
+
+async def test_pages_that_are_too_large_are_no_tries_of_pages_that_expire(
+    fake: FakeApi, api: KubeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both in one list, of an API server that compacts often and has large objects: each has its own patience."""
+    monkeypatch.setattr(module, "BODY_LIMIT", 3000)
+    for n in range(3):
+        fake.store.put(core("configmaps", "ns", f"a{n}"), config(f"a{n}", "x" * 1500))
+    expired = 0
+
+    def compacting(call: Any) -> None:
+        nonlocal expired
+        if call.query.get("continue") and expired < 2:
+            expired += 1
+            fake.store.delete(core("configmaps", "ns", "a0"))
+            fake.store.put(core("configmaps", "ns", "a0"), config("a0", "x" * 1500))
+            fake.store.compact()
+
+    fake.meet = compacting
+    whole = await api.list(CONFIGS)
+    assert [item["metadata"]["name"] for item in whole.items] == ["a0", "a1", "a2"]
+    assert expired == 2
+
+
 async def test_a_page_that_expires_begins_the_list_again(fake: FakeApi, api: KubeApi) -> None:
     """Never half of one and half of another; and not for ever."""
     for n in range(5):
