@@ -4,6 +4,7 @@ What the API server's answers mean: objects, lists, and errors. Pure.
 Objects stay the dicts that JSON gives, less `managedFields`, which nobody here
 reads and which are a third of an object. Items of a list get the apiVersion and
 kind that the server leaves out of them, so that they equal what a watch says.
+Of one that is nested too deep nothing is left but its identity, and a mark.
 
 Not promised: that an error's text is short of nothing. What is not a Status of
 Kubernetes comes from something in between, and is cut.
@@ -11,13 +12,17 @@ Kubernetes comes from something in between, and is cut.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
+from orchestrator.platform.kube.nesting import MAX_DEPTH, parsed, too_deep
+
 Raw = dict[str, Any]
+
+#: In an object that cannot be read, beside its identity: why.
+UNREADABLE: Final = "!unreadable"
 
 #: How much of a text that is not a Status is kept.
 _TEXT_LIMIT: Final = 200
@@ -107,11 +112,11 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
     """What an answer without success says. `headers` has names in any case."""
     details: Raw = {}
     try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError):
-        parsed = None
-    if isinstance(parsed, dict) and parsed.get("kind") == "Status":
-        return error_of_status(parsed, status=status, retry_after=headers.get("Retry-After"))
+        said = parsed(body)
+    except ValueError:
+        said = None
+    if isinstance(said, dict) and said.get("kind") == "Status":
+        return error_of_status(said, status=status, retry_after=headers.get("Retry-After"))
     # Text of something in between, such as a load balancer; a body that is not meant for people is not shown.
     plain = headers.get("Content-Type", "").startswith("text/plain")
     first = body[: _TEXT_LIMIT * 4].decode(errors="replace").strip()[:_TEXT_LIMIT] if plain else ""
@@ -139,13 +144,7 @@ def error_of_status(raw: Raw, *, status: int | None = None, retry_after: str | N
 
 def object_of(body: bytes) -> Raw:
     """Raises ApiUnreachable."""
-    try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ApiUnreachable(f"an answer that is not JSON: {error}") from error
-    if not isinstance(parsed, dict):
-        raise ApiUnreachable(f"an answer that is not an object but {type(parsed).__name__}")
-    return _slim(parsed)
+    return _slim(_mapping(body))
 
 
 def page_of(body: bytes) -> Page:
@@ -154,7 +153,7 @@ def page_of(body: bytes) -> Page:
 
     Whatever is not certainly a list is no answer: an empty list deletes things.
     """
-    raw = object_of(body)
+    raw = _mapping(body)
     kind, metadata = raw.get("kind"), raw.get("metadata")
     # An empty list of a server written in Go may read null.
     items = raw.get("items", False)
@@ -175,7 +174,7 @@ def page_of(body: bytes) -> Page:
 
 def event_of(line: bytes) -> Raw:
     """A watch event. Raises ApiUnreachable."""
-    event = object_of(line)
+    event = _mapping(line)
     if not isinstance(event.get("type"), str) or not isinstance(event.get("object"), dict):
         raise ApiUnreachable("a watch event without a type or an object")
     _slim(event["object"])
@@ -187,10 +186,26 @@ def has_name(raw: object) -> bool:
     return isinstance(raw, dict) and isinstance(raw.get("metadata"), dict) and bool(raw["metadata"].get("name"))
 
 
+def _mapping(body: bytes) -> Raw:
+    try:
+        said = parsed(body)
+    except ValueError as error:
+        raise ApiUnreachable(f"an answer that is not JSON: {error}") from error
+    if not isinstance(said, dict):
+        raise ApiUnreachable(f"an answer that is not an object but {type(said).__name__}")
+    return said
+
+
 def _slim(raw: Raw) -> Raw:
     metadata = raw.get("metadata")
     if isinstance(metadata, dict):
         metadata.pop("managedFields", None)
+    if too_deep(raw):
+        known = {name: raw[name] for name in ("apiVersion", "kind") if isinstance(raw.get(name), str)}
+        names = metadata.items() if isinstance(metadata, dict) else ()
+        raw.clear()
+        raw |= known | {"metadata": {name: text for name, text in names if isinstance(text, str)}}
+        raw[UNREADABLE] = f"nested deeper than {MAX_DEPTH} levels"
     return raw
 
 

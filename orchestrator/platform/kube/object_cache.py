@@ -26,7 +26,7 @@ from orchestrator.domain.errors import InvalidManifest
 from orchestrator.domain.serving_runtime import ServingRuntime
 from orchestrator.domain.storage import SECRET_NAME, StorageConfig
 from orchestrator.domain.trained_model import API_VERSION, TrainedModel
-from orchestrator.platform.kube.answers import Raw
+from orchestrator.platform.kube.answers import UNREADABLE, Raw
 from orchestrator.platform.kube.objects import (
     going,
     identity,
@@ -138,6 +138,8 @@ class ObjectCache:
             return
         self._seen[kind, name] = version
         try:
+            if UNREADABLE in raw:
+                raise InvalidManifest("object", raw[UNREADABLE])
             _TAKE[kind](self, raw)
         except InvalidManifest as error:
             self.problems[kind, name] = Problem(kind=kind, name=name, uid=uid, reason=str(error))

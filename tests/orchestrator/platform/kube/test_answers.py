@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.platform.kube.answers import (
+    UNREADABLE,
     ApiUnreachable,
     error_of,
     error_of_status,
@@ -15,6 +16,7 @@ from orchestrator.platform.kube.answers import (
     object_of,
     page_of,
 )
+from orchestrator.platform.kube.nesting import MAX_DEPTH
 
 LIST: dict[str, Any] = {"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "7"}, "items": []}
 
@@ -98,6 +100,37 @@ def test_only_what_somebody_reads_is_kept() -> None:
     assert object_of(encoded(raw)) == slim
     assert event_of(encoded({"type": "ADDED", "object": raw})) == {"type": "ADDED", "object": slim}
     assert page_of(encoded({**LIST, "items": [raw]})).items == [{**slim, "apiVersion": "v1"}]
+
+
+def deep(name: str, levels: int = 5_000) -> bytes:
+    """An object as somebody may have created it whom the schema lets: with something nested, and a list and an event of it."""
+    rest = b'"kind":"ServingRuntime","metadata":{"name":"%s","uid":"u","resourceVersion":"8","labels":{"a":"b"}}'
+    return b'{%s,"spec":{"containers":[],"x":%s1%s}}' % (rest % name.encode(), b"[" * levels, b"]" * levels)
+
+
+@pytest.mark.parametrize("levels", [200, 950, 5_000, 10_000])
+def test_one_object_that_is_nested_too_deep_is_marked_and_hides_no_other(levels: int) -> None:
+    """Whoever may create objects would else have no list of that kind come to an end for ever. Nobody reads the rest of it."""
+    hostile, plain = deep("bad", levels), {"metadata": {"name": "a"}}
+    bad = {
+        "kind": "ServingRuntime",
+        "metadata": {"name": "bad", "uid": "u", "resourceVersion": "8"},
+        UNREADABLE: f"nested deeper than {MAX_DEPTH} levels",
+    }
+    assert object_of(hostile) == bad
+    assert event_of(b'{"type":"ADDED","object":%s}' % hostile) == {"type": "ADDED", "object": bad}
+    whole = encoded({**LIST, "items": ["BAD", plain]}).replace(b'"BAD"', hostile)
+    assert [item["metadata"]["name"] for item in page_of(whole).items if UNREADABLE in item] == ["bad"]
+    assert [item for item in page_of(whole).items if UNREADABLE not in item] == [
+        {**plain, "apiVersion": "v1", "kind": "Pod"}
+    ]
+
+
+def test_who_manages_what_may_be_as_deep_as_it_is() -> None:
+    """Nobody reads it."""
+    fields = b'{"f:x":' * 5_000 + b"{}" + b"}" * 5_000
+    raw = b'{"kind":"Pod","metadata":{"name":"a","managedFields":[{"fieldsV1":%s}]}}' % fields
+    assert object_of(raw) == {"kind": "Pod", "metadata": {"name": "a"}}
 
 
 def test_an_item_of_a_list_is_as_when_it_is_read_alone() -> None:

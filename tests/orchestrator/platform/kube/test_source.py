@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -279,6 +280,28 @@ async def test_an_object_that_cannot_be_read_says_so_itself(bench: Bench) -> Non
             await eventually(lambda: len(bench.source.problems()) == 1)
             await eventually(lambda: any(line["event"] == "object_mended" for line in lines))
     assert [line["event"] for line in lines if line["event"].startswith("object_")].count("object_invalid") == 2
+
+
+async def test_an_object_that_is_nested_too_deep_is_its_own_trouble_only() -> None:
+    """
+    A ServingRuntime may hold anything beside its schema: one that Python's parser gives up on is in every list.
+
+    The list comes to an end, the others are read, the next objects as well, and it is said which one it is.
+    """
+    manifest = builtin_manifests()[MLSERVER]
+    own = {**manifest, "metadata": {"name": "own", "uid": "u", "resourceVersion": "7"}}
+    hostile = json.dumps({**own, "metadata": {"name": "bad", "uid": "v", "resourceVersion": "8"}, "x": "DEEP"})
+    body = {"kind": "ServingRuntimeList", "metadata": {"resourceVersion": "1"}, "items": [own, "BAD"]}
+    text = json.dumps(body).replace('"BAD"', hostile.replace('"DEEP"', "[" * 5_000 + "]" * 5_000))
+    async with started() as bench:
+        bench.fake.meet = lambda call: Answer(200, text) if (call.verb, call.path) == ("list", RUNTIMES) else None
+        async with task(bench.source.watch()), task(bench.recorder.run()), bench.leading() as sink:
+            bench.put("a")
+            await eventually(lambda: "a" in sink.models)
+            assert sink.runtimes.keys() == {"own", TRITON, MLSERVER}
+            assert bench.source.problems() == ["ServingRuntime 'bad': object: nested deeper than 100 levels"]
+            events = core("events", NAMESPACE)
+            await eventually(lambda: len(bench.fake.store.collection(events, {})["items"]) == 1)
 
 
 async def test_kserves_own_runtimes_are_nobodys_business(bench: Bench) -> None:
