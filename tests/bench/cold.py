@@ -16,11 +16,12 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Final
 
 from tests.bench.loader import Measured, once
 from tests.bench.ranges import Series
-from tests.bench.world import INSTANT_CONTENT, INSTANT_OBJECT, World, say, started
+from tests.bench.world import INSTANT_CONTENT, INSTANT_OBJECT, REAL, World, say, started
 from tests.standalone.manifests import Document, serving_runtime, trained_model
 from tests.standalone.models import BUCKET, SAMPLES
 from tests.standalone.servers import repository
@@ -77,26 +78,33 @@ class FirstRequests:
 
 def measure(world: World) -> FirstRequests:
     """Raises BenchError."""
-    servers = ["instant", *(["mlserver"] if world.effort.real else [])]
-    rows = [_measure(world, server) for server in servers]
-    return FirstRequests(cold=tuple(cold for cold, _ in rows), crowd=tuple(crowd for _, crowd in rows))
+    real = world.effort.real
+    counts = {"instant": world.effort.cold}
+    if real:
+        counts |= {"mlserver": world.effort.cold, "triton": world.effort.cold_triton}
+    return FirstRequests(
+        cold=tuple(_cold(world, server, count) for server, count in counts.items()),
+        crowd=tuple(_crowd(world, server) for server in ("instant", *(["mlserver"] if real else []))),
+    )
 
 
-def _measure(world: World, server: str) -> tuple[Cold, Crowd]:
-    effort = world.effort
-    with _room_for(world, server, effort.cold) as (stack, names):
-        _make_cold(stack, names)
+def _cold(world: World, server: str, count: int) -> Cold:
+    with _room_for(world, server, count) as (stack, names):
+        _make_cold(stack, server, names)
         say(f"cold: {server}, asks each of them")
         asked = once(stack.target, names, world.message, callers=1, within_s=_WITHIN_S)
-        cold = split(server, names, asked, stack.listed())
-    # A stack of its own: the less there is room for, the sooner all of it is cold again.
-    crowd = []
+        return split(server, names, asked, stack.listed())
+
+
+def _crowd(world: World, server: str) -> Crowd:
+    """On a stack of its own: the less there is room for, the sooner all of it is cold again."""
+    effort, crowd = world.effort, []
     with _room_for(world, server, effort.crowd) as (stack, names):
         for number in range(effort.rounds):
-            _make_cold(stack, names)
+            _make_cold(stack, server, names)
             say(f"cold: {server}, {CALLERS} callers, round {number + 1}")
             crowd.append(once(stack.target, names, world.message, callers=CALLERS))
-    return cold, Crowd(
+    return Crowd(
         server=server,
         callers=CALLERS,
         models=effort.crowd,
@@ -112,19 +120,20 @@ def _room_for(world: World, server: str, count: int) -> Iterator[tuple[Stack, li
     if server == "instant":
         stack, uri, size = world.instant(), INSTANT_OBJECT, len(INSTANT_CONTENT)
     else:
-        file = world.models.file(SAMPLES["sklearn"])
-        stack, uri, size = world.real(), world.models.sample("sklearn"), file.stat().st_size
+        file = world.models.file(SAMPLES[REAL[server]])
+        stack, uri, size = world.real(), world.models.sample(REAL[server]), file.stat().st_size
     capacity = count * max(_LEAST, int(_FACTOR * size))
-    stack.apply(serving_runtime(_RUNTIME, "mlserver", ["sklearn"], memory=str(capacity)))
+    runs = server if server in REAL else "mlserver"
+    stack.apply(serving_runtime(_RUNTIME, runs, [REAL[runs]], memory=str(capacity)))
     _store_filler(world, uri, capacity)
     names = [f"cold-{number}" for number in range(count)]
     say(f"cold: {server}, loads {count} models")
-    with started(stack, *(_model(name, uri) for name in names)):
+    with started(stack, *(_model(server, name, uri) for name in names)):
         yield stack, names
 
 
-def _model(name: str, uri: str) -> Document:
-    return trained_model(name, uri, "sklearn", runtime=_RUNTIME)
+def _model(server: str, name: str, uri: str) -> Document:
+    return trained_model(name, uri, REAL.get(server, "sklearn"), runtime=_RUNTIME)
 
 
 def _store_filler(world: World, uri: str, capacity: int) -> None:
@@ -133,16 +142,16 @@ def _store_filler(world: World, uri: str, capacity: int) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
     content = world.store.content(uri)
-    (directory / "model.joblib").write_bytes(content)
+    (directory / f"model{PurePosixPath(uri).suffix}").write_bytes(content)
     left = int(capacity / _FACTOR) - len(content) - 1
     for number, start in enumerate(range(0, left, _PADDING)):
         with (directory / f"padding-{number}").open("wb") as file:
             file.truncate(min(_PADDING, left - start))
 
 
-def _make_cold(stack: Stack, names: Sequence[str]) -> None:
+def _make_cold(stack: Stack, server: str, names: Sequence[str]) -> None:
     """Return when none of these models is in memory, and each would be loaded on demand."""
-    stack.apply(_model(_FILLER, f"s3://{BUCKET}/{_FILLER}"))
+    stack.apply(_model(server, _FILLER, f"s3://{BUCKET}/{_FILLER}"))
     stack.wait_ready(_FILLER, within=_WITHIN_S)
     stack.delete(_FILLER)
     left = repository(stack, _RUNTIME) / _FILLER

@@ -11,7 +11,7 @@ from typing import Final
 import grpc
 
 from tests.bench.ranges import Series
-from tests.bench.world import World, instant_model, say, started
+from tests.bench.world import REAL, World, instant_model, say, started
 from tests.standalone.client import CallError, field_1
 from tests.standalone.manifests import Document, trained_model
 from tests.standalone.stack import Stack, listens
@@ -37,10 +37,7 @@ class Ready:
 
 def measure(world: World) -> list[Ready]:
     """Raises AssertionError when something does not come up."""
-    rows = [_measure(world, "instant")]
-    if world.effort.real:
-        rows.append(_measure(world, "mlserver"))
-    return rows
+    return [_measure(world, server) for server in ("instant", *(REAL if world.effort.real else ()))]
 
 
 def _measure(world: World, server: str) -> Ready:
@@ -61,7 +58,7 @@ def _stack(world: World, server: str) -> Stack:
 def _model(world: World, server: str, name: str) -> Document:
     if server == "instant":
         return instant_model(name)
-    return trained_model(name, world.models.sample("sklearn"), "sklearn")
+    return trained_model(name, world.models.sample(REAL[server]), REAL[server])
 
 
 def _file(world: World, stack: Stack, server: str, name: str) -> float:

@@ -23,7 +23,10 @@ from tests.standalone.waiting import wait_until
 
 #: A thousand takes seconds; five thousand are not to fail because somebody else needs the machine.
 _WITHIN_S: Final = 900.0
-_MEASURED: Final = ("supervisor", "controller", "activator", "envoy", "adapter")
+#: By the names of the table. The instant server runs in MLServer's place.
+_MEASURED: Final = {role: role for role in ("supervisor", "controller", "activator", "envoy", "adapter")} | {
+    "mlserver": "model server (instant)"
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,13 +114,13 @@ def _wait_ready(stack: Stack, name: str) -> None:
 
 
 def _weigh(stack: Stack, models: int) -> list[Weight]:
-    """Those that are there: without a model there is no pod, and no adapter in it."""
-    return [_weight(process, models) for role in _MEASURED for process in stack.processes(role)]
+    """Those that are there: without a model there is no pod, and neither adapter nor server in it."""
+    return [_weight(p, name, models) for role, name in _MEASURED.items() for p in stack.processes(role)]
 
 
-def _weight(process: Process, models: int) -> Weight:
+def _weight(process: Process, name: str, models: int) -> Weight:
     memory = process.process.memory_full_info()
-    return Weight(models=models, process=process.role, rss=memory.rss / 2**20, pss=memory.pss / 2**20)
+    return Weight(models=models, process=name, rss=memory.rss / 2**20, pss=memory.pss / 2**20)
 
 
 def _connections(world: World, stack: Stack) -> Connections:

@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 from tests.bench.loader import Measured, repeated
 from tests.bench.plain import plain
 from tests.bench.ranges import Series
-from tests.bench.world import INSTANT, World, instant_model, say, started
+from tests.bench.world import INSTANT, REAL, World, instant_model, say, started
 from tests.standalone.manifests import trained_model
 from tests.standalone.servers import address, runtime_of
 from tests.standalone.stack import Stack
@@ -78,10 +78,9 @@ def measure(world: World) -> list[Warm]:
         server.ways[PLAIN] = forwarding
         rows += _rounds(world, server, (ONE, EACH, CROWDED))
     if world.effort.real:
-        frameworks = {"mlserver": "sklearn", "triton": "onnx"}
-        documents = [trained_model(name, world.models.sample(name), name) for name in frameworks.values()]
+        documents = [trained_model(name, world.models.sample(name), name) for name in REAL.values()]
         with started(world.real(), *documents) as stack:
-            for name, framework in frameworks.items():
+            for name, framework in REAL.items():
                 rows += _rounds(world, _server(stack, name, framework, runtime_of(framework)), (ONE, EACH))
     return rows
 

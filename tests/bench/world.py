@@ -29,6 +29,8 @@ _BEGIN: Final = time.monotonic()
 INSTANT: Final = "instant"
 INSTANT_OBJECT: Final = f"s3://{BUCKET}/instant/model.joblib"
 INSTANT_CONTENT: Final = b"the instant server looks at no content"
+#: Real server → the framework whose sample is loaded into it.
+REAL: Final = {"mlserver": "sklearn", "triton": "onnx"}
 
 
 def say(text: str) -> None:
@@ -48,6 +50,8 @@ class Effort:
     #: Models that are asked for the first time, by one caller and by many.
     cold: int
     crowd: int
+    #: Of Triton by one caller, and fewer: its stand-in backend here starts a process of its own for each model.
+    cold_triton: int
     #: Files whose way to READY is timed, and starts of a whole stack.
     files: int
     starts: int
@@ -69,6 +73,7 @@ FULL: Final = Effort(
     real=True,
     cold=300,
     crowd=50,
+    cold_triton=20,
     files=30,
     starts=3,
     registered=1_000,
@@ -85,6 +90,7 @@ QUICK: Final = Effort(
     real=False,
     cold=10,
     crowd=10,
+    cold_triton=5,
     files=3,
     starts=1,
     registered=20,
