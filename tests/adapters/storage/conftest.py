@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
@@ -67,7 +68,15 @@ async def s3() -> AsyncIterator[S3Store]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def impatient() -> AsyncIterator[S3Store]:
-    """The same, for stores that are silent."""
+    """The same, for stores that are silent: one that is not may be taken for it where the machine is busy."""
     store = S3Store(limits(0.15))
+    yield store
+    await store.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stubborn() -> AsyncIterator[S3Store]:
+    """As impatient, and asks again and again: for stores that are silent now and then."""
+    store = S3Store(replace(limits(0.15), attempts=50))
     yield store
     await store.close()

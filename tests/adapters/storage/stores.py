@@ -87,6 +87,8 @@ class LyingStore:
     requests: list[str] = field(default_factory=list)
     #: The If-Match of each GET of an object; "" = without.
     conditions: list[str] = field(default_factory=list)
+    #: The first byte that each GET of an object asked for.
+    starts: list[int] = field(default_factory=list)
     #: Bytes of bodies that went out, and the most bodies that were on their way at once.
     sent: int = 0
     busiest: int = 0
@@ -145,6 +147,7 @@ class LyingStore:
         status, headers = 200, {"ETag": f'"{self.etag(request.method)}"'}
         if request.method == "GET":
             self.conditions.append(request.headers.get("If-Match", ""))
+            self.starts.append(request.http_range.start or 0)
             if not self.careless and self.conditions[-1] not in {"", headers["ETag"]}:
                 return web.Response(status=412)
         if request.http_range.start is not None and not self.deaf:
