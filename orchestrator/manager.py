@@ -22,7 +22,7 @@ import structlog
 from orchestrator.admin.server import AdminServer
 from orchestrator.admin.term_view import TermView, Use
 from orchestrator.controller.actor import Actor
-from orchestrator.controller.controller import Controller, Key, enqueue_model, enqueue_pool
+from orchestrator.controller.controller import Controller, Key, enqueue_model, enqueue_pool, enqueue_status
 from orchestrator.controller.counts import ControllerCounts, CountedStatuses, census
 from orchestrator.controller.desired import DesiredState
 from orchestrator.controller.observer import Observer
@@ -84,6 +84,7 @@ class ControlPlane:
         self._counts = ControllerCounts()
         clock = time.monotonic
         self._queue: WorkQueue[Key] = WorkQueue(clock)
+        self._statuses: WorkQueue[Key] = WorkQueue(clock, name="status")
         self._desired = DesiredState()
         self._keeper = PoolKeeper(clock)
         self._observed = ObservedFleet()
@@ -129,10 +130,13 @@ class ControlPlane:
             recorder=platform.recorder,
             defaults=Config(pods_per_runtime=settings.pods_per_runtime, pool_grace_s=settings.pool_grace_s),
             enqueue_pool=enqueue_pool(self._queue),
+            enqueue_model=enqueue_model(self._queue),
+            enqueue_status=enqueue_status(self._statuses),
             clock=clock,
         )
         self._controller = Controller(
             queue=self._queue,
+            statuses=self._statuses,
             desired=self._desired,
             keeper=self._keeper,
             reconciler=reconciler,
@@ -199,6 +203,7 @@ class ControlPlane:
     def _figures(self) -> list[Figure]:
         return [
             *self._queue.figures(),
+            *self._statuses.figures(),
             *census(self._desired.statuses()),
             *self._counts.figures(),
             *self._observed.counts.figures(),

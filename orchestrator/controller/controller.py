@@ -29,12 +29,14 @@ log = structlog.get_logger(__name__)
 
 #: Reconciles are short and wait for adapters only: more workers than cores, few enough to stay fair.
 WORKERS: Final = 16
+#: Statuses that are written at the same time.
+WRITERS: Final = 16
 
 
 class Key(NamedTuple):
     """What the queue carries: names only (law 1)."""
 
-    kind: Literal["model", "pool"]
+    kind: Literal["model", "pool", "status"]
     name: str
 
 
@@ -45,6 +47,7 @@ class Controller:
         self,
         *,
         queue: WorkQueue[Key],
+        statuses: WorkQueue[Key],
         desired: DesiredState,
         keeper: PoolKeeper,
         reconciler: Reconciler,
@@ -52,6 +55,7 @@ class Controller:
         counts: ControllerCounts,
     ) -> None:
         self._queue = queue
+        self._statuses = statuses
         self._desired = desired
         self._keeper = keeper
         self._reconciler = reconciler
@@ -107,41 +111,54 @@ class Controller:
     async def run(self) -> None:
         """Reconcile until cancelled or shut down. The caller has seen to it that the first lists are in."""
         self._reconciler.prime()
-        async with asyncio.TaskGroup() as group:
-            for number in range(WORKERS):
-                group.create_task(self._work(), name=f"worker-{number}")
+        async with asyncio.TaskGroup() as writers:
+            for number in range(WRITERS):
+                writers.create_task(self._work(self._statuses), name=f"writer-{number}")
+            async with asyncio.TaskGroup() as workers:
+                for number in range(WORKERS):
+                    workers.create_task(self._work(self._queue), name=f"worker-{number}")
+            self._statuses.shut_down()
 
-    async def _work(self) -> None:
-        while (key := await self._queue.get()) is not None:
+    async def _work(self, queue: WorkQueue[Key]) -> None:
+        while (key := await queue.get()) is not None:
             try:
-                await self._reconcile(key)
+                await self._reconcile(queue, key)
             finally:
-                self._queue.done(key)
+                queue.done(key)
             # A queue that has more, and a reconcile that waits for nobody, leave the loop to nobody: not to the lease.
             await asyncio.sleep(0)
 
-    async def _reconcile(self, key: Key) -> None:
-        reconcile = self._reconciler.model if key.kind == "model" else self._reconciler.pool
+    async def _reconcile(self, queue: WorkQueue[Key], key: Key) -> None:
         try:
-            requeue_after = await reconcile(key.name)
+            requeue_after = await self._look(key)
         except FleetError as error:
             # Ordinary: a pod went, a boot changed, a leader was deposed. The next look sees it.
             log.info("command_refused", **_named(key), problem=str(error))
             self._counts.reconcile_failures.add(key.kind, "refused")
-            self._queue.add_rate_limited(key)
+            queue.add_rate_limited(key)
         except PlatformUnavailable as error:
             # Nobody's mistake here, and it may be of all models at once: no traceback.
             log.warning("platform_unavailable", **_named(key), problem=str(error))
-            self._queue.add_rate_limited(key, at_least=error.retry_after_s)
+            queue.add_rate_limited(key, at_least=error.retry_after_s)
         except Exception:
             # One model's trouble must not end the worker that serves all others.
             log.exception("reconcile_failed", **_named(key))
             self._counts.reconcile_failures.add(key.kind, "failed")
-            self._queue.add_rate_limited(key)
+            queue.add_rate_limited(key)
         else:
-            self._queue.forget(key)
+            queue.forget(key)
             if requeue_after is not None:
-                self._queue.add_after(key, requeue_after)
+                queue.add_after(key, requeue_after)
+
+    async def _look(self, key: Key) -> float | None:
+        match key.kind:
+            case "model":
+                return await self._reconciler.model(key.name)
+            case "pool":
+                return await self._reconciler.pool(key.name)
+            case "status":
+                await self._reconciler.status(key.name)
+                return None
 
 
 def enqueue_model(queue: WorkQueue[Key]) -> Callable[[str, float], None]:
@@ -154,5 +171,10 @@ def enqueue_pool(queue: WorkQueue[Key]) -> Callable[[str], None]:
     return lambda runtime: queue.add(Key("pool", runtime))
 
 
+def enqueue_status(queue: WorkQueue[Key]) -> Callable[[str], None]:
+    """How the reconciler marks a model of which there is something to say."""
+    return lambda name: queue.add(Key("status", name))
+
+
 def _named(key: Key) -> dict[str, str]:
-    return {"trained_model" if key.kind == "model" else "runtime": key.name}
+    return {"runtime" if key.kind == "pool" else "trained_model": key.name}

@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 
 class Reconciler:
-    """What a worker does with a name. Both methods return in how many seconds to look again (None: when woken)."""
+    """What a worker does with a name. Each returns in how many seconds to look again (None: when woken)."""
 
     def __init__(
         self,
@@ -55,6 +55,8 @@ class Reconciler:
         recorder: Recorder,
         defaults: Config,
         enqueue_pool: Callable[[str], None],
+        enqueue_model: Callable[[str, float], None],
+        enqueue_status: Callable[[str], None],
         clock: Callable[[], float],
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -68,7 +70,14 @@ class Reconciler:
         self._keeper = keeper
         self._pools = pools
         self._reporter = Reporter(
-            desired=desired, view=view, statuses=statuses, recorder=recorder, clock=clock, wall=wall
+            desired=desired,
+            view=view,
+            statuses=statuses,
+            recorder=recorder,
+            enqueue=enqueue_status,
+            reconcile=lambda name: enqueue_model(name, 0.0),
+            clock=clock,
+            wall=wall,
         )
         self._defaults = defaults
         self._enqueue_pool = enqueue_pool
@@ -118,9 +127,13 @@ class Reconciler:
             for copy in seen.serving:
                 self._residency.used(copy.key, now)
             self._activators.answer(name, answer(seen))
-        if (untold := await self._reporter.tell(seen)) is not None:
+        if (untold := self._reporter.tell(seen)) is not None:
             again.append(untold)
         return min(again, default=None)
+
+    async def status(self, name: str) -> None:
+        """Store what there is to say of one model."""
+        await self._reporter.write(name)
 
     async def pool(self, runtime: str) -> float | None:
         """Have as many pods of this runtime as its models need."""

@@ -6,11 +6,18 @@ has passed. Steps on the way to a first load wait for a moment: a model that is
 loaded in a quarter of a second costs one write and not four, which is what a
 thousand models at once cost the API server. What a user would miss is written
 at once: that a model is ready, that it is not any more, or why it failed.
+
+At once is when one of those who write statuses is free: they have a queue of
+their own, since an API server whose webhook times out takes half a minute for
+each, and requests that wait for a model must not wait for that. Law: of one
+model one status is written at a time, and what has changed meanwhile is
+decided anew on what is stored then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -30,6 +37,12 @@ STEP_S: Final = 0.25
 _ON_THE_WAY: Final = frozenset({"RuntimeStarting", "Downloading", "Loading"})
 
 
+@dataclass(frozen=True, slots=True)
+class _Due:
+    uid: str
+    status: ModelStatus
+
+
 class Reporter:
     """Writes statuses, events and log lines. `clock` is monotonic, `wall` is in UTC."""
 
@@ -40,24 +53,40 @@ class Reporter:
         view: FleetView,
         statuses: StatusWriter,
         recorder: Recorder,
+        enqueue: Callable[[str], None],
+        reconcile: Callable[[str], None],
         clock: Callable[[], float],
         wall: Callable[[], datetime],
     ) -> None:
+        """`enqueue` has `write` called for a model, `reconcile` has it looked at again."""
         self._desired = desired
         self._view = view
         self._statuses = statuses
         self._recorder = recorder
+        self._enqueue = enqueue
+        self._reconcile = reconcile
         self._clock = clock
         self._wall = wall
         #: Since when a step has gone untold, by model.
         self._untold: dict[str, float] = {}
+        #: What is to be written next of a model.
+        self._due: dict[str, _Due] = {}
+        #: Models of which a status is being written; those that were looked at meanwhile.
+        self._writing: set[str] = set()
+        self._missed: set[str] = set()
+        #: Models whose status could not be written: they come again by themselves, when they may.
+        self._failed: set[str] = set()
 
-    async def tell(self, seen: Observation) -> float | None:
-        """Write what is new; in how many seconds to come again for what may wait (None: all is told)."""
-        model = seen.model
+    def tell(self, seen: Observation) -> float | None:
+        """Have written what is new; in how many seconds to come again for what may wait (None: nothing does)."""
+        name, model = seen.name, seen.model
+        if name in self._writing:
+            self._missed.add(name)
+            return None
         status = status_of(seen, timestamp(self._wall()))
         if model is None or status is None or status == model.status:
-            self._untold.pop(seen.name, None)
+            self._untold.pop(name, None)
+            self._due.pop(name, None)
         if model is None or status is None:
             return None
         if seen.lost and status.ready and seen.serving:
@@ -66,13 +95,37 @@ class Reporter:
             return None
         if not model.status.ready and _is_step(status):
             now = self._clock()
-            if (left := self._untold.setdefault(seen.name, now) + STEP_S - now) > 0:
+            if (left := self._untold.setdefault(name, now) + STEP_S - now) > 0:
+                # What was due before is not true any more.
+                self._due.pop(name, None)
                 return left
-        await self._statuses.write_status(model.name, model.uid, status)
-        self._untold.pop(seen.name, None)
-        self._desired.status_written(model.name, model.uid, status)
-        self._announce(model, status)
+        self._due[name] = _Due(model.uid, status)
+        if name not in self._failed:
+            self._enqueue(name)
         return None
+
+    async def write(self, name: str) -> None:
+        """Store what is due of this model, if anything; it still is when that raises."""
+        self._failed.discard(name)
+        due, model = self._due.pop(name, None), self._desired.model(name)
+        if due is None or model is None or model.uid != due.uid:
+            return
+        self._writing.add(name)
+        try:
+            await self._statuses.write_status(name, due.uid, due.status)
+        except Exception:
+            self._due[name] = due
+            self._failed.add(name)
+            raise
+        else:
+            self._untold.pop(name, None)
+            self._desired.status_written(name, due.uid, due.status)
+            self._announce(model, due.status)
+        finally:
+            self._writing.discard(name)
+            if name in self._missed:
+                self._missed.discard(name)
+                self._reconcile(name)
 
     def _announce(self, model: TrainedModel, status: ModelStatus) -> None:
         """One event and one log line a change of what a condition says."""

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from orchestrator.controller.actor import Actor
-from orchestrator.controller.controller import Controller, Key, enqueue_model, enqueue_pool
+from orchestrator.controller.controller import Controller, Key, enqueue_model, enqueue_pool, enqueue_status
 from orchestrator.controller.counts import ControllerCounts
 from orchestrator.controller.desired import DesiredState
 from orchestrator.controller.observer import Observer
@@ -55,6 +55,7 @@ class Bench:
         """As the manager starts it: desired state, pods, reports, then work."""
         start = now()
         self.queue: WorkQueue[Key] = WorkQueue(now)
+        self.statuses: WorkQueue[Key] = WorkQueue(now, name="status")
         self.desired = DesiredState()
         self.counts = ControllerCounts()
         self.keeper = PoolKeeper(now)
@@ -86,11 +87,14 @@ class Bench:
             recorder=self.platform,
             defaults=self._defaults,
             enqueue_pool=enqueue_pool(self.queue),
+            enqueue_model=enqueue_model(self.queue),
+            enqueue_status=enqueue_status(self.statuses),
             clock=now,
             wall=lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=int(now() - start)),
         )
         self.controller = Controller(
             queue=self.queue,
+            statuses=self.statuses,
             desired=self.desired,
             keeper=self.keeper,
             reconciler=self.reconciler,

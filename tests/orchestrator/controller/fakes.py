@@ -54,8 +54,9 @@ class FakePlatform:
     lingers: bool = False
     pods: list[Pod] = field(default_factory=list)
     on_pods: OnPods = lambda pods, pools: None
-    #: What writing a status raises, if anything.
+    #: What writing a status raises, if anything; and how long it takes to, or to be stored.
     trouble: Exception | None = None
+    slow_s: float = 0.0
     _started: int = 0
     _owners: dict[str, str] = field(default_factory=dict)
 
@@ -70,7 +71,7 @@ class FakePlatform:
         )
 
     async def write_status(self, name: str, uid: str, status: ModelStatus) -> None:
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.slow_s)
         if self.trouble:
             raise self.trouble
         self.writes.append((name, status))

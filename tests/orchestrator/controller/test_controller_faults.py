@@ -6,11 +6,9 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from structlog.testing import capture_logs
 
 from orchestrator.controller.controller import WORKERS
 from orchestrator.domain.demand import ReadyAt, Want
-from orchestrator.domain.errors import PlatformUnavailable
 from orchestrator.domain.fleet import Failure
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.routes import Route
@@ -250,44 +248,6 @@ async def test_refused_commands_are_tried_again_and_end_no_worker() -> None:
         await bench.after(60.0)
         assert bench.ready["digits"] == LOADED
         assert set(bench.counts.reconcile_failures.read().samples) == {("model", "refused")}
-
-
-async def test_a_model_whose_status_cannot_be_written_holds_up_no_other() -> None:
-    """And is written when it can be."""
-    async with Bench() as bench:
-        bench.platform.trouble = OSError("no space left on device")
-        await bench.apply("digits", "other")
-        assert bench.ready == {}
-        assert bench.fleet.loaded() == {"digits", "other"}
-        assert ("model", "failed") in bench.counts.reconcile_failures.read().samples
-        bench.platform.trouble = None
-        await bench.after(60.0)
-        assert bench.ready == {"digits": LOADED, "other": LOADED}
-
-
-async def test_a_platform_that_is_away_is_a_line_and_no_traceback() -> None:
-    """It may be of all models at once; what was to be told is told later."""
-    async with Bench() as bench:
-        bench.platform.trouble = PlatformUnavailable("status of a: no answer")
-        with capture_logs() as lines:
-            await bench.apply("a")
-        assert bench.platform.writes == []
-        assert {line["event"] for line in lines if line["log_level"] != "info"} == {"platform_unavailable"}
-        bench.platform.trouble = None
-        await bench.after(10.0)
-        assert bench.ready == {"a": LOADED}
-
-
-async def test_a_platform_that_asks_to_be_left_alone_is() -> None:
-    """For as long as it asks, though it would take the status before."""
-    async with Bench() as bench:
-        bench.platform.trouble = PlatformUnavailable("status of a: 429", retry_after_s=30.0)
-        await bench.apply("a")
-        bench.platform.trouble = None
-        await bench.after(28.0)
-        assert bench.platform.writes == []
-        await bench.after(2.0)
-        assert bench.ready == {"a": LOADED}
 
 
 async def test_a_hundred_models_cost_no_more_than_their_share(monkeypatch: pytest.MonkeyPatch) -> None:

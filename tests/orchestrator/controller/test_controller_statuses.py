@@ -1,0 +1,94 @@
+"""Statuses that cannot be written, or slowly: they hold up nobody, and are told when they can be."""
+
+from __future__ import annotations
+
+import pytest
+from structlog.testing import capture_logs
+
+from orchestrator.controller.controller import WORKERS
+from orchestrator.domain.demand import ReadyAt, Want
+from orchestrator.domain.errors import PlatformUnavailable
+from orchestrator.domain.fleet import Failure
+from tests.orchestrator.controller.bench import Bench
+
+pytestmark = pytest.mark.looptime
+
+LOADED = ("True", "Loaded")
+
+
+async def test_a_model_whose_status_cannot_be_written_holds_up_no_other() -> None:
+    """And is written when it can be."""
+    async with Bench() as bench:
+        bench.platform.trouble = OSError("no space left on device")
+        await bench.apply("digits", "other")
+        assert bench.ready == {}
+        assert bench.fleet.loaded() == {"digits", "other"}
+        assert ("status", "failed") in bench.counts.reconcile_failures.read().samples
+        bench.platform.trouble = None
+        await bench.after(60.0)
+        assert bench.ready == {"digits": LOADED, "other": LOADED}
+
+
+async def test_statuses_that_are_written_slowly_hold_up_no_request() -> None:
+    """
+    A webhook for statuses that times out: more models wait to be told of than are written at once.
+
+    One that a request waits for is loaded meanwhile, and each is told of in the end.
+    """
+    async with Bench() as bench:
+        bench.fleet.capacity = 10_000
+        await bench.apply("digits")
+        bench.platform.slow_s = 30.0
+        names = [f"m{n}" for n in range(3 * WORKERS)]
+        bench.fleet.broken |= dict.fromkeys(names, Failure(reason="ModelNotFound", message="not there"))
+        await bench.apply(*names)
+        bench.activators.want("new", Want(load=True))
+        await bench.apply("new")
+        assert isinstance(bench.activators.told("new"), ReadyAt)
+        assert bench.ready == {"digits": LOADED}
+        await bench.after(300.0)
+        assert bench.ready == {"digits": LOADED, "new": LOADED} | dict.fromkeys(names, ("False", "ModelNotFound"))
+
+
+async def test_what_changes_while_a_status_is_written_is_told_afterwards() -> None:
+    """And once: the one that was on its way, then the one that is true. What is to be done is done meanwhile."""
+    async with Bench() as bench:
+        await bench.apply("digits")
+        bench.platform.slow_s = 10.0
+        bench.fleet.kill("p1", back=False)
+        bench.activators.want("digits", Want(load=True))
+        await bench.after(5.0)
+        bench.fleet.servers["p1"].boot = 2
+        bench.fleet.report("p1", full=True)
+        await bench.after(1.0)
+        assert isinstance(bench.activators.told("digits"), ReadyAt)
+        await bench.after(30.0)
+        told = ["Loaded", "RuntimeUnavailable", "Loaded"]
+        ready = [status.condition("Ready") for _, status in bench.platform.writes]
+        assert [condition.reason for condition in ready if condition is not None] == told
+        assert [reason for _, _, reason, _ in bench.platform.events] == told
+
+
+async def test_a_platform_that_is_away_is_a_line_and_no_traceback() -> None:
+    """It may be of all models at once; what was to be told is told later."""
+    async with Bench() as bench:
+        bench.platform.trouble = PlatformUnavailable("status of a: no answer")
+        with capture_logs() as lines:
+            await bench.apply("a")
+        assert bench.platform.writes == []
+        assert {line["event"] for line in lines if line["log_level"] != "info"} == {"platform_unavailable"}
+        bench.platform.trouble = None
+        await bench.after(10.0)
+        assert bench.ready == {"a": LOADED}
+
+
+async def test_a_platform_that_asks_to_be_left_alone_is() -> None:
+    """For as long as it asks, though it would take the status before."""
+    async with Bench() as bench:
+        bench.platform.trouble = PlatformUnavailable("status of a: 429", retry_after_s=30.0)
+        await bench.apply("a")
+        bench.platform.trouble = None
+        await bench.after(28.0)
+        assert bench.platform.writes == []
+        await bench.after(2.0)
+        assert bench.ready == {"a": LOADED}
