@@ -7,6 +7,11 @@ throughout. If the load fails the old files come back and are loaded again: a
 good version is never lost to a bad one. Only what the server confirmed is
 reported, and bytes are let go only once it confirmed that they are free.
 
+What served before stays aside, with a note of what took its place, until the
+ledger's file says that something else serves: a restarted adapter would else
+call the new one by the old one's name. A disk that is full may keep it there;
+no other takes the place meanwhile.
+
 One name is worked on by one job at a time; once its files begin to move, a job
 is not cancelled but undone, unless the server or the adapter itself ends.
 """
@@ -18,7 +23,7 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Never
 
 import structlog
 
@@ -58,6 +63,29 @@ class Installer:
         self._locks = Locks()
         self._turns = Turns(settings.loads)
         self._relapses = Relapses()
+        #: Model → the copy that is aside and does not serve any more; and whether there are any.
+        self._former: dict[str, CopyKey] = {}
+        self._owing = asyncio.Event()
+
+    async def run(self) -> Never:
+        """Remove what is aside, as soon as it is written down that something else serves."""
+        while True:
+            await self._owing.wait()
+            await self._memory.saved.wait()
+            for model in tuple(self._former):
+                async with self._locks.hold(model):
+                    await self._settle(model)
+            if not self._former:
+                self._owing.clear()
+
+    def succeeded(self, old: CopyKey) -> None:
+        """Another serves in this one's place, of which there are files aside."""
+        self._former[old.model] = old
+        self._owing.set()
+
+    def forget(self) -> None:
+        """The server is no more, and what was aside is of no use."""
+        self._former.clear()
 
     def hurry(self, key: CopyKey) -> None:
         """A request waits for this copy now."""
@@ -128,6 +156,7 @@ class Installer:
                 await self._memory.save()
                 await self._clear(key.model)
             self._ledger.gone(key)
+            await self._settle(key.model)
         log.info("copy_unloaded", trained_model=key.model, revision=key.revision, duration_ms=_ms(begun))
 
     async def clear_missing(self, model: str) -> None:
@@ -140,6 +169,9 @@ class Installer:
         model = ticket.key.model
         begun = time.monotonic()
         try:
+            # Of what is aside a restarted adapter knows one successor.
+            if (old is not None or model in self._former) and (problem := await self._settle(model)) is not None:
+                raise problem
             if old is not None:
                 successor = self._ledger.copy(ticket.key)
                 assert successor is not None
@@ -155,10 +187,10 @@ class Installer:
         if not self._ledger.loaded(ticket, time.monotonic() - begun, old):
             await self._undo(ticket, old, taken=True)
             return None
-        # From here a restarted adapter adopts the new copy; until here it has to find out which of the two serves.
-        await self._memory.save()
         if old is not None:
-            await self._drop_aside(old)
+            self.succeeded(old)
+        # From here a restarted adapter adopts the new copy; until here it has to find out which of the two serves.
+        await self._settle(model)
         log.info(
             "copy_loaded",
             trained_model=model,
@@ -179,6 +211,13 @@ class Installer:
             if old is not None:
                 await self._drop_aside(old)
         self._ledger.release(ticket)
+
+    async def _settle(self, model: str) -> OSError | None:
+        """Write down what serves, and remove what was aside until then; or why it could not be written."""
+        problem = await self._memory.save()
+        if problem is None and (former := self._former.pop(model, None)) is not None:
+            await self._drop_aside(former)
+        return problem
 
     async def _drop_aside(self, old: CopyKey) -> None:
         # Its process may write on until it ends.

@@ -70,7 +70,15 @@ class Loader:
         self._failures = Failures(ledger, store, settings.recheck_s)
         self._attempts = Attempts(ledger, places, store, planner, self._installer, self._failures, settings)
         self._supervisor = Supervisor(
-            ledger, places, server, presence, self._memory, remembered, settings, self._abandon
+            ledger,
+            places,
+            server,
+            presence,
+            self._memory,
+            remembered,
+            settings,
+            succeeded=self._installer.succeeded,
+            abandon=self._abandon,
         )
         #: The latest job of each copy.
         self._jobs: dict[CopyKey, _Job] = {}
@@ -86,6 +94,7 @@ class Loader:
                 group.create_task(self._supervisor.run())
                 group.create_task(self._failures.run())
                 group.create_task(self._memory.run())
+                group.create_task(self._installer.run())
                 group.create_task(self._mend())
         finally:
             await self._cancel_all()
@@ -200,6 +209,7 @@ class Loader:
     async def _abandon(self) -> None:
         """The server is no more: neither are its jobs and files."""
         self._failures.clear()
+        self._installer.forget()
         await self._cancel_all()
         await tidy(self._places.sweep, frozenset())
 

@@ -51,8 +51,10 @@ class Memory:
         """`changes` are the ledger's, since a version."""
         self._path = path
         self._retry_s = retry_s
-        #: Set while the file lacks what was to be saved.
+        #: Set while the file lacks what was to be saved; and while it lacks nothing.
         self._unsaved = asyncio.Event()
+        self.saved: Final = asyncio.Event()
+        self.saved.set()
         self._changes = changes
         self._writing = asyncio.Lock()
         #: Up to where the ledger has been read.
@@ -71,15 +73,15 @@ class Memory:
             await asyncio.sleep(self._retry_s)
             await self.save()
 
-    async def save(self) -> None:
-        """Return when the state at the time of the call, or a later one, is in the file."""
+    async def save(self) -> OSError | None:
+        """Return when the state at the time of the call, or a later one, is in the file; or why it is not."""
         async with self._writing:
             changes = self._changes(self._seen)
             self._seen = changes.version
             touched = self._take(changes)
             lines, fence = self._lines, (changes.epoch, changes.boot)
             if lines and not touched and fence == self._fence:
-                return
+                return None
             self._lines = 0  # what is in it is not known until it is written
             try:
                 if 0 < lines < len(self._copies) + _SPARE_LINES:
@@ -92,9 +94,12 @@ class Memory:
                 # Serving goes on; a restart of the adapter would load again what it does not find here.
                 log.warning("ledger_not_saved", problem=error.strerror)
                 self._unsaved.set()
-                return
+                self.saved.clear()
+                return error
             self._unsaved.clear()
+            self.saved.set()
             self._lines, self._fence = lines + 1, fence
+            return None
 
     def _take(self, changes: Changes) -> set[str]:
         """Note what serves now and is meant to; the models of which that may have changed."""

@@ -30,7 +30,7 @@ from adapters.ledger import Ledger
 from adapters.loader.memory import Memory, Remembered, parse_copy
 from adapters.loader.places import Places
 from adapters.loader.settings import LoaderSettings
-from adapters.storage.disk import in_thread, tidy
+from adapters.storage.disk import in_thread
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +61,8 @@ class Supervisor:
         memory: Memory,
         remembered: Remembered,
         settings: LoaderSettings,
+        *,
+        succeeded: Callable[[CopyKey], None],
         abandon: Callable[[], Awaitable[None]],
     ) -> None:
         self._ledger = ledger
@@ -70,6 +72,7 @@ class Supervisor:
         self._memory = memory
         self._remembered = remembered
         self._settings = settings
+        self._succeed = succeeded
         self._abandon = abandon
         #: Copies whose successors were found to serve: until that is written down, what is aside must say it.
         self._succeeded: list[CopyKey] = []
@@ -124,10 +127,11 @@ class Supervisor:
         same = bool(kept) and len(adopted) == len(kept)
         boot = self._remembered.boot if same else uuid.uuid4().hex
         self._ledger.server_ready(boot, adopted)
+        while self._succeeded:
+            self._succeed(self._succeeded.pop())
         self.ready.set()
         self.met.set()
         await self._memory.save()
-        await self._tidy()
         log.info(
             "server_ready",
             runtime=self._settings.runtime,
@@ -162,10 +166,6 @@ class Supervisor:
             await self._server.unload(stray, self._settings.unload_s)
         await in_thread(self._places.sweep, names, self._succeeded)
         return tuple(adopted)
-
-    async def _tidy(self) -> None:
-        while self._succeeded:
-            await tidy(self._places.drop_aside, self._succeeded.pop())
 
     async def _served(self, copy: Copy, present: frozenset[str]) -> Copy | None:
         """What the server has in the place of a copy that is remembered: it, its successor, or nothing."""

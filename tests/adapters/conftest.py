@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapters.world import FakeServer, FakeStore, World, running
+from tests.adapters.world import FakeServer, FakeStore, FullDisk, World, running
 
 
 @pytest.fixture
@@ -22,6 +22,12 @@ def store() -> FakeStore:
     fake = FakeStore()
     fake.objects = {"a": b"model A", "b": b"model B", "bad": b"bad model", "dir/model.onnx": b"in a directory"}
     return fake
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> FullDisk:
+    """A disk that has room until the test says otherwise."""
+    return FullDisk(monkeypatch)
 
 
 @pytest.fixture

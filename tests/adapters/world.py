@@ -10,16 +10,22 @@ they are met (tests of storage and runtimes, and the standalone tier).
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from adapters.domain.copies import Copy, CopyKey, CopyState, Credentials, Order, Reason, ServerState, Source
 from adapters.domain.errors import LoadFailure, ServerGone, ServerRefused, SourceChanged
 from adapters.domain.objects import Listing, RemoteFile, StoredObject
 from adapters.layouts import triton
 from adapters.ledger import Ledger
+from adapters.loader import memory
 from adapters.loader.loader import Loader
 from adapters.loader.memory import read
 from adapters.loader.places import Places
@@ -167,6 +173,20 @@ class FakeStore:
             (into / file.path).parent.mkdir(parents=True, exist_ok=True)
             (into / file.path).write_bytes(self.objects[file.stored.key])
         self.meanwhile()
+
+
+class FullDisk:
+    """While it is `now`, the ledger's file cannot be written."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = False
+        for name in ("_append", "_replace"):
+            monkeypatch.setattr(memory, name, partial(self._write, getattr(memory, name)))
+
+    def _write(self, write: Callable[..., None], *arguments: Any) -> None:
+        if self.now:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(*arguments)
 
 
 class World:

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from adapters.domain.copies import CopyState, Failure, Reason
 from adapters.loader.memory import read
 from adapters.storage.disk import remove
-from tests.adapters.world import World, key, until
+from tests.adapters.world import FullDisk, World, key, until
 
 LOADED, FAILED = CopyState.LOADED, CopyState.FAILED
 
@@ -82,6 +82,47 @@ async def test_a_failed_update_leaves_the_old_revision_serving(world: World) -> 
     assert (world.places.model("m") / "1" / "model.onnx").read_bytes() == b"model A"
     await loaded(world, revision="3", path="b")
     assert world.server.loaded == {"m": b"model B"}
+
+
+async def test_the_former_revision_stays_until_it_is_written_down_what_took_its_place(
+    world: World, full: FullDisk
+) -> None:
+    """Nobody takes that one's place before; and what is aside goes as soon as it is written."""
+    await loaded(world)
+    await updating(world)
+    full.now = True
+    world.server.may_load.set()
+    await world.until_state(LOADED, "m", "2")
+    assert world.places.aside(key("m")).exists()
+    world.load("m", "3", path="a")
+    await world.until(lambda: world.state("m", "3") is FAILED)
+    assert "disk is full" in failure_of(world, "m", "3").message
+    assert world.server.loaded == {"m": b"model B"}
+    assert world.state("m", "2") is LOADED
+    full.now = False
+    await world.loader.remember()
+    await until(lambda: len(world.files()) == 2)
+    assert [copy.key for copy in read(world.places.ledger).copies] == [key("m", "2")]
+    await loaded(world, revision="4")
+    assert world.server.loaded == {"m": b"model A"}
+
+
+async def test_an_unload_is_not_held_up_by_what_could_not_be_written_down(world: World, full: FullDisk) -> None:
+    """It may be what gives the disk room again. A load that follows waits for it to be written."""
+    await loaded(world)
+    await updating(world)
+    full.now = True
+    world.server.may_load.set()
+    await world.until_state(LOADED, "m", "2")
+    world.unload("m", "2")
+    await world.until_state(None, "m", "2")
+    assert world.server.loaded == {}
+    world.load("m", "3", path="a")
+    await world.until(lambda: world.state("m", "3") is FAILED)
+    full.now = False
+    await loaded(world, revision="4")
+    assert world.server.loaded == {"m": b"model A"}
+    await until(lambda: len(world.files()) == 2)
 
 
 async def test_a_server_that_says_next_to_nothing_is_quoted_as_that(world: World) -> None:

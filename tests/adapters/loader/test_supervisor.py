@@ -11,7 +11,7 @@ import pytest
 
 from adapters.domain.copies import CopyState
 from adapters.loader.memory import render_copy
-from tests.adapters.world import FakeServer, FakeStore, World, kept, key, running, until
+from tests.adapters.world import FakeServer, FakeStore, FullDisk, World, kept, key, running, until
 
 LOADED = CopyState.LOADED
 #: More refusals than a test waits for.
@@ -210,6 +210,37 @@ async def test_a_switch_that_went_forward_is_remembered_through_a_second_crash(
             assert (world.ledger.boot, kept(world.ledger)) == (boot, (successor,))
             assert server.loaded == {"x": b"the successor"}
             await until(lambda: list((tmp_path / "scratch/aside").iterdir()) == [])
+
+
+async def test_an_update_that_could_not_be_written_down_is_found_out_by_the_next_adapter(
+    tmp_path: Path, server: FakeServer, store: FakeStore, full: FullDisk
+) -> None:
+    """A disk that is full: what serves must not come back under the name of what is remembered, however often it ends."""
+    boot = await first_life(tmp_path, server, store, "x")
+    for life in range(3):
+        async with running(World(tmp_path, server, store)) as world:
+            await world.until_ready()
+            if not life:
+                server.may_load.clear()
+                world.load("x", "2", path="b")
+                await until(lambda: server.calls == ["load x"])
+                full.now = True
+                server.may_load.set()
+                await world.until_state(LOADED, "x", "2")
+            assert world.ledger.boot == boot
+            assert [copy.key for copy in kept(world.ledger)] == [key("x", "2")]
+            assert server.loaded == {"x": b"model B"}
+            await world.loader.remember()
+    full.now = False
+    async with running(World(tmp_path, server, store)) as world:
+        await world.until_ready()
+        assert [copy.key for copy in kept(world.ledger)] == [key("x", "2")]
+        await until(lambda: list((tmp_path / "scratch/aside").iterdir()) == [])
+        server.calls.clear()
+    async with running(World(tmp_path, server, store)) as world:
+        await world.until_ready()
+        assert [copy.key for copy in kept(world.ledger)] == [key("x", "2")]
+        assert server.calls == []
 
 
 @pytest.mark.parametrize("note", ["", "{", "{}", "[]", '{"model": "x"}'])
