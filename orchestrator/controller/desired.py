@@ -11,11 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from orchestrator.domain.errors import ModelProblem
+import structlog
+
+from orchestrator.domain.errors import ModelProblem, Reason, surprise
 from orchestrator.domain.serving_runtime import ServingRuntime
 from orchestrator.domain.storage import StorageConfig
 from orchestrator.domain.target import Target, last_good, resolve
 from orchestrator.domain.trained_model import ModelStatus, TrainedModel
+
+log = structlog.get_logger(__name__)
 
 
 class DesiredState:
@@ -103,6 +107,9 @@ class DesiredState:
                 self._targets[name] = resolve(model, self.runtimes.values(), self.storage)
             except ModelProblem as problem:
                 self._targets[name] = problem.with_traceback(None)
+            except Exception as error:
+                # Of one model, whatever it is. This is asked in lists of all of them, whose end would be the process's.
+                self._targets[name] = ModelProblem(Reason.MODEL_LOAD_FAILED, surprise(error))
         return self._targets[name]
 
     def last_good(self, name: str) -> Target | None:
@@ -110,7 +117,12 @@ class DesiredState:
         model, target = self.model(name), self.target(name)
         if model is None or (isinstance(target, Target) and target.revision == model.status.active_revision):
             return None
-        return last_good(model, self.runtimes.values(), self.storage)
+        try:
+            return last_good(model, self.runtimes.values(), self.storage)
+        except Exception as error:
+            # As above. What it was made from is in the status still, and what serves of it serves on.
+            log.warning("last_good_not_resolved", trained_model=name, problem=surprise(error))
+            return None
 
     def status_written(self, name: str, uid: str, status: ModelStatus) -> None:
         """Remember what the platform will echo. The model may have gone while it was written."""

@@ -71,6 +71,14 @@ class ModelProblem(ProductError):
         return f"{self.reason}: {self.message}"
 
 
+def surprise(error: Exception) -> str:
+    """What is told of an error that nobody expected: its kind and its place. Its own text may hold anything."""
+    trace, where = error.__traceback__, ""
+    while trace is not None:
+        where, trace = f" in {trace.tb_frame.f_code.co_name}:{trace.tb_lineno}", trace.tb_next
+    return f"internal error of the orchestrator ({type(error).__name__}{where}): please report it"
+
+
 class FleetError(ProductError):
     """An adapter did not accept a command; the caller looks again rather than assuming anything."""
 

@@ -22,7 +22,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from orchestrator.domain.config import CONFIG_NAME
-from orchestrator.domain.errors import InvalidManifest
+from orchestrator.domain.errors import InvalidManifest, surprise
 from orchestrator.domain.serving_runtime import ServingRuntime
 from orchestrator.domain.storage import SECRET_NAME, StorageConfig
 from orchestrator.domain.trained_model import API_VERSION, TrainedModel
@@ -141,8 +141,10 @@ class ObjectCache:
             if UNREADABLE in raw:
                 raise InvalidManifest("object", raw[UNREADABLE])
             _TAKE[kind](self, raw)
-        except InvalidManifest as error:
-            self.problems[kind, name] = Problem(kind=kind, name=name, uid=uid, reason=str(error))
+        except Exception as error:
+            # One that nobody expected is this object's trouble, too: whoever follows all of them must not end of it.
+            reason = str(error) if isinstance(error, InvalidManifest) else surprise(error)
+            self.problems[kind, name] = Problem(kind=kind, name=name, uid=uid, reason=reason)
             self._keep_last_good(kind, name, uid)
         else:
             self.problems.pop((kind, name), None)

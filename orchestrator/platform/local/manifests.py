@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from orchestrator.domain.config import CONFIG_NAME
-from orchestrator.domain.errors import InvalidManifest
+from orchestrator.domain.errors import InvalidManifest, surprise
 from orchestrator.domain.serving_runtime import API_VERSION as RUNTIME_API
 from orchestrator.domain.serving_runtime import parse_serving_runtime
 from orchestrator.domain.storage import SECRET_NAME, StorageConfig
@@ -148,6 +148,10 @@ class _Reading:
             self._broken.add(identity)
             where = raw.line_of((*path, *_field_path(error.field)))
             self._problems.append(Problem(self._file, where, f"{identity}: {error}"))
+        except Exception as error:
+            # This document's trouble, whatever it is, and not the directory's.
+            self._broken.add(identity)
+            self._problems.append(Problem(self._file, line, f"{identity}: {surprise(error)}"))
 
     def _unidentified(self, line: int, reason: str) -> None:
         self._unsure = True

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from orchestrator.controller import desired as desired_module
 from orchestrator.controller.controller import WORKERS
-from orchestrator.domain.demand import ReadyAt, Want
+from orchestrator.domain.demand import ReadyAt, Refused, Want
 from orchestrator.domain.fleet import Failure
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.routes import Route
+from orchestrator.domain.target import Target, resolve
+from orchestrator.domain.trained_model import TrainedModel
 from tests.orchestrator.builders import endpoint, make_model, make_runtime
-from tests.orchestrator.controller.bench import Bench
+from tests.orchestrator.controller.bench import Bench, secret
 
 pytestmark = pytest.mark.looptime
 
@@ -248,6 +252,49 @@ async def test_refused_commands_are_tried_again_and_end_no_worker() -> None:
         await bench.after(60.0)
         assert bench.ready["digits"] == LOADED
         assert set(bench.counts.reconcile_failures.read().samples) == {("model", "refused")}
+
+
+async def test_a_model_that_nobody_expected_is_its_own_trouble_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it resolves to cannot be found out, when it is delivered and when a controller begins: the others serve."""
+
+    def odd(model: TrainedModel, *world: Any) -> Target:
+        if model.name == "odd":
+            raise TypeError("the secret is in here")
+        return resolve(model, *world)
+
+    monkeypatch.setattr(desired_module, "resolve", odd)
+    async with Bench() as bench:
+        for _ in range(2):
+            await bench.apply("odd", "digits")
+            bench.platform.storage = secret(region="elsewhere")
+            await bench.deliver()
+            assert bench.ready == {"odd": ("False", "ModelLoadFailed"), "digits": LOADED}
+            condition = bench.platform.models["odd"].status.condition("Ready")
+            assert condition is not None
+            assert condition.message.startswith("internal error of the orchestrator (TypeError in odd:")
+            bench.activators.want("odd", Want(load=True))
+            await bench.after()
+            assert isinstance(bench.activators.told("odd"), Refused)
+            await bench.restart()
+        monkeypatch.setattr(desired_module, "resolve", resolve)
+        await bench.apply("odd")
+        assert bench.ready == {"odd": LOADED, "digits": LOADED}
+
+
+async def test_a_last_good_revision_that_nobody_expected_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its model's next one is loaded, and the others are looked at."""
+
+    def last_good(*_: Any) -> None:
+        raise TypeError
+
+    async with Bench() as bench:
+        await bench.apply("digits")
+        monkeypatch.setattr(desired_module, "last_good", last_good)
+        await bench.apply("digits", "other", storage_uri="s3://models/second")
+        await bench.restart()
+        await bench.after()
+        assert bench.ready == {"digits": LOADED, "other": LOADED}
+        assert bench.fleet.loads.count(("p1", "digits")) == 2
 
 
 async def test_a_hundred_models_cost_no_more_than_their_share(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,25 @@ def names(news: News) -> dict[str, bool]:
     return {name: value is not None for name, value in news.models.items()}
 
 
+def test_an_object_that_nobody_expected_is_its_own_trouble_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last good definition stays, and the others are read."""
+
+    def read(raw: Any, api_version: str) -> TrainedModel:
+        if raw["metadata"]["name"] == "odd" and raw["metadata"]["resourceVersion"] == "2":
+            raise TypeError("whatever")
+        return read_model(raw, api_version)
+
+    monkeypatch.setattr(cache_module, "read_model", read)
+    cache = ObjectCache()
+    cache.replace(Kind.MODEL, [model("odd"), model("a")])
+    cache.replace(Kind.MODEL, [model("odd", version=2), model("a", version=2)])
+    assert [cache.models[name].storage_uri for name in ("odd", "a")] == ["s3://b/1", "s3://b/2"]
+    (problem,) = cache.problems.values()
+    assert str(problem).startswith("TrainedModel 'odd': internal error of the orchestrator (TypeError in read:")
+    cache.event(Kind.MODEL, "MODIFIED", model("odd", version=3))
+    assert not cache.problems
+
+
 def test_lists_and_events_come_to_a_state() -> None:
     """Each kind in its place; what was told is told once."""
     cache = ObjectCache()

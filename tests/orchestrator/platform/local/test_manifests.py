@@ -10,6 +10,7 @@ import pytest
 from orchestrator.domain.serving_runtime import ServingRuntime
 from orchestrator.domain.storage import StorageConfig
 from orchestrator.domain.trained_model import TrainedModel
+from orchestrator.platform.local import manifests
 from orchestrator.platform.local.documents import ConfigData, Document, Kind, ObjectId, ParsedFile
 from orchestrator.platform.local.manifests import MAX_FILE_BYTES, parse_file
 from tests.orchestrator.platform.local.support import NAMESPACE, model_yaml, runtime_yaml
@@ -37,6 +38,21 @@ def test_all_kinds_in_one_file() -> None:
     assert parsed.problems == ()
     kinds = [type(document.value) for document in parsed.documents]
     assert [TrainedModel, ServingRuntime, StorageConfig, ConfigData] == kinds
+
+
+def test_a_document_that_nobody_expected_is_its_own_trouble_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file's others are read, and it is said which one it is."""
+
+    def read(_: object) -> ServingRuntime:
+        raise TypeError("whatever")
+
+    monkeypatch.setattr(manifests, "parse_serving_runtime", read)
+    parsed = parse("---\n".join([runtime_yaml("r"), model_yaml("m")]))
+    assert [type(document.value) for document in parsed.documents] == [TrainedModel]
+    (problem,) = parsed.problems
+    assert str(problem).startswith(
+        "f.yaml:1: ServingRuntime 'r': internal error of the orchestrator (TypeError in read:"
+    )
 
 
 def test_json() -> None:
