@@ -13,12 +13,15 @@ import pytest
 from tests.cluster.cluster import Cluster, condition_of
 from tests.cluster.node import units
 from tests.cluster.pods import pod
-from tests.cluster.product import Product, trained_model
+from tests.cluster.product import ORCHESTRATOR, Product, trained_model
+from tests.cluster.runtimes import copied
 from tests.cluster.warm import NUMBER, RUNTIME, answered, changes_happen, copies, own_runtime, settled, witnessed
 from tests.standalone.waiting import wait_until
 
 POOL: Final = f"wml-serving-{RUNTIME}"
 AUTHORITY: Final = "wml-serving-ca"
+#: As much as an API server reads of an object, less what is around it.
+_DEEP: Final = 9_000
 CERTIFICATES: Final = tuple(f"wml-serving-{role}-tls" for role in ("orchestrator", "mesh", "adapter"))
 
 
@@ -217,6 +220,36 @@ def test_an_authority_that_is_deleted_is_followed_by_another(warm: Product, name
             assert (data["tls.crt"] == old[secret]["tls.crt"]) == (secret in kept)
         changes_happen(warm, name)
         answered(witness)
+    witness.check()
+    assert copies(warm) == loaded
+
+
+def test_an_object_that_is_nested_too_deep_keeps_nobody_from_leading(warm: Product, name: str) -> None:
+    """
+    An API server takes ten thousand levels where the schema lets it, and has them in each list from then on.
+
+    Leader and standby of before hear of it, those that come list it; the warm model does not notice.
+    """
+    cluster, loaded = warm.cluster, copies(warm)
+    made = copied(cluster.get("servingruntime", RUNTIME), name)
+    made["spec"]["anything"] = "DEEP"
+    text = json.dumps(made).replace('"DEEP"', "[" * _DEEP + "]" * _DEEP)
+    path = f"/apis/{made['apiVersion']}/namespaces/{cluster.namespace}/servingruntimes"
+    with witnessed(warm) as witness:
+        cluster.kubectl("create", "--raw", path, "-f", "-", stdin=text)
+        try:
+            wait_until(lambda: events(cluster, "ServingRuntime", name), "nobody says so", within=60)
+            (event,) = events(cluster, "ServingRuntime", name)
+            assert (event["type"], event["reason"]) == ("Warning", "InvalidManifest")
+            assert "nested deeper" in event["message"]
+            before = warm.holder()
+            cluster.delete("pods", *(each["metadata"]["name"] for each in cluster.pods(ORCHESTRATOR)), wait=False)
+            wait_until(lambda: warm.holder() not in {"", before}, "nobody leads", within=120)
+            changes_happen(warm, name)
+            answered(witness)
+        finally:
+            cluster.delete("servingruntime", name)
+            settled(warm)
     witness.check()
     assert copies(warm) == loaded
 
