@@ -12,14 +12,19 @@ for: `early` (read to learn the model's name, and held while the model loads),
 needs nothing more to finish, a request's only a response's permit: no circle,
 so no deadlock, and each pool drains by itself.
 
-What is counted is messages as Python holds them. gRPC copies a message on its
-way in and out, so the process grows by a small multiple of what is counted.
+What is counted is messages as Python holds them. gRPC has a copy of its own
+while a message comes and while it goes out, so a pool counts half of what it may
+cost: the budget is what the process may grow by.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Final
+
+#: Of each message: Python's, and gRPC's.
+COPIES: Final = 2
 
 
 @dataclass(slots=True, eq=False)
@@ -122,7 +127,7 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The three pools. Their totals add up to the budget."""
+    """The three pools. Their totals add up to what the budget has for one copy of each message."""
 
     early: Pool
     requests: Pool
@@ -135,11 +140,12 @@ class Budget:
 
         Raises ValueError if it cannot.
         """
-        quarter = total // 4
+        counted = total // COPIES
+        quarter = counted // 4
         if quarter < largest:
-            raise ValueError(f"a budget of {total} bytes is under four messages of {largest} bytes")
+            raise ValueError(f"a budget of {total} bytes is under {4 * COPIES} messages of {largest} bytes")
         return cls(
             early=Pool(quarter, max_line),
-            requests=Pool(total - 2 * quarter, max_line),
+            requests=Pool(counted - 2 * quarter, max_line),
             responses=Pool(quarter, max_line),
         )

@@ -5,8 +5,21 @@ What differs between activators.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from orchestrator.settings import Settings
+
+#: Environment that an activator is started in. Else glibc keeps what messages leave behind for the next ones, in an arena
+#: for every thread of gRPC; a large one is to go back to the kernel at once.
+ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "262144"}
+
+#: How many of the largest messages a budget has to take.
+_LARGEST_MESSAGES: Final = 8
+
+
+def budget_bytes(max_message_bytes: int) -> int:
+    """What an activator may hold: 256 MiB for messages of 16 MiB, more where they may be larger."""
+    return max(256 << 20, _LARGEST_MESSAGES * max_message_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +37,8 @@ class ActivatorSettings(Settings):
     #: Requests held, or on their way to a server that has not answered; in all, and for one model.
     max_waiting: int = 1_000
     max_waiting_per_model: int = 800
-    #: Messages held in this process.
-    max_bytes: int = 256 << 20
+    #: What messages that are held may cost this process, copies included.
+    max_bytes: int = budget_bytes(16 << 20)
     max_streams: int = 64
     #: How long a request without a deadline is held.
     default_wait_s: float = 120.0

@@ -13,7 +13,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Final
 
-from orchestrator.activator.settings import ActivatorSettings
+from orchestrator.activator.settings import ActivatorSettings, budget_bytes
 from orchestrator.domain.addresses import ANYWHERE, host_port
 from orchestrator.mesh.bootstrap import BootstrapSettings, bootstrap
 from orchestrator.mesh.control_tls import sds_files
@@ -46,6 +46,7 @@ def mesh_bootstrap(arguments: Namespace) -> int:
         listen=ACTIVATOR,
         leader=(arguments.leader,),
         max_message_bytes=arguments.max_message_bytes,
+        max_bytes=budget_bytes(arguments.max_message_bytes),
         version=VERSION,
         health=host_port(bind, names.ACTIVATOR_HEALTH_PORT),
         drain_port=names.ACTIVATOR_DRAIN_PORT,

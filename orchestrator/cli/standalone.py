@@ -18,7 +18,7 @@ from typing import Final
 
 import structlog
 
-from orchestrator.activator.settings import ActivatorSettings
+from orchestrator.activator.settings import ENVIRONMENT, ActivatorSettings, budget_bytes
 from orchestrator.machinery.logs import configure_logs
 from orchestrator.machinery.signals import until_signal
 from orchestrator.mesh.bootstrap import BootstrapSettings, bootstrap
@@ -102,6 +102,7 @@ def _processes(settings: StandaloneSettings, stack: Stack, found: Installation) 
         listen=reach,
         leader=(control,),
         max_message_bytes=settings.max_message_bytes,
+        max_bytes=budget_bytes(settings.max_message_bytes),
         version=VERSION,
         log_level=settings.log_level,
     )
@@ -128,6 +129,12 @@ def _processes(settings: StandaloneSettings, stack: Stack, found: Installation) 
     environment = product_environment(os.environ)
     return [
         envoy_spec(found, bootstrap=files["envoy"], admin=admin, log=stack.logs / "envoy.log", environment=os.environ),
-        product_spec("activator", files["activator"], python=sys.executable, environment=environment, grace_s=6.0),
+        product_spec(
+            "activator",
+            files["activator"],
+            python=sys.executable,
+            environment=environment | ENVIRONMENT,
+            grace_s=6.0,
+        ),
         product_spec("controller", files["controller"], python=sys.executable, environment=environment),
     ]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from orchestrator.activator.budget import Budget, Permit, Pool
+from orchestrator.activator.budget import COPIES, Budget, Permit, Pool
 from tests.properties import examples
 
 LARGEST = 16
@@ -84,13 +84,13 @@ TestPool.settings = examples(50)
 
 
 def test_the_pools_share_the_budget() -> None:
-    """Each takes the largest message, and together they are the budget."""
-    budget = Budget.divide(67, largest=16, max_line=1)
+    """Each takes the largest message, and together with gRPC's copies they are the budget."""
+    budget = Budget.divide(134, largest=16, max_line=1)
     pools = (budget.early, budget.requests, budget.responses)
-    assert sum(pool.total for pool in pools) == 67
+    assert COPIES * sum(pool.total for pool in pools) == 134
     assert all(pool.total >= 16 for pool in pools)
     with pytest.raises(ValueError, match="budget"):
-        Budget.divide(63, largest=16, max_line=1)
+        Budget.divide(127, largest=16, max_line=1)
 
 
 def test_misuse_is_an_error() -> None:

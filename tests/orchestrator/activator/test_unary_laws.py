@@ -17,7 +17,7 @@ import looptime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.activator.budget import Budget, Pool
+from orchestrator.activator.budget import COPIES, Budget, Pool
 from orchestrator.activator.channels import Channels
 from orchestrator.activator.gate import Gate
 from orchestrator.activator.hold import Hold
@@ -28,7 +28,7 @@ from tests.orchestrator.activator.fakes import message
 from tests.properties import examples
 
 LARGEST: Final = 100
-TOTAL: Final = 400
+TOTAL: Final = 800
 MAX_WAITING: Final = 8
 MAX_PER_MODEL: Final = 5
 LINE: Final = 3
@@ -257,7 +257,7 @@ class World:
         for pool in self.pools:
             assert 0 <= pool.settled <= pool.used <= pool.total
             assert pool.line <= LINE
-        assert sum(pool.used for pool in self.pools) <= TOTAL
+        assert COPIES * sum(pool.used for pool in self.pools) <= TOTAL
         assert self.hold.waiting <= MAX_WAITING
         held = Counter(come.model for come, _, task in self.requests if not task.done())
         assert self.hold.waiting <= held.total()

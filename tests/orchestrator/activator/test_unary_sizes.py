@@ -50,7 +50,7 @@ class TestSizes:
 
     async def test_held_messages_without_metadata_have_their_own_bound(self, stacks: Stacks) -> None:
         """A message that had to be read is held in this process: over the bound it is refused with numbers."""
-        stack = await stacks.make(max_message_bytes=1_000, max_bytes=8_000)
+        stack = await stacks.make(max_message_bytes=1_000, max_bytes=16_000)
         held = [stack.call("ModelInfer", message("m", bytes(800))) for _ in range(2)]
         await stack.wants("m")
         later = stack.call("ModelInfer", message("m", bytes(800)))
@@ -62,7 +62,7 @@ class TestSizes:
 
     async def test_more_large_messages_than_the_budget_take_turns(self, stacks: Stacks) -> None:
         """Who finds no room waits for it: all pass in the end."""
-        stack = await stacks.make(max_message_bytes=100_000, max_bytes=400_000)
+        stack = await stacks.make(max_message_bytes=100_000, max_bytes=800_000)
         sent = message("m", bytes(90_000))
         calls = [stack.infer("m", sent) for _ in range(50)]
         await stack.wants("m")
