@@ -13,10 +13,12 @@ collected: the activator does not read it before there is one, and until then it
 stays with its client, under flow control. A window's worth of it is all that is
 here.
 
+One that names its model itself is collected while there is room (room.py).
+
 Not promised: the limit covers what clients send in the unary methods. Streams
-and answers are bounded by the servers that take and make them. What has to be
-collected is bounded by the heap: from some point on the largest requests are
-reset, which their clients read as INTERNAL.
+and answers are bounded by the servers that take and make them. What is on its
+way to servers and back is bounded by the heap: from some point on the largest
+requests are reset, which their clients read as INTERNAL.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from orchestrator.mesh.control_tls import transport_socket
 from orchestrator.mesh.overload import overload
 from orchestrator.mesh.readiness import readiness_clusters, readiness_listeners
 from orchestrator.mesh.replies import local_replies
+from orchestrator.mesh.room import Room, Rooms, rooms
 from orchestrator.mesh.upstream import (
     COLD,
     DEFAULT_MESSAGE_BYTES,
@@ -179,6 +182,7 @@ def _listener(settings: BootstrapSettings) -> Config:
 
 
 def _connection_manager(settings: BootstrapSettings) -> Config:
+    room = rooms(max_heap_bytes=settings.max_heap_bytes, max_message_bytes=settings.max_message_bytes)
     return {
         "stat_prefix": "mesh",
         "codec_type": "HTTP2",
@@ -223,7 +227,7 @@ def _connection_manager(settings: BootstrapSettings) -> Config:
                     }
                 },
             ),
-            _lua(_FROM_HEADERS, lua.FROM_HEADERS),
+            _lua(_FROM_HEADERS, lua.from_headers(room)),
             _extension(
                 _BUFFER,
                 "envoy.extensions.filters.http.buffer.v3.Buffer",
@@ -244,15 +248,15 @@ def _connection_manager(settings: BootstrapSettings) -> Config:
                     "domains": ["*"],
                     # More than 1 tells the activator that the route was stale.
                     "include_request_attempt_count": True,
-                    "request_headers_to_remove": [lua.COLD_HEADER, lua.UNREAD_HEADER],
-                    "routes": _routes(),
+                    "request_headers_to_remove": [lua.COLD_HEADER, lua.UNREAD_HEADER, lua.ROOM_HEADER],
+                    "routes": _routes(room),
                 }
             ],
         },
     }
 
 
-def _routes() -> list[Config]:
+def _routes(room: Rooms) -> list[Config]:
     to_activator = {"cluster": ACTIVATOR}
     to_model = {
         "inline_cluster_specifier_plugin": {
@@ -266,6 +270,12 @@ def _routes() -> list[Config]:
     return [
         *(_route(method, to_activator, off=(_FROM_HEADERS, _FROM_MESSAGE)) for method in SERVER_METHODS),
         *(_unread(_route(method, to_activator)) for method in MODEL_METHODS),
+        *(
+            _with_room(_route(method, to_model), number, given)
+            for number, given in enumerate(room.rooms, start=1)
+            if number > 1
+            for method in MODEL_METHODS
+        ),
         *(_labelled(_route(method, to_model, off=(_FROM_MESSAGE,))) for method in MODEL_METHODS),
         *(_route(method, to_model) for method in MODEL_METHODS),
         _route(STREAM_METHOD, to_model, off=(_BUFFER, _FROM_MESSAGE)),
@@ -318,6 +328,18 @@ def _unread(route: Config) -> Config:
         _BUFFER: {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.BufferPerRoute",
             "disabled": True,
+        }
+    }
+    return route
+
+
+def _with_room(route: Config, number: int, room: Room) -> Config:
+    """The route of a request that is collected in a smaller room than the first, which is the filter's own."""
+    route["match"]["headers"] = [{"name": lua.ROOM_HEADER, "string_match": {"exact": str(number)}}]
+    route["typed_per_filter_config"] = {
+        _BUFFER: {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.BufferPerRoute",
+            "buffer": {"max_request_bytes": room.size + FRAME_BYTES},
         }
     }
     return route

@@ -6,7 +6,8 @@ Three scripts, in the order in which a request meets them:
 - `FROM_HEADERS` labels a request by its metadata, and refuses at once what
   could only be labelled by a message that cannot be read: a stream (its first
   message may wait for an answer) and a compressed one. A request that needs no
-  label and has no server it marks as not to be collected.
+  label and has no server it marks as not to be collected; one that is to be
+  collected gets room for that (room.py), and is marked if it is not all.
 - `FROM_MESSAGE` runs behind the buffer filter, so that `body()` never waits and
   never sees more than one whole message. It reads field 1 if that comes first.
 - `ROUTE` is the cluster specifier: `model/<id>` if Envoy knows it, else the
@@ -21,6 +22,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from orchestrator.mesh.room import Rooms
+
 #: Metadata by which a request names its model.
 MODEL_HEADER: Final = "mm-vmodel-id"
 #: Headers of our own; clients' are removed.
@@ -29,6 +32,8 @@ OUR_HEADERS: Final = "x-wml-"
 COLD_HEADER: Final = OUR_HEADERS + "cold"
 #: Says that the request's message is not to be collected; chooses its route.
 UNREAD_HEADER: Final = OUR_HEADERS + "unread"
+#: Says which room the request's message has, by its number, if it is not the first; chooses its route.
+ROOM_HEADER: Final = OUR_HEADERS + "room"
 
 NO_MODEL_IN_STREAM: Final = (
     "ModelStreamInfer needs the model's name in metadata mm-vmodel-id: a stream is routed before its first message"
@@ -54,9 +59,49 @@ local function refuse(handle, text)
 end
 """
 
-FROM_HEADERS: Final = (
+_FROM_HEADERS: Final = (
     _COMMON
     + r"""
+-- Smaller messages are not counted once they are here: there are too many of them, and they weigh too little.
+local SMALL = 65536
+local SHARE = @SHARE@
+local ROOMS = {@ROOMS@}
+-- What requests have of the share, by their coroutines: an entry goes with its request, whatever the end of that, but
+-- not before garbage is collected. Until then `taken` is too much.
+local sizes = setmetatable({}, {__mode = "k"})
+local taken, counted_at = 0, 0
+
+-- The number of the room that a message gets. Where it would not be the first what is taken is counted anew, at most
+-- every 20 ms: it takes some of them.
+local function room(handle)
+  if SHARE - taken < ROOMS[1].free then
+    local now = handle:timestamp()
+    if now - counted_at >= 20 then
+      collectgarbage()
+      taken, counted_at = 0, now
+      for _, size in pairs(sizes) do taken = taken + size end
+    end
+  end
+  for number = 1, #ROOMS do
+    if SHARE - taken >= ROOMS[number].free then return number end
+  end
+  return #ROOMS
+end
+
+local function collect(handle)
+  local own, number = coroutine.running(), room(handle)
+  if number > 1 then handle:headers():replace("@ROOM@", tostring(number)) end
+  local size = ROOMS[number].size
+  sizes[own], taken = size, taken + size
+  local come = 0
+  for chunk in handle:bodyChunks() do come = come + chunk:length() end
+  if come > SMALL then
+    sizes[own], taken = come, taken - size + come
+  else
+    sizes[own], taken = nil, taken - size
+  end
+end
+
 local ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 local VALUE = {}
 for i = 1, #ALPHABET do VALUE[ALPHABET:byte(i)] = i - 1 end
@@ -93,7 +138,7 @@ function envoy_on_request(handle)
   if bin ~= nil and bin ~= "" then
     local id = decode(bin)
     if id ~= nil and is_name(id) then headers:replace("mm-vmodel-id", id) end
-    return
+    return collect(handle)
   end
   if headers:get(":path"):find("/ModelStreamInfer", 1, true) then
     return refuse(handle, "@STREAM@")
@@ -102,12 +147,21 @@ function envoy_on_request(handle)
   if encoding ~= nil and encoding ~= "identity" then
     return refuse(handle, "@COMPRESSED@")
   end
+  collect(handle)
 end
 """.replace("@STREAM@", NO_MODEL_IN_STREAM)
     .replace("@COMPRESSED@", COMPRESSED)
     .replace("@COLD@", COLD_HEADER)
     .replace("@UNREAD@", UNREAD_HEADER)
+    .replace("@ROOM@", ROOM_HEADER)
 )
+
+
+def from_headers(rooms: Rooms) -> str:
+    """The script `FROM_HEADERS`, with the rooms that it gives."""
+    table = ", ".join(f"{{size = {room.size}, free = {room.free}}}" for room in rooms.rooms)
+    return _FROM_HEADERS.replace("@SHARE@", str(rooms.share)).replace("@ROOMS@", table)
+
 
 FROM_MESSAGE: Final = (
     _COMMON

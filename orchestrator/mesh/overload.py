@@ -42,7 +42,7 @@ def overload(*, max_heap_bytes: int, max_connections: int) -> Config:
             {
                 # Requests are refused only when this was not enough: it takes the largest first, and spares the small.
                 "name": "envoy.overload_actions.reset_high_memory_stream",
-                "triggers": [{"name": _HEAP, "scaled": {"scaling_threshold": 0.6, "saturation_threshold": 0.85}}],
+                "triggers": [{"name": _HEAP, "scaled": {"scaling_threshold": 0.75, "saturation_threshold": 0.9}}],
             },
             {"name": "envoy.overload_actions.stop_accepting_requests", "triggers": _above(0.95)},
         ],

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from orchestrator.mesh.lua import ROOM_HEADER
 from orchestrator.mesh.upstream import WINDOW_BYTES, Config
 
 _UNAVAILABLE: Final = 14
@@ -20,6 +21,13 @@ def local_replies(*, max_message_bytes: int, per_model: int, per_activator: int)
     """The mapping, for the connection manager. `per_model` and `per_activator` bound requests at one time."""
     return {
         "mappers": [
+            _said(
+                _RESOURCE_EXHAUSTED,
+                # It grew out of its room.
+                {"and_filter": {"filters": [_http_status(413, "mesh.no_room"), _has(ROOM_HEADER)]}},
+                "there is no room just now to collect a message that does not say in metadata whom it is for, and of"
+                " which %BYTES_RECEIVED% bytes came already: name the model in mm-vmodel-id, or try again later",
+            ),
             _said(
                 _RESOURCE_EXHAUSTED,
                 _http_status(413, "mesh.too_large"),
@@ -52,6 +60,10 @@ def local_replies(*, max_message_bytes: int, per_model: int, per_activator: int)
 def _http_status(status: int, runtime_key: str) -> Config:
     comparison = {"op": "EQ", "value": {"default_value": status, "runtime_key": runtime_key}}
     return {"status_code_filter": {"comparison": comparison}}
+
+
+def _has(header: str) -> Config:
+    return {"header_filter": {"header": {"name": header, "present_match": True}}}
 
 
 def _said(status: int, condition: Config, text: str) -> Config:

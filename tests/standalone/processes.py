@@ -53,6 +53,16 @@ class Process:
         except psutil.NoSuchProcess:
             return False
 
+    @property
+    def peak(self) -> int:
+        """The most bytes of memory that it had, ever or since `forget_peak`."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8")
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+    def forget_peak(self) -> None:
+        """What it has now is the most that it had."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5", encoding="utf-8")
+
     def option(self, flag: str) -> str:
         """The value of an option, given as `flag value` or `flag=value`."""
         words = self.process.cmdline()

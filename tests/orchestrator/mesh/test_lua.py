@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from orchestrator.mesh import lua
+from orchestrator.mesh.room import rooms
 
 
 def test_scripts_are_whole() -> None:
     """Every placeholder is filled, and each script has the entry point that Envoy calls."""
-    for script in (lua.FROM_HEADERS, lua.FROM_MESSAGE):
+    for script in (lua.from_headers(rooms(max_heap_bytes=1 << 30, max_message_bytes=1 << 20)), lua.FROM_MESSAGE):
         assert "@" not in script
         assert script.count("function envoy_on_request(") == 1
     assert lua.ROUTE.count("function envoy_on_route(") == 1
