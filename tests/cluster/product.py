@@ -65,9 +65,9 @@ class Product:
             return self.cluster.apply(Path(directory))
 
     def render_manifests(self, directory: Path) -> None:
-        """Write them into the directory, with this build's images."""
+        """Write them into the directory, with this build's images and for this namespace."""
         directory.mkdir(exist_ok=True)
-        for number, rendered in enumerate(manifests.rendered()):
+        for number, rendered in enumerate(manifests.rendered(namespace=self.cluster.namespace)):
             (directory / f"{number:02}.yaml").write_text(yaml.safe_dump(rendered))
 
     def store_entry(self) -> str:

@@ -43,8 +43,8 @@ def with_images(text: str, names: Mapping[str, str]) -> str:
     return text
 
 
-def rendered(directory: Path = MANIFESTS) -> list[dict[str, Any]]:
-    """All objects of the directory, as kubectl would take them: flat, by file name."""
+def rendered(directory: Path = MANIFESTS, *, namespace: str = NAMESPACE) -> list[dict[str, Any]]:
+    """All objects of the directory, as kubectl would take them: flat, by file name; as a user edits them for a namespace."""
     objects = list(_objects(directory))
     config = next((o for o in objects if (o["kind"], o["metadata"]["name"]) == ("ConfigMap", CONFIG)), None)
     if config is None:
@@ -53,6 +53,8 @@ def rendered(directory: Path = MANIFESTS) -> list[dict[str, Any]]:
     config["data"] = (config.get("data") or {}) | overrides()
     for each in (item for o in objects for item in o.get("items", [o]) if item["kind"] == "Deployment"):
         _fit(each["spec"]["template"]["spec"])
+    for subject in (s for o in objects if o["kind"] == "RoleBinding" for s in o["subjects"]):
+        subject["namespace"] = namespace
     return objects
 
 

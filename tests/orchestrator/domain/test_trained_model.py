@@ -29,7 +29,7 @@ from orchestrator.domain.trained_model import (
 from tests.orchestrator.builders import make_condition, make_model, make_raw_model, statuses
 
 CRD: Final = Path(__file__).resolve().parents[3] / "manifests/trainedmodel-crd.yaml"
-SCHEMA: Final = yaml.safe_load(CRD.read_text())["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+SCHEMA: Final = next(yaml.safe_load_all(CRD.read_text()))["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 #: What the definition takes for spec.model.memory.
 MEMORY: Final[str] = SCHEMA["properties"]["spec"]["properties"]["model"]["properties"]["memory"]["pattern"]
 

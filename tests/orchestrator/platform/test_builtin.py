@@ -83,7 +83,7 @@ def test_the_built_in_runtimes() -> None:
 @pytest.mark.parametrize("name", builtin_manifests())
 def test_our_own_definition_takes_them(name: str) -> None:
     """As the API server checks it."""
-    definition = yaml.safe_load((ROOT / "manifests/servingruntime-crd.yaml").read_text())
+    definition, *_ = yaml.safe_load_all((ROOT / "manifests/servingruntime-crd.yaml").read_text())
     (version,) = definition["spec"]["versions"]
     assert not problems(version["schema"]["openAPIV3Schema"], builtin_manifests()[name])
 

@@ -18,16 +18,14 @@ MANIFESTS: Final = Path(__file__).resolve().parents[4] / "manifests"
 Object = dict[str, Any]
 
 
-def objects() -> list[Object]:
-    """All that `kubectl apply -f manifests/` applies."""
-    found: list[Object] = []
-    for path in sorted(MANIFESTS.glob("*.yaml")):
-        for document in yaml.safe_load_all(path.read_text()):
-            found += document["items"] if document["kind"] == "List" else [document]
-    return found
+def read(path: Path) -> list[Object]:
+    """All objects of a file, those of a List one by one."""
+    documents = yaml.safe_load_all(path.read_text())
+    return [found for document in documents for found in document.get("items", [document])]
 
 
-OBJECTS: Final = objects()
+#: All that `kubectl apply -f manifests/` applies.
+OBJECTS: Final = [found for path in sorted(MANIFESTS.glob("*.yaml")) for found in read(path)]
 BY_ID: Final = {(o["kind"], o["metadata"]["name"]): o for o in OBJECTS}
 
 
@@ -139,11 +137,59 @@ def test_secrets_are_named() -> None:
     assert [rule["verbs"] for rule in rules if "resourceNames" not in rule] == [["create"]]
 
 
-def test_nothing_is_wild_and_nothing_is_the_clusters() -> None:
-    """Only the CRDs need an administrator."""
-    assert {o["kind"] for o in OBJECTS} & {"ClusterRole", "ClusterRoleBinding", "Namespace"} == set()
-    for rule in BY_ID["Role", names.ORCHESTRATOR_NAME]["rules"]:
-        assert "*" not in [*rule["verbs"], *rule["resources"], *rule["apiGroups"]]
+def test_nothing_is_wild() -> None:
+    """Whatever has a right has it to kinds and verbs that are named."""
+    for found in OBJECTS:
+        for rule in found.get("rules", ()):
+            assert "*" not in [*rule["verbs"], *rule["resources"], *rule["apiGroups"]]
+
+
+def test_only_the_definitions_files_need_an_administrator() -> None:
+    """Each has the CRD and what of its kind a namespace's own roles get; whatever else there is has the label to pick it by."""
+    definitions = [document for path in sorted(MANIFESTS.glob("*-crd.yaml")) for document in read(path)]
+    clusters = {"CustomResourceDefinition", "ClusterRole"}
+    assert {o["kind"] for o in definitions} == clusters
+    rest = [o for o in OBJECTS if o not in definitions]
+    assert {o["kind"] for o in rest} & {*clusters, "ClusterRoleBinding", "Namespace"} == set()
+    assert {o["metadata"]["labels"][names.LABEL_NAME] for o in rest} == {names.PRODUCT}
+    assert all(names.LABEL_NAME not in o["metadata"].get("labels", {}) for o in definitions)
+    assert {o["roleRef"]["kind"] for o in rest if o["kind"] == "RoleBinding"} == {"Role"}
+
+
+def test_a_namespaces_roles_include_the_models() -> None:
+    """What each of them has, wherever our definition of ServingRuntime is applied."""
+    models, runtimes, status = "trainedmodels", "servingruntimes", "trainedmodels/status"
+    view = {(kind, verb) for kind in (models, runtimes) for verb in ("get", "list", "watch")}
+    changes = ("create", "update", "patch", "delete", "deletecollection")
+    edit = view | {(kind, verb) for kind in (models, runtimes) for verb in changes}
+    assert aggregated("view", OBJECTS) == view
+    assert aggregated("edit", OBJECTS) == edit
+    assert aggregated("admin", OBJECTS) == edit | {(status, "patch")}
+
+
+def test_a_namespaces_admin_may_grant_the_role_beside_kserve() -> None:
+    """Nobody grants what he has not, and KServe's own definition gives nobody a right to ServingRuntimes."""
+    needed = {
+        (resource, verb)
+        for rule in BY_ID["Role", names.ORCHESTRATOR_NAME]["rules"]
+        if {*rule["apiGroups"]} <= {"serving.kubeflow.org", "serving.kserve.io"}
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert needed <= aggregated("admin", read(MANIFESTS / "trainedmodel-crd.yaml"))
+
+
+def aggregated(role: str, found: list[Object]) -> set[tuple[str, str]]:
+    """What these objects add to a role that Kubernetes brings along: resource and verb."""
+    label = f"rbac.authorization.k8s.io/aggregate-to-{role}"
+    return {
+        (resource, verb)
+        for each in found
+        if each["kind"] == "ClusterRole" and each["metadata"].get("labels", {}).get(label) == "true"
+        for rule in each["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
 
 
 @pytest.mark.parametrize("found", list(containers()))

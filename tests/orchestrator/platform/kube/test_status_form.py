@@ -63,7 +63,7 @@ def test_kserves_definition_keeps_all_of_it(status: ModelStatus) -> None:
 
 def test_our_definition_takes_all_of_it() -> None:
     """Every field of it is described there, so that none is dropped."""
-    definition = yaml.safe_load((ROOT / "manifests/trainedmodel-crd.yaml").read_text())
+    definition, *_ = yaml.safe_load_all((ROOT / "manifests/trainedmodel-crd.yaml").read_text())
     (version,) = definition["spec"]["versions"]
     patch = status_patch(FULL_STATUS, OURS)
     assert None not in patch.values()
@@ -78,7 +78,7 @@ def test_what_is_not_a_status_reads_as_empty(raw: Any) -> None:
 
 def test_what_kubectl_shows() -> None:
     """NAME is kubectl's own; the other columns and their order are the contract's, and read what is written."""
-    definition = yaml.safe_load((ROOT / "manifests/trainedmodel-crd.yaml").read_text())
+    definition, *_ = yaml.safe_load_all((ROOT / "manifests/trainedmodel-crd.yaml").read_text())
     (version,) = definition["spec"]["versions"]
     columns = [(c["name"].upper(), c.get("priority", 0)) for c in version["additionalPrinterColumns"]]
     assert columns == [("URL", 0), ("READY", 0), ("AGE", 0), ("RUNTIME", 1), ("REASON", 1)]
