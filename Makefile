@@ -90,9 +90,10 @@ VERSIONED = -X k8s.io/component-base/version.gitVersion=v$(KUBERNETES) \
 	-X k8s.io/component-base/version.gitMinor=$(word 2,$(subst ., ,$(KUBERNETES)))
 
 .runtimes/kubernetes/.built: .runtimes/bench/.stamp $(wildcard $(NODE)/*/go.*)
-	@echo "building Kubernetes $(KUBERNETES), etcd and CoreDNS: minutes, once"
+	@echo "building Kubernetes $(KUBERNETES), etcd, CoreDNS and an agent of NetworkPolicies: minutes, once"
 	@mkdir -p .runtimes/kubernetes/bin
 	@cd $(NODE)/kubernetes && $(GO) build -ldflags '-s -w $(VERSIONED)' -o $(CURDIR)/.runtimes/kubernetes/bin/ tool
+	@cd .runtimes/kubernetes/bin && mv cmd kube-network-policies
 	@cd $(NODE)/etcd && $(GO) build -ldflags '-s -w' -o $(CURDIR)/.runtimes/kubernetes/bin/etcd go.etcd.io/etcd/server/v3
 	@cd $(NODE)/coredns && $(GO) build -ldflags '-s -w' -o $(CURDIR)/.runtimes/kubernetes/bin/ tool
 	@touch $@

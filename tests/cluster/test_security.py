@@ -148,7 +148,7 @@ def credentials(cluster: Cluster, role: str) -> grpc.ChannelCredentials:
 
 @contextmanager
 def channel(cluster: Cluster, pod: dict[str, Any], port: int, server: str, role: str | None) -> Iterator[grpc.Channel]:
-    """To a pod's port, as a role; None: without any TLS. No NetworkPolicy is between, whatever the cluster does."""
+    """To a pod's port, as a role; None: without any TLS. No NetworkPolicy is between: what comes from the node is let through."""
     with cluster.reach(pod["status"]["podIP"], port) as address:
         if role is None:
             made = grpc.insecure_channel(address)

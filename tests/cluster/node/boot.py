@@ -57,6 +57,7 @@ def main() -> None:
         _start(name)
     _until("the API server", lambda: _kubectl("get", "--raw", "/readyz"))
     _until("the bootstrap objects", lambda: _kubectl("apply", "-f", "-", stdin=json.dumps(units.bootstrap())))
+    _account()
     for name in names[names.index("apiserver") + 1 :]:
         _start(name)
     _until("the node", lambda: "True" in _kubectl("get", "node", NODE, "-o", f"jsonpath={_READY}"))
@@ -78,9 +79,20 @@ def _network() -> None:
         f"ip address add {NODE_IP}/32 dev uplink",
         "ip link set uplink up",
         "ip route add default dev uplink",
+        # Who may connect to whom is asked of the agent of NetworkPolicies. It makes a rule for that itself, by nftables'
+        # `queue`, which not every kernel has; iptables has had one for longer. With both it is asked twice.
+        f"iptables --insert FORWARD --match conntrack --ctstate NEW --jump NFQUEUE --queue-num {units.QUEUE}",
     ):
         _run(*command.split())
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1", encoding="utf-8")
+
+
+def _account() -> None:
+    """A token for the agent of NetworkPolicies, where it would have one in a pod."""
+    units.ACCOUNT.mkdir(parents=True)
+    (units.ACCOUNT / "ca.crt").symlink_to(PKI / "ca.crt")
+    asked = ("create", "token", units.AGENT, "--namespace", "kube-system", "--duration", "720h")
+    _until("the agent's token", lambda: (units.ACCOUNT / "token").write_text(_kubectl(*asked), encoding="utf-8"))
 
 
 def _mounts() -> None:

@@ -5,13 +5,15 @@ Each is a unit that can be stopped and started by itself, as a test of its
 absence wants. The settings are those of a production node, but for what a
 sandbox on a shared machine cannot have: no eviction by disk or memory of the
 host, no durable etcd, no leader election of the single replicas.
-NetworkPolicies are accepted and not enforced: the CNI bridge knows none.
+NetworkPolicies are enforced by kubernetes-sigs' own agent, which is asked
+about each connection that begins between pods.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from tests.cluster.node import users
@@ -32,6 +34,12 @@ from tests.cluster.node.place import (
 
 PAUSE: Final = "localhost/wml-serving/pause:1"
 ETCD: Final = "http://127.0.0.1:2379"
+#: Of the kernel, where packets wait for the agent's verdict.
+QUEUE: Final = 100
+#: In the cluster: whose token the agent has.
+AGENT: Final = "network-policies"
+#: Where a process in a pod finds its token; the agent knows no other place, and `/run` is the node's own.
+ACCOUNT: Final = Path("/run/secrets/kubernetes.io/serviceaccount")
 
 _CONTAINERD_CONFIG: Final = STATE / "containerd.toml"
 _CNI: Final = STATE / "cni"
@@ -71,6 +79,11 @@ def commands() -> dict[str, tuple[str, ...]]:
             *(f"{BINARIES}/kube-controller-manager", "--kubeconfig", str(KUBECONFIG), "--leader-elect=false"),
             *("--service-account-private-key-file", f"{PKI}/accounts.key", "--root-ca-file", f"{PKI}/ca.crt"),
             *("--use-service-account-credentials", "--bind-address", "127.0.0.1"),
+        ),
+        "policies": (
+            *("env", "KUBERNETES_SERVICE_HOST=127.0.0.1", "KUBERNETES_SERVICE_PORT=6443"),
+            *(f"{BINARIES}/kube-network-policies", "--hostname-override", NODE, "--nfqueue-id", str(QUEUE)),
+            *("--metrics-bind-address", "127.0.0.1:9080"),
         ),
         "scheduler": (
             *(f"{BINARIES}/kube-scheduler", "--kubeconfig", str(KUBECONFIG), "--leader-elect=false"),
@@ -167,6 +180,27 @@ def bootstrap() -> dict[str, Any]:
                 "endpoints": [{"addresses": [NODE_IP], "conditions": {"ready": True}}],
                 "ports": [{"name": "https", "port": 6443, "protocol": "TCP"}],
             },
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": AGENT, "namespace": "kube-system"}},
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRole",
+                "metadata": {"name": AGENT},
+                "rules": [
+                    {"apiGroups": [""], "resources": ["pods", "namespaces"], "verbs": ["list", "watch"]},
+                    {
+                        "apiGroups": ["networking.k8s.io"],
+                        "resources": ["networkpolicies"],
+                        "verbs": ["list", "watch"],
+                    },
+                ],
+            },
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRoleBinding",
+                "metadata": {"name": AGENT},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": AGENT},
+                "subjects": [{"kind": "ServiceAccount", "name": AGENT, "namespace": "kube-system"}],
+            },
             *users.policy(),
         ],
     }
@@ -174,9 +208,10 @@ def bootstrap() -> dict[str, Any]:
 
 def _cni() -> dict[str, Any]:
     addresses = {"type": "host-local", "ranges": [[{"subnet": PODS}]], "routes": [{"dst": "0.0.0.0/0"}]}
-    bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": True, "hairpinMode": True}
+    # From pod to pod through the node, where the kernel asks the agent; a bridge would be a way around it.
+    link = {"type": "ptp", "ipMasq": True, "ipam": addresses}
     portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
-    return {"cniVersion": "0.4.0", "name": "pods", "plugins": [{**bridge, "ipam": addresses}, portmap]}
+    return {"cniVersion": "0.4.0", "name": "pods", "plugins": [link, portmap]}
 
 
 def _kubelet() -> Mapping[str, Any]:
