@@ -87,7 +87,7 @@ class ControlPlane:
         self._statuses: WorkQueue[Key] = WorkQueue(clock, name="status")
         self._desired = DesiredState()
         self._keeper = PoolKeeper(clock)
-        self._observed = ObservedFleet()
+        self._observed = ObservedFleet(clock)
         # Built below; callbacks reach it through these two lines only.
         self._router = Router(
             clusters=ClusterFactory(activator=settings.activator, max_message_bytes=settings.max_message_bytes),

@@ -79,13 +79,19 @@ class Actor:
     async def _load(self, action: LoadCopy) -> None:
         target = action.target
         await self._fleet.load(action.pod, action.order)
-        if not action.verify:
-            name = action.key.model
+        name, event = action.key.model, "load_commanded"
+        memory = self._observer.memory(name)
+        if action.verify:
+            event = "load_verified"
+        elif action.hurry:
+            event = "load_hurried"
+            self._observer.remember(name, memories.hurried(memory, target))
+        else:
             self._claims.end(name)
-            self._observer.remember(name, memories.commanded(self._observer.memory(name), target, action.pod))
+            self._observer.remember(name, memories.commanded(memory, target, action.pod, urgent=action.urgent))
         log.info(
-            "load_verified" if action.verify else "load_commanded",
-            trained_model=action.key.model,
+            event,
+            trained_model=name,
             runtime=target.runtime.name,
             pod=self._pod_name(action.pod),
             revision=action.key.revision,

@@ -41,6 +41,7 @@ class Observer:
         copies = self._fleet.copies(name)
         stranger = self._mesh.stranger(name)
         before, now = self.memory(name), self._clock()
+        want = self._activators.wanted(name)
         if model is not None and not before.uid:
             # Nothing has been seen of any revision of it, whatever was seen of the one before.
             known = memories.resumed(model)
@@ -55,6 +56,8 @@ class Observer:
             now=now,
             leaving={uid for uid, pod in pods.items() if pod.leaving},
             ending={uid for uid, pod in pods.items() if pod.ending},
+            silent={uid for uid, pod in pods.items() if not pod.known},
+            stale=want is not None and want.stale,
         )
         if model is None and not copies:
             self._memories.pop(name, None)
@@ -79,7 +82,7 @@ class Observer:
             copies=copies,
             route=route,
             stranger=stranger,
-            want=self._activators.wanted(name),
+            want=want,
             lost=self._fleet.lost(name),
             memory=memory,
         )

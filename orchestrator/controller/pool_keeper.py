@@ -6,9 +6,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Final
 
 from orchestrator.domain.fleet import PodView
 from orchestrator.domain.pool import PoolPlan, plan_pool
+
+#: How long those that lack room may take to look into a pod that has come.
+_LOOK_S: Final = 1.0
 
 
 class PoolKeeper:
@@ -23,6 +28,8 @@ class PoolKeeper:
         self._waiting: defaultdict[str, set[str]] = defaultdict(set)
         #: Since when, by runtime and model.
         self._starved: defaultdict[str, dict[str, float]] = defaultdict(dict)
+        #: When one of them was last looked at.
+        self._starved_at: dict[str, float] = {}
 
     def needs(self, model: str, runtimes: frozenset[str]) -> frozenset[str]:
         """The model needs these runtimes now; returns those for which that is news."""
@@ -55,6 +62,7 @@ class PoolKeeper:
             self._waits_for[model] = runtime
             self._waiting[runtime].add(model)
             if for_room:
+                self._starved_at[runtime] = self._clock()
                 self._starved[runtime][model] = self._clock() if since is None or before != runtime else since
         return (since is not None) != (for_room and runtime is not None)
 
@@ -97,13 +105,18 @@ class PoolKeeper:
         models = len(self._models[runtime])
         idle_since = now if models else self._idle_since.setdefault(runtime, now)
         on_its_way = any(p.coming for p in pods) or len(pods) < replicas
-        return plan_pool(
+        # Who lacked room before the last of them came may have found some in it.
+        last = max((p.since for p in pods if p.usable), default=0.0)
+        starved = bool(self._starved[runtime]) and not on_its_way
+        looked = self._starved_at.get(runtime, 0.0) >= last
+        decided = plan_pool(
             models=models,
             current=replicas,
-            starved=bool(self._starved[runtime]) and not on_its_way,
+            starved=starved and looked,
             unheard=unheard,
             limit=limit,
             idle_s=now - idle_since,
             grace_s=grace_s,
             spares=may_shrink and settled,
         )
+        return decided if looked or not starved else replace(decided, requeue_after=_LOOK_S)

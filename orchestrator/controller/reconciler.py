@@ -184,7 +184,7 @@ class Reconciler:
         for runtime in self._keeper.needs(seen.name, needed):
             self._enqueue_pool(runtime)
         # What is in a pod on its way out waits for another.
-        under_way = any(c.state is not CopyState.FAILED and seen.stays(c) for c in goal.target_copies)
+        under_way = any(c.state is not CopyState.FAILED and seen.counts(c) for c in goal.target_copies)
         for_room = any(isinstance(a, MakeRoom) for a in decided.actions)
         urgent = seen.want is not None and seen.want.load
         stands_by = decided.stands_by or (
@@ -200,8 +200,11 @@ class Reconciler:
         """For how long another pod may come before anything is evicted for this model."""
         limit = self._config().pods_per_runtime
         pod = seen.pod(room.pod)
-        pool = [p for p in seen.pods if pod is not None and p.pod.runtime == pod.pod.runtime]
-        return growth_wait(pool, limit=limit, waited_s=self._keeper.starved_s(seen.name))
+        runtime = pod.pod.runtime if pod is not None else ""
+        pool = [p for p in seen.pods if p.pod.runtime == runtime]
+        message = next((said for of, said in seen.pools if of == runtime), "")
+        waited_s = self._keeper.starved_s(seen.name)
+        return growth_wait(pool, limit=limit, message=message, waited_s=waited_s, now=self._clock())
 
     def _config(self) -> Config:
         """Of each setting the last that could be read."""

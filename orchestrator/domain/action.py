@@ -30,7 +30,12 @@ class RemoveRoute:
 
 @dataclass(frozen=True, slots=True)
 class LoadCopy:
-    """Command a load. `verify`: it is believed loaded, and a request says otherwise."""
+    """
+    Command a load.
+
+    `verify`: it is believed loaded, and a request says otherwise. `hurry`: it is on its way, and a request waits for it
+    by now.
+    """
 
     pod: str
     key: CopyKey
@@ -38,6 +43,7 @@ class LoadCopy:
     reserve: int
     urgent: bool
     verify: bool = False
+    hurry: bool = False
 
     @property
     def order(self) -> LoadOrder:

@@ -106,6 +106,8 @@ def _serves(seen: Observation) -> Verdict | None:
     assert seen.model is not None
     route = seen.route
     published = route is not None and route.route.endpoints == seen.endpoints
+    if seen.memory.unanswered:
+        return Verdict("False", Reason.RUNTIME_UNAVAILABLE, _unanswered_message(seen))
     if published and route is not None and route.acked:
         return Verdict("True", Reason.LOADED, _loaded_message(seen))
     if seen.model.status.ready and not seen.lost:
@@ -208,6 +210,14 @@ _READY: Final[tuple[Policy, ...]] = (
 def _loaded_message(seen: Observation) -> str:
     runtimes = sorted({p.pod.runtime for c in seen.serving if (p := seen.pod(c.pod)) is not None})
     return f"served by {', '.join(runtimes)}"
+
+
+def _unanswered_message(seen: Observation) -> str:
+    pods = (p for c in seen.serving if (p := seen.pod(c.pod)) is not None)
+    said = [f"pod {p.pod.name}{f': {p.pod.message}' if p.pod.message else ''}" for p in pods]
+    return (
+        f"neither requests nor its adapter are answered in {'; '.join(said)}: it is loaded elsewhere if there is room"
+    )
 
 
 def _as_before(seen: Observation) -> Verdict:

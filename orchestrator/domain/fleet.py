@@ -133,6 +133,8 @@ class PodView:
     closing: bool = False
     #: It was there before this controller was, and has not been heard: what it holds is not known.
     unheard: bool = False
+    #: Since when it is known, or not, with its server in this state (monotonic seconds).
+    since: float = 0.0
 
     @property
     def leaving(self) -> bool:
@@ -143,6 +145,15 @@ class PodView:
     def ending(self) -> bool:
         """Whether what it holds is to be withdrawn now, handed over or not. Not on the word of one that is silent."""
         return self.known and self.closing
+
+    @property
+    def silent(self) -> bool:
+        """
+        Whether it was heard once, by us or by a leader before us, and is not now.
+
+        It may hold anything, and have room. One that never was heard holds nothing that anybody asked it for.
+        """
+        return not self.known and (self.unheard or bool(self.boot))
 
     @property
     def reachable(self) -> bool:

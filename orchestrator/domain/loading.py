@@ -7,12 +7,14 @@ asks for it; what never did is loaded, if others have to stand by for it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from orchestrator.domain.action import Action, LoadCopy, MakeRoom
 from orchestrator.domain.fleet import NO_ROOM, PRESENT, Copy, CopyKey, CopyState, PodView
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.placement import choose_pod
+from orchestrator.domain.pool import GROWTH_PATIENCE_S
 from orchestrator.domain.target import Target
 
 #: How often a load whose time has come is looked at while no pod can take it.
@@ -63,15 +65,15 @@ def _load(seen: Observation, now: float, due: list[float]) -> list[Action] | Non
     urgent = seen.want is not None and seen.want.load
     copies = seen.target_copies
     loaded = [c for c in copies if c.state is CopyState.LOADED]
-    if any(seen.stays(c) for c in loaded):
+    if any(seen.counts(c) for c in loaded):
         return _verify(seen, loaded, key, target)
     if loaded:
-        return _elsewhere(seen, key, target)
+        return _elsewhere(seen, now, due, key, target)
     under_way = [c for c in copies if c.state is not CopyState.FAILED]
     if any(seen.stays(c) or c.state is CopyState.UNLOADING for c in under_way):
-        return []
+        return _hurry(seen, under_way, key, target)
     if under_way:
-        return _elsewhere(seen, key, target)
+        return _elsewhere(seen, now, due, key, target)
     if any(c.key.uid != key.uid for c in seen.copies) or seen.memory.evict is not None:
         # Another model of this name, or this one's own eviction, has to leave first.
         return []
@@ -97,15 +99,11 @@ def _load(seen: Observation, now: float, due: list[float]) -> list[Action] | Non
     pod = choose_pod((p for p in pool if p.pod.uid in held), need=need) or choose_pod(pool, need=need)
     if pod is not None:
         return [LoadCopy(pod.pod.uid, key, target, need, urgent)]
-    if any(not p.known and p.coming for p in pool):
-        # A silent pod may have room: knowing less evicts nothing.
+    if (silence := max((_patience(p, now) for p in pool), default=0.0)) > 0:
+        # A pod that is not heard may have room: knowing less evicts nothing. But it does not keep the others for ever.
+        due.append(silence)
         return []
-    kept = {c.pod: c.reserved for c in seen.serving}
-    roomiest = max(
-        (p for p in pool if p.usable),
-        key=lambda p: (p.total - kept.get(p.pod.uid, 0), p.free, p.pod.uid),
-        default=None,
-    )
+    roomiest = _roomiest(seen, pool)
     if roomiest is None:
         return []
     if not may_evict:
@@ -120,28 +118,53 @@ def _load(seen: Observation, now: float, due: list[float]) -> list[Action] | Non
     return [MakeRoom(roomiest.pod.uid, need)]
 
 
-def _elsewhere(seen: Observation, key: CopyKey, target: Target) -> list[Action]:
+def _patience(pod: PodView, now: float) -> float:
+    """For how many seconds more a pod that is not heard is taken for one that has room."""
+    return max(0.0, pod.since + GROWTH_PATIENCE_S - now) if pod.coming and not pod.known else 0.0
+
+
+def _roomiest(seen: Observation, pool: Iterable[PodView]) -> PodView | None:
+    """The usable pod in which the most can be freed for it, beside what has to stay."""
+    kept = {c.pod: c.reserved for c in seen.serving}
+    usable = (p for p in pool if p.usable)
+    return max(usable, key=lambda p: (p.total - kept.get(p.pod.uid, 0), p.free, p.pod.uid), default=None)
+
+
+def _elsewhere(seen: Observation, now: float, due: list[float], key: CopyKey, target: Target) -> list[Action]:
     """
     Have what is in pods on their way out in another as well: once in each that has room, and in nobody's place.
 
-    Where there is none, one may come until the pod ends.
+    Where there is none, one may come until the pod ends. But what cannot be had from silent pods while a request waits
+    is no better off than what is not in memory, and takes the place of what is used less.
     """
     copies = seen.target_copies
     if seen.memory.evict is not None or any(c.key.uid != key.uid for c in seen.copies):
         return []
-    if any(c.state is not CopyState.FAILED and seen.stays(c) for c in copies):
+    if any(c.state is not CopyState.FAILED and seen.counts(c) for c in copies):
         return []
     room = seen.memory.room
     need = max(seen.memory.reserve, room.needed if room is not None else 0, *(c.reserved for c in copies))
     failures = {c.pod: c.failure for c in copies if c.failure is not None}
-    places = (
-        p
-        for p in _pool(seen)
-        if (failure := failures.get(p.pod.uid)) is None or (failure.reason == NO_ROOM and p.free >= failure.needed)
-    )
-    pod = choose_pod(places, need=need)
     urgent = seen.want is not None and seen.want.load
-    return [LoadCopy(pod.pod.uid, key, target, need, urgent)] if pod is not None else []
+    pool = [p for p in _pool(seen) if (f := failures.get(p.pod.uid)) is None or f.reason == NO_ROOM]
+    pod = choose_pod((p for p in pool if p.pod.uid not in failures or p.free >= failures[p.pod.uid].needed), need=need)
+    if pod is not None:
+        return [LoadCopy(pod.pod.uid, key, target, need, urgent)]
+    if not (urgent and seen.memory.unanswered):
+        return []
+    if (silence := max((_patience(p, now) for p in pool), default=0.0)) > 0:
+        due.append(silence)
+        return []
+    roomiest = _roomiest(seen, pool)
+    return [MakeRoom(roomiest.pod.uid, need)] if roomiest is not None and roomiest.total >= need else []
+
+
+def _hurry(seen: Observation, under_way: Iterable[Copy], key: CopyKey, target: Target) -> list[Action]:
+    """A request waits for what was commanded when none did: once is enough."""
+    if seen.want is None or not seen.want.load or seen.memory.urgent:
+        return []
+    on_its_way = (c for c in under_way if c.state is not CopyState.UNLOADING and seen.stays(c) and seen.heard(c))
+    return [LoadCopy(c.pod, key, target, c.reserved, True, hurry=True) for c in on_its_way]
 
 
 def _pool(seen: Observation) -> tuple[PodView, ...]:

@@ -21,6 +21,7 @@ _OF_LOADS: Final = frozenset(
         Reason.MODEL_NOT_FOUND,
         Reason.STORAGE_ACCESS_DENIED,
         Reason.STORAGE_UNAVAILABLE,
+        Reason.STORAGE_CONFIG_INVALID,
         Reason.INVALID_MODEL_LAYOUT,
         Reason.MODEL_LOAD_FAILED,
         Reason.MODEL_TOO_LARGE,
@@ -38,11 +39,14 @@ def remember(
     last_good: Target | None = None,
     ending: Collection[str] = (),
     leaving: Collection[str] = (),
+    silent: Collection[str] = (),
+    stale: bool = False,
 ) -> Memory:
     """
     The memory after a look at the copies of the model with that uid.
 
-    `now`: monotonic seconds; `leaving`: pods on their way out; `ending`: those of them that end.
+    `now`: monotonic seconds; `leaving`: pods on their way out; `ending`: those of them that end; `silent`: pods that are
+    not heard; `stale`: a request has come back from where it should be loaded.
     """
     copies = tuple(copies)
     orphaned = orphaned_since(
@@ -52,7 +56,10 @@ def remember(
     if last_good is not None:
         before = replace(memory.last_good or Memory(), evict=memory.evict)
         before = replace(_look(before, uid, last_good, copies, now, ending), evict=None)
-    return replace(_look(memory, uid, target, copies, now, ending), last_good=before, orphaned_since=orphaned)
+    memory = replace(_look(memory, uid, target, copies, now, ending), last_good=before, orphaned_since=orphaned)
+    loaded = [c.pod for c in copies if c.key.uid == uid and c.state is CopyState.LOADED]
+    unheard = bool(loaded) and all(pod in silent for pod in loaded)
+    return replace(memory, unanswered=unheard and (stale or memory.unanswered))
 
 
 def resumed(model: TrainedModel) -> Memory:
@@ -104,6 +111,7 @@ def _look(
             room=None,
             crashes=0,
             reserve=loaded[0].reserved,
+            loaded=True,
             evicted=not any(c.pod not in ending and c.state in PRESENT for c in own_copies),
         )
     for copy in own_copies:
@@ -123,10 +131,10 @@ def _failed(memory: Memory, copy: Copy, failure: Failure, now: float) -> Memory:
     return replace(memory, failure=failure, room=None, crashes=crashes, evicted=False)
 
 
-def commanded(memory: Memory, target: Target, pod: str) -> Memory:
+def commanded(memory: Memory, target: Target, pod: str, *, urgent: bool = False) -> Memory:
     """After a load was accepted: a failure stays on show until the outcome is known, but for want of room."""
     if memory.last_good is not None and memory.last_good.revision == target.revision:
-        return replace(memory, last_good=commanded(memory.last_good, target, pod))
+        return replace(memory, last_good=commanded(memory.last_good, target, pod, urgent=urgent))
     return replace(
         memory,
         pod=pod,
@@ -135,7 +143,15 @@ def commanded(memory: Memory, target: Target, pod: str) -> Memory:
         room=None,
         credentials=target.credentials.version,
         evicted=False,
+        urgent=urgent,
     )
+
+
+def hurried(memory: Memory, target: Target) -> Memory:
+    """After its adapter was told that a request waits for what is on its way."""
+    if memory.last_good is not None and memory.last_good.revision == target.revision:
+        return replace(memory, last_good=hurried(memory.last_good, target))
+    return replace(memory, urgent=True)
 
 
 def evicting(memory: Memory, key: CopyKey) -> Memory:

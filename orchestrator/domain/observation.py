@@ -48,9 +48,15 @@ class Memory:
     evict: CopyKey | None = None
     #: It went, or goes with a pod that ends, and comes back on demand.
     evicted: bool = False
+    #: It has loaded, whether or not that could be written to its status.
+    loaded: bool = False
+    #: The load that was commanded last was for a request that waits.
+    urgent: bool = False
+    #: It is in silent pods only, and a request has come back from there: for all that can be known, nobody answers.
+    unanswered: bool = False
     #: Since when its runtime has been gone and its pods leave (domain/orphan.py).
     orphaned_since: float | None = None
-    #: The same of the last good revision, while that is not the one asked for. Its `evict` and `last_good` say nothing.
+    #: The same of the last good revision, while that is not the one asked for. What is of all revisions says nothing there.
     last_good: Memory | None = None
 
     @property
@@ -103,7 +109,8 @@ class Observation:
         if self.last_good is None or self.model is None:
             return None
         memory = self.memory.last_good or Memory(uid=self.model.uid, revision=self.last_good.revision)
-        return replace(self, target=self.last_good, last_good=None, memory=replace(memory, evict=self.memory.evict))
+        memory = replace(memory, evict=self.memory.evict, unanswered=self.memory.unanswered)
+        return replace(self, target=self.last_good, last_good=None, memory=memory)
 
     @property
     def falls_back(self) -> bool:
@@ -119,7 +126,7 @@ class Observation:
     @property
     def homeless(self) -> bool:
         """Whether no pod can take the target now. One that is silent might: knowing less brings nothing else back."""
-        return not any(p.usable or (p.coming and not p.known) for p in self.pool())
+        return not any(p.usable or (p.coming and p.silent) for p in self.pool())
 
     @property
     def goal(self) -> Self:
@@ -150,18 +157,26 @@ class Observation:
         pod = self.pod(copy.pod)
         return pod is None or not pod.leaving
 
+    def heard(self, copy: Copy) -> bool:
+        """Whether its pod is known to be there."""
+        pod = self.pod(copy.pod)
+        return pod is not None and pod.known
+
+    def counts(self, copy: Copy) -> bool:
+        """Whether it makes another needless: its pod stays, and requests have not come back from there unheard."""
+        return self.stays(copy) and (self.heard(copy) or not self.memory.unanswered)
+
     @property
     def serving(self) -> tuple[Copy, ...]:
         """
-        The copies that are to answer: of those that may, the ones in pods that stay.
+        The copies that are to answer: of those that may, the ones in pods that stay and are heard.
 
         While there is none, or none that is known to be there, those in pods on their way out answer as well; but for
         pods that end now, which do not, whether there is another or not. Nor does what is in a pod without an address:
         it is there for all that is known, and neither routed to nor taken away nor made up for.
         """
         here = tuple(c for c in self.loaded if (pod := self.pod(c.pod)) is None or (pod.reachable and not pod.ending))
-        staying = tuple(c for c in here if self.stays(c))
-        return staying if any((pod := self.pod(c.pod)) is not None and pod.known for c in staying) else here
+        return tuple(c for c in here if self.stays(c) and self.heard(c)) or here
 
     @property
     def leaves(self) -> bool:
@@ -208,11 +223,10 @@ class Observation:
     @property
     def loaded_before(self) -> bool:
         """Whether the target loaded once: then it is Standby when no copy is left."""
-        return (
-            self.model is not None
-            and isinstance(self.target, Target)
-            and self.model.status.active_revision == self.target.revision
-        )
+        if self.model is None or not isinstance(self.target, Target):
+            return False
+        remembered = (self.model.uid, self.target.revision) == (self.memory.uid, self.memory.revision)
+        return self.model.status.active_revision == self.target.revision or (remembered and self.memory.loaded)
 
 
 _UNDER_WAY: Final = frozenset({CopyState.DOWNLOADING, CopyState.LOADING, CopyState.UNLOADING})

@@ -17,7 +17,8 @@ from typing import Final
 
 from orchestrator.domain.fleet import PodView
 
-#: For so long a model that lacks room waits for another pod before others leave for its sake.
+#: For so long a model that lacks room waits for another pod before others leave for its sake; and for one that came, or
+#: fell silent, so long ago it does not.
 GROWTH_PATIENCE_S: Final = 30.0
 
 
@@ -60,13 +61,14 @@ def plan_pool(
     return PoolPlan(max(1, current))
 
 
-def growth_wait(pool: Iterable[PodView], *, limit: int, waited_s: float) -> float:
+def growth_wait(pool: Iterable[PodView], *, limit: int, message: str, waited_s: float, now: float) -> float:
     """
     For how many seconds more a model that has lacked room for `waited_s` waits for another pod; 0: it does not.
 
-    It waits for one that may be started, or is on its way. Either may come to nothing: so not for ever.
+    It waits for one that is on its way, or may be started. Either may come to nothing: so not for ever, and not each
+    model anew. `message`: why the pool does not get its pods, if the platform says so.
     """
     pods = [p for p in pool if not p.pod.terminating]
-    if len(pods) >= limit and not any(p.coming for p in pods):
-        return 0.0
-    return max(0.0, GROWTH_PATIENCE_S - waited_s)
+    on_their_way = [p.since + GROWTH_PATIENCE_S - now for p in pods if p.coming]
+    may_start = GROWTH_PATIENCE_S if len(pods) < limit and not on_their_way and not message else 0.0
+    return max(0.0, min(GROWTH_PATIENCE_S - waited_s, max(on_their_way, default=may_start)))

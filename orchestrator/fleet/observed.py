@@ -12,6 +12,7 @@ another boot reports in full, or when the platform no longer lists the pod.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -53,7 +54,8 @@ class _Entry:
 class ObservedFleet:
     """The fleet as last heard. Not a cache of intentions: only what adapters and the platform said."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._pods: dict[str, _Entry] = {}
         self._by_runtime: dict[str, set[str]] = {}
         #: model → where its copies are: pod and key of each, whatever its state.
@@ -125,13 +127,14 @@ class ObservedFleet:
             entry = self._pods.get(uid)
             if entry is None:
                 # One without an address has not begun to run, and holds nothing.
-                self._pods[uid] = _Entry(PodView(pod=pod, unheard=inherited and bool(pod.adapter)))
+                self._pods[uid] = _Entry(PodView(pod=pod, unheard=inherited and bool(pod.adapter), since=self._clock()))
                 self._by_runtime.setdefault(pod.runtime, set()).add(uid)
                 runtimes.add(pod.runtime)
             elif entry.view.pod != pod:
                 # What was said at an address that is not the pod's any more is not heard there again.
                 known = entry.view.known and entry.view.pod.adapter == pod.adapter
-                entry.view = replace(entry.view, pod=pod, known=known)
+                since = entry.view.since if known == entry.view.known else self._clock()
+                entry.view = replace(entry.view, pod=pod, known=known, since=since)
                 models |= {k.model for k in entry.copies}
                 runtimes.add(pod.runtime)
         return Changes(frozenset(models), frozenset(runtimes))
@@ -154,9 +157,10 @@ class ObservedFleet:
                 self.counts.changed(before.pod.runtime, was, copy)
                 self._put(uid, copy)
                 models.add(copy.key.model)
+        known = before.known or report.full
         entry.view = replace(
             before,
-            known=before.known or report.full,
+            known=known,
             boot=report.boot,
             server=report.server,
             total=report.total,
@@ -164,6 +168,7 @@ class ObservedFleet:
             draining=report.draining,
             closing=report.closing,
             unheard=before.unheard and not report.full,
+            since=before.since if (known, report.server) == (before.known, before.server) else self._clock(),
         )
         if _fate(entry.view) != _fate(before):
             # What was kept as unknown is a fact again, for better or worse; or is to leave.
@@ -176,7 +181,7 @@ class ObservedFleet:
         entry = self._pods.get(uid)
         if entry is None or not entry.view.known:
             return Changes()
-        entry.view = replace(entry.view, known=False)
+        entry.view = replace(entry.view, known=False, since=self._clock())
         return Changes(frozenset(k.model for k in entry.copies), frozenset({entry.view.pod.runtime}))
 
     def sending_load(self, uid: str, key: CopyKey) -> Callable[[], None]:

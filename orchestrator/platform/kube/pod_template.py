@@ -8,7 +8,7 @@ share, and what the pod is denied. Names of ours begin with `wml-`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from orchestrator.domain.serving_runtime import ServingRuntime
@@ -38,7 +38,11 @@ from orchestrator.platform.kube.server_container import (
 ANNOTATION_PORT: Final = f"{PREFIX}/server-port"
 
 #: Of a ServingRuntime's pod, as they are.
-_PASSED_ON: Final = ("nodeSelector", "affinity", "tolerations", "imagePullSecrets", "hostIPC")
+_PASSED_ON: Final = ("nodeSelector", "affinity", "imagePullSecrets", "hostIPC")
+#: A node that has been away for so long has its pods replaced, where Kubernetes' own default is five minutes: what they
+#: hold is in memory, and fetched again.
+_NODE_PATIENCE_S: Final = 30
+_NODE_TAINTS: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 #: Triton's Python backend talks to its processes through /dev/shm. It counts as memory of who writes: not all of it.
 _SHM_PART: Final = 4
 #: Of volumes to which what is ours writes some files or none. A pod over such a limit is evicted: the models' directory,
@@ -67,6 +71,7 @@ def pod_template(runtime: ServingRuntime, settings: PodSettings) -> Raw:
             }
         ],
         **{key: said[key] for key in _PASSED_ON if said.get(key)},
+        "tolerations": _tolerations(said.get("tolerations") or ()),
         "initContainers": [*first, adapter_container(runtime, settings, server_port=port)],
         "containers": containers(runtime),
         "volumes": [*_volumes(runtime), *(said.get("volumes") or ())],
@@ -85,6 +90,16 @@ def pod_template(runtime: ServingRuntime, settings: PodSettings) -> Raw:
         },
         "spec": spec,
     }
+
+
+def _tolerations(said: Iterable[Mapping[str, Any]]) -> list[Raw]:
+    """What the ServingRuntime says, and for how long a node may be away unless it says that, too."""
+    theirs = [dict(each) for each in said]
+    # Without a key: of every taint.
+    keys = {each.get("key", "") for each in theirs if each.get("effect", "NoExecute") in ("", "NoExecute")}
+    ours = [key for key in _NODE_TAINTS if not keys & {key, ""}]
+    away: Raw = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _NODE_PATIENCE_S}
+    return [*theirs, *({"key": key, **away} for key in ours)]
 
 
 def _volumes(runtime: ServingRuntime) -> list[Raw]:

@@ -122,7 +122,7 @@ class Bench:
         """Another controller: it knows what is stored, and what adapters and the Envoy tell."""
         await self.stop()
         self.mesh.published.clear()
-        self.fleet.observed = ObservedFleet()
+        self.fleet.observed = ObservedFleet(now)
         await self.start()
 
     async def after(self, seconds: float = 1.0) -> None:

@@ -145,12 +145,14 @@ class FakeFleet:
     #: Why a model's load fails, as long as it does.
     broken: dict[str, Failure] = field(default_factory=dict)
     servers: dict[str, FakeServer] = field(default_factory=dict)
+    #: Pods whose adapter never comes.
+    absent: set[str] = field(default_factory=set)
     #: Pods whose server starts for ever.
     stuck: set[str] = field(default_factory=set)
     loads: list[tuple[str, str]] = field(default_factory=list)
     unloads: list[tuple[str, str]] = field(default_factory=list)
     credentials: list[Credentials] = field(default_factory=list)
-    observed: ObservedFleet = field(default_factory=ObservedFleet)
+    observed: ObservedFleet = field(default_factory=lambda: ObservedFleet(now))
     on_change: Callable[[frozenset[str], frozenset[str]], None] = lambda models, runtimes: None
 
     def list_pods(self, pods: tuple[Pod, ...], pools: Mapping[str, Pool], /) -> None:
@@ -161,7 +163,7 @@ class FakeFleet:
             del self.servers[uid]
         for uid in listed:
             view = self.observed.pod(uid)
-            if view is not None and not view.known:
+            if view is not None and not view.known and uid not in self.absent:
                 self.servers.setdefault(uid, FakeServer())
                 later(partial(self.report, uid, full=True))
 

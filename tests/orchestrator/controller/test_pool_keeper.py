@@ -85,6 +85,19 @@ def test_a_pool_grows_for_who_lacks_room_and_not_while_it_grows() -> None:
     assert plan(ready, make_view("p2"), make_view("p3"), coming) == PoolPlan(3)
 
 
+def test_a_pool_does_not_grow_for_who_has_not_looked_into_its_newest_pod() -> None:
+    """What lacked room before it came may fit there; only if it still does not is there to be another."""
+    clock = Clock()
+    keeper = PoolKeeper(clock)
+    keeper.needs("a", frozenset({"x"}))
+    keeper.waits("a", "x", for_room=True)
+    clock.now = 5.0
+    pods = [make_view("p1"), make_view("p2", since=4.0)]
+    assert keeper.plan("x", pods, replicas=2, limit=3, grace_s=60.0) == PoolPlan(2, 1.0)
+    assert not keeper.waits("a", "x", for_room=True)
+    assert keeper.plan("x", pods, replicas=2, limit=3, grace_s=60.0) == PoolPlan(3)
+
+
 def test_how_long_a_model_has_lacked_room_is_counted_from_when_it_began_to() -> None:
     """Saying so again does not begin anew; another runtime does."""
     clock = Clock()

@@ -176,6 +176,23 @@ ROWS = {
 }
 
 
+ROWS["nobody answers in its silent pod"] = (
+    make_observation(
+        status=READY,
+        copies=(make_copy(),),
+        pods=(make_view(known=False, message="its node does not answer"),),
+        memory=replace(MEMORY, unanswered=True),
+        route=make_route(endpoint()),
+    ),
+    (
+        "False",
+        "RuntimeUnavailable",
+        "neither requests nor its adapter are answered in pod pod-p1: its node does not answer:"
+        " it is loaded elsewhere if there is room",
+    ),
+)
+
+
 @pytest.mark.parametrize(("seen", "expected"), ROWS.values(), ids=ROWS)
 def test_ready_says_which_row_of_the_table(seen: Observation, expected: tuple[str, str, str]) -> None:
     """Status, reason and message of condition Ready."""

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.fleet import NO_ROOM, Copy, CopyState, Failure
-from orchestrator.domain.memory import commanded, evicting, remember, resumed, standing_by
+from orchestrator.domain.memory import commanded, evicting, hurried, remember, resumed, standing_by
 from orchestrator.domain.observation import MAX_CRASHES, Memory
 from orchestrator.domain.target import Target
 from orchestrator.domain.trained_model import Condition
@@ -87,7 +87,7 @@ def test_a_loaded_copy_settles_all_whatever_failed_elsewhere() -> None:
     copies = (make_copy(pod="p1", reserved=3 * MIB), make_failed(pod="p2"))
     for order in (copies, copies[::-1]):
         memory = look(FAILED, *order)
-        assert memory == replace(FRESH, reserve=3 * MIB)
+        assert memory == replace(FRESH, reserve=3 * MIB, loaded=True)
 
 
 @pytest.mark.parametrize(
@@ -183,6 +183,47 @@ def test_a_new_controller_does_not_call_ready_what_was_not() -> None:
     memory = remember(resumed(model), uid=UID, target=make_target(), last_good=make_target("r0"), copies=(), now=100.0)
     assert memory.last_good is not None
     assert (memory.failure, memory.last_good.failure) == (failure, failure)
+
+
+def test_what_an_adapter_could_not_make_of_credentials_is_a_failure_to_a_new_controller_too() -> None:
+    """It is said of loads as well as of specs."""
+    failed = make_condition("Ready", "False", "StorageConfigInvalid", "not a URL")
+    assert resumed(make_model(status=make_status(failed, active="r1", observed_generation=1))).failure is not None
+
+
+def test_that_it_loaded_is_remembered_of_that_revision() -> None:
+    """So that it stands by though its status cannot be written."""
+    memory = look(FRESH, make_copy())
+    assert memory.loaded
+    assert look(memory).loaded
+    assert not look(memory, target=make_target("r2")).loaded
+
+
+def test_a_load_is_for_a_request_if_it_was_commanded_or_hurried_for_one() -> None:
+    """Of the revision that it is of; the next load begins anew."""
+    both = replace(FRESH, last_good=replace(FRESH, revision="r0"))
+    assert hurried(both, make_target()) == replace(both, urgent=True)
+    assert hurried(both, make_target("r0")) == replace(both, last_good=replace(FRESH, revision="r0", urgent=True))
+    assert commanded(FRESH, make_target(), "p1", urgent=True).urgent
+    assert not commanded(hurried(FRESH, make_target()), make_target(), "p1").urgent
+
+
+def test_what_is_in_silent_pods_is_unanswered_once_a_request_came_back() -> None:
+    """Until a pod that has it is heard, or none has it."""
+    here, there = make_copy(pod="p1"), make_copy(pod="p2")
+
+    def unanswered(before: bool, *copies: Copy, silent: tuple[str, ...] = (), stale: bool = False) -> bool:
+        memory = replace(FRESH, unanswered=before)
+        seen = remember(memory, uid=UID, target=make_target(), copies=copies, now=1.0, silent=silent, stale=stale)
+        return seen.unanswered
+
+    assert unanswered(False, here, silent=("p1",), stale=True)
+    assert unanswered(True, here, silent=("p1",))
+    assert not unanswered(False, here, silent=("p1",))
+    assert not unanswered(False, here, stale=True)
+    assert not unanswered(False, here, there, silent=("p1",), stale=True)
+    assert not unanswered(True, here, there, silent=("p1",))
+    assert not unanswered(True, silent=("p1",))
 
 
 def test_a_problem_with_the_spec_forgets_nothing() -> None:

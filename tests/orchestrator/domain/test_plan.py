@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from orchestrator.domain.loading import RETRY_CAP_S, retry_delay
 from orchestrator.domain.memory import evicting, standing_by
 from orchestrator.domain.observation import Memory, Observation
 from orchestrator.domain.plan import Plan, plan
+from orchestrator.domain.pool import GROWTH_PATIENCE_S
 from orchestrator.domain.routes import Route
 from orchestrator.domain.withdrawal import ACK_BOUND_S, LAZY_REMOVE_S, STRANGER_RECHECK_S, WITHDRAW_GRACE_S
 from tests.orchestrator.builders import (
@@ -54,8 +56,8 @@ def failed(reason: str = "ModelNotFound", *, loads: int = 1, needed: int = 0, so
     return make_memory(failure, failed_at=NOW, loads=loads, credentials=credentials)
 
 
-def actions(seen: Observation) -> list[Action]:
-    return list(plan(seen, NOW).actions)
+def actions(seen: Observation, now: float = NOW) -> list[Action]:
+    return list(plan(seen, now).actions)
 
 
 # From nothing to serving.
@@ -278,7 +280,7 @@ def test_a_stale_route_has_the_copy_looked_at() -> None:
     """Where it is believed to be, in each pod that can be asked; a plain request does not."""
     pods = (make_view("p1"), make_view("p2", known=False), make_view("p3"))
     copies = tuple(make_copy(pod=p, reserved=7) for p in ("p1", "p2", "p3"))
-    endpoints = tuple(sorted(endpoint(p) for p in ("p1", "p2", "p3")))
+    endpoints = tuple(sorted(endpoint(p) for p in ("p1", "p3")))
     seen = make_observation(pods=pods, copies=copies, route=make_route(*endpoints), want=Want(stale=True))
     assert actions(seen) == [load(p, reserve=7, urgent=True, verify=True) for p in ("p1", "p3")]
     assert actions(replace(seen, want=Want(load=True))) == []
@@ -338,10 +340,17 @@ def test_room_is_made_where_its_own_copy_is_not_in_the_way() -> None:
     assert actions(seen) == [MakeRoom("p2", 60)]
 
 
-def test_a_silent_pod_may_have_room_so_nobody_leaves() -> None:
-    """Knowing less evicts nothing."""
-    seen = make_observation(pods=(FULL, make_view("p2", known=False)), memory=replace(MEMORY, reserve=10))
-    assert plan(seen, NOW) == Plan()
+@pytest.mark.parametrize("fields", [{}, {"boot": "", "unheard": True}, {"boot": "", "server": ServerState.STARTING}])
+def test_a_pod_that_is_not_heard_may_have_room_so_nobody_leaves(fields: dict[str, Any]) -> None:
+    """
+    Knowing less evicts nothing; but it may fail for hours, and keeps no other from being of use.
+
+    Whether it fell silent, was there before we were, or its image is on its way.
+    """
+    silent = make_view("p2", known=False, since=NOW, **fields)
+    seen = make_observation(pods=(FULL, silent), memory=replace(MEMORY, reserve=10))
+    assert plan(seen, NOW + 1) == Plan(requeue_after=GROWTH_PATIENCE_S - 1)
+    assert actions(seen, NOW + GROWTH_PATIENCE_S) == [MakeRoom("p1", 10)]
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def make_any_pod(uid: str, picks: Picks, copied: Picks) -> tuple[PodView, list[C
 
 def without_address(view: PodView) -> PodView:
     """It has none any more, or not yet: its adapter is not heard either."""
-    return replace(view, known=False, pod=replace(view.pod, adapter="", endpoint=""))
+    return replace(view, known=False, since=NOW, pod=replace(view.pod, adapter="", endpoint=""))
 
 
 def make_any_route(picks: Picks) -> RouteView | None:
@@ -188,7 +188,8 @@ observations = worlds.map(lambda world: world.seen)
 
 def silent(seen: Observation, uid: str) -> Observation:
     """The same, but for one pod that does not answer."""
-    return replace(seen, pods=tuple(replace(p, known=False) if p.pod.uid == uid else p for p in seen.pods))
+    pods = tuple(replace(p, known=False, since=NOW) if p.pod.uid == uid and p.known else p for p in seen.pods)
+    return replace(seen, pods=pods)
 
 
 @examples(300)

@@ -23,7 +23,7 @@ Forgets = Callable[[Observation], Observation]
 
 def all_pods(seen: Observation) -> Observation:
     """No adapter answers."""
-    return replace(seen, pods=tuple(replace(p, known=False) for p in seen.pods))
+    return replace(seen, pods=tuple(replace(p, known=False, since=NOW) for p in seen.pods))
 
 
 def acceptance(seen: Observation) -> Observation:

@@ -10,6 +10,8 @@ from orchestrator.domain.fleet import PodView, ServerState
 from orchestrator.domain.pool import GROWTH_PATIENCE_S, PoolPlan, growth_wait, plan_pool
 from tests.orchestrator.builders import make_view
 
+NOW = 1000.0
+
 
 @pytest.mark.parametrize(
     ("models", "current", "starved", "idle_s", "expected"),
@@ -70,8 +72,10 @@ def test_a_pool_that_has_too_many_gives_up_one(current: int, limit: int, spares:
         ([make_view("p1")], 20.0, GROWTH_PATIENCE_S - 20.0),
         ([make_view("p1")], 40.0, 0.0),
         ([make_view("p1"), make_view("p2")], 0.0, 0.0),
-        ([make_view("p1"), make_view("p2", server=ServerState.STARTING)], 0.0, GROWTH_PATIENCE_S),
-        ([make_view("p1"), make_view("p2", known=False)], 0.0, GROWTH_PATIENCE_S),
+        ([make_view("p1"), make_view("p2", server=ServerState.STARTING, since=NOW)], 0.0, GROWTH_PATIENCE_S),
+        ([make_view("p1"), make_view("p2", server=ServerState.STARTING, since=NOW)], 20.0, GROWTH_PATIENCE_S - 20.0),
+        ([make_view("p1"), make_view("p2", known=False, since=NOW - 20.0)], 0.0, GROWTH_PATIENCE_S - 20.0),
+        ([make_view("p1"), make_view("p2", known=False, since=NOW - 40.0)], 0.0, 0.0),
         ([make_view("p1"), make_view("p2", server=ServerState.LOST, message="exited with code 1")], 0.0, 0.0),
         ([make_view("p1"), make_view("p2", draining=True)], 0.0, 0.0),
         ([make_view("p1"), make_view("p2", terminating=True)], 0.0, GROWTH_PATIENCE_S),
@@ -80,8 +84,16 @@ def test_a_pool_that_has_too_many_gives_up_one(current: int, limit: int, spares:
 def test_who_lacks_room_waits_a_while_for_a_pod_that_may_come(
     pool: list[PodView], waited_s: float, expected: float
 ) -> None:
-    """With a limit of 2 pods, of which one that ends is none."""
-    assert growth_wait(pool, limit=2, waited_s=waited_s) == expected
+    """With a limit of 2 pods, of which one that ends is none. One that is long in coming is not waited for again."""
+    assert growth_wait(pool, limit=2, message="", waited_s=waited_s, now=NOW) == expected
+
+
+def test_who_lacks_room_does_not_wait_for_pods_that_the_platform_refuses() -> None:
+    """The next is refused as well; but one that is on its way is on its way."""
+    pool = [make_view("p1")]
+    assert growth_wait(pool, limit=3, message="exceeded quota", waited_s=0.0, now=NOW) == 0.0
+    pool.append(make_view("p2", server=ServerState.STARTING, since=NOW))
+    assert growth_wait(pool, limit=3, message="exceeded quota", waited_s=0.0, now=NOW) == GROWTH_PATIENCE_S
 
 
 @given(

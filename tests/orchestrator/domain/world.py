@@ -74,6 +74,8 @@ class World:
             now=self.now,
             ending={p.pod.uid for p in self.seen.pods if p.ending},
             leaving={p.pod.uid for p in self.seen.pods if p.leaving},
+            silent={p.pod.uid for p in self.seen.pods if not p.known},
+            stale=self.seen.want is not None and self.seen.want.stale,
         )
         pods = tuple(closed(p, memory.orphaned_since, self.now) for p in self.seen.pods)
         self.seen = replace(self.seen, memory=memory, pods=pods)
@@ -110,11 +112,14 @@ class World:
             case LoadCopy(pod, key, verify=True):
                 assert self.seen.want is not None
                 self.seen = replace(self.seen, want=replace(self.seen.want, stale=False))
-            case LoadCopy(pod, key, target):
+            case LoadCopy(pod, key, target, hurry=True):
+                assert self.pod(pod).known
+                self.seen = replace(self.seen, memory=memories.hurried(self.seen.memory, target))
+            case LoadCopy(pod, key, target, urgent=urgent):
                 assert self.pod(pod).usable
                 assert key in self.loadable()
                 self.put(pod, key, CopyState.DOWNLOADING)
-                self.seen = replace(self.seen, memory=memories.commanded(self.seen.memory, target, pod))
+                self.seen = replace(self.seen, memory=memories.commanded(self.seen.memory, target, pod, urgent=urgent))
         self.reserve()
 
     def progress(self) -> None:

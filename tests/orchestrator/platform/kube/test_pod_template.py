@@ -87,7 +87,6 @@ def test_what_a_serving_runtime_says_of_its_pod_is_passed_on() -> None:
     said: dict[str, Any] = {
         "nodeSelector": {"gpu": "a100"},
         "affinity": {"nodeAffinity": {}},
-        "tolerations": [{"key": "gpu", "operator": "Exists"}],
         "imagePullSecrets": [{"name": "registry"}],
         "hostIPC": True,
     }
@@ -103,6 +102,30 @@ def test_what_a_serving_runtime_says_of_its_pod_is_passed_on() -> None:
     assert made["metadata"]["labels"][LABEL_RUNTIME] == "triton-2.x"
     assert made["metadata"]["annotations"]["note"] == "1"
     assert unknown_fields(made, "V1PodTemplateSpec") == []
+
+
+NODE_AWAY = [
+    {"key": f"node.kubernetes.io/{taint}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 30}
+    for taint in ("not-ready", "unreachable")
+]
+GPU = {"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}
+UNREACHABLE = {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "tolerationSeconds": 900}
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ([], NODE_AWAY),
+        ([GPU], [GPU, *NODE_AWAY]),
+        ([UNREACHABLE], [UNREACHABLE, NODE_AWAY[0]]),
+        ([{"operator": "Exists"}], [{"operator": "Exists"}]),
+    ],
+)
+def test_a_node_may_be_away_for_as_long_as_the_serving_runtime_says(
+    said: list[dict[str, Any]], expected: list[dict[str, Any]]
+) -> None:
+    """Half a minute if it does not: Kubernetes would wait five, with requests that nobody answers."""
+    assert template(tolerations=said)["spec"]["tolerations"] == expected
 
 
 def test_tritons_processes_are_seen_by_the_adapter_and_have_memory_to_share() -> None:

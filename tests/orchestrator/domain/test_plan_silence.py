@@ -1,0 +1,104 @@
+"""What is loaded in pods that nobody hears, and asked for: loaded elsewhere, and what is on its way hurried."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.domain.action import Action, LoadCopy, MakeRoom, PublishRoute
+from orchestrator.domain.demand import Want
+from orchestrator.domain.fleet import NO_ROOM, CopyState, PodView
+from orchestrator.domain.observation import Memory, Observation
+from orchestrator.domain.plan import plan
+from orchestrator.domain.pool import GROWTH_PATIENCE_S
+from orchestrator.domain.routes import Route
+from tests.orchestrator.builders import (
+    endpoint,
+    make_condition,
+    make_copy,
+    make_failed,
+    make_key,
+    make_observation,
+    make_route,
+    make_status,
+    make_target,
+    make_view,
+)
+
+NOW = 1000.0
+KEY = make_key()
+UNANSWERED = Memory(uid=KEY.uid, revision="r1", reserve=10, unanswered=True)
+ASKED = Want(load=True, stale=True)
+DEAD = make_view("p1", known=False, since=NOW)
+FULL = make_view("p2", total=100, reserved=100)
+STATUS = make_status(make_condition(), active="r1")
+
+
+def load(pod: str, **fields: bool) -> LoadCopy:
+    return LoadCopy(pod, KEY, make_target(), 10, True, **fields)
+
+
+def actions(seen: Observation, now: float = NOW) -> list[Action]:
+    return list(plan(seen, now).actions)
+
+
+def in_silence(*others: PodView, dead: PodView = DEAD, memory: Memory = UNANSWERED) -> Observation:
+    return make_observation(
+        status=STATUS,
+        pods=(dead, *others),
+        copies=(make_copy(reserved=10),),
+        memory=memory,
+        route=make_route(endpoint("p1")),
+        want=ASKED,
+    )
+
+
+def test_what_nobody_answers_for_is_loaded_elsewhere() -> None:
+    """Once: while it is on its way there, and when it failed there, nothing more is done. Nothing is taken away."""
+    seen = in_silence(make_view("p2"))
+    assert actions(seen) == [load("p2")]
+    on_its_way = make_copy(CopyState.DOWNLOADING, pod="p2", reserved=0)
+    memory = replace(UNANSWERED, urgent=True)
+    assert actions(replace(seen, copies=(*seen.copies, on_its_way), memory=memory)) == []
+    assert actions(replace(seen, copies=(*seen.copies, make_failed(pod="p2")))) == []
+
+
+def test_silence_alone_moves_nothing() -> None:
+    """Its server answers on, for all that is known."""
+    assert actions(in_silence(make_view("p2"), memory=replace(UNANSWERED, unanswered=False))) == []
+
+
+def test_the_copy_that_is_heard_answers_alone() -> None:
+    """Requests for it do not go where they came back from; and when that pod is heard again, to both."""
+    seen = in_silence(make_view("p2"))
+    both = replace(seen, copies=(*seen.copies, make_copy(pod="p2")), memory=replace(UNANSWERED, unanswered=False))
+    routed = replace(both, route=make_route(endpoint("p2")), want=None)
+    assert actions(replace(both, want=None)) == [PublishRoute(Route("digits", (endpoint("p2"),)))]
+    assert actions(routed) == []
+    again = replace(routed, pods=(make_view("p1"), make_view("p2")))
+    assert actions(again) == [PublishRoute(Route("digits", tuple(sorted((endpoint("p1"), endpoint("p2"))))))]
+
+
+@pytest.mark.parametrize("dead", [DEAD, make_view("p1", known=False, since=NOW, terminating=True)])
+def test_others_leave_for_what_nobody_answers_for_if_it_stays_silent(dead: PodView) -> None:
+    """A pod on its way out is not waited for at all: a dead node's stays listed until the node is taken away."""
+    seen = in_silence(FULL, dead=dead)
+    assert actions(seen) == ([] if dead is DEAD else [MakeRoom("p2", 10)])
+    assert actions(seen, NOW + GROWTH_PATIENCE_S) == [MakeRoom("p2", 10)]
+    without_room = replace(seen, copies=(*seen.copies, make_failed(NO_ROOM, pod="p2", needed=10)))
+    assert actions(without_room, NOW + GROWTH_PATIENCE_S) == [MakeRoom("p2", 10)]
+    assert actions(replace(seen, want=None), NOW + GROWTH_PATIENCE_S) == []
+    assert actions(in_silence(make_view("p2", total=5), dead=dead), NOW + GROWTH_PATIENCE_S) == []
+
+
+@pytest.mark.parametrize("state", [CopyState.DOWNLOADING, CopyState.LOADING])
+def test_what_is_on_its_way_is_hurried_once_a_request_waits_for_it(state: CopyState) -> None:
+    """Else it would wait its turn behind all that nobody waits for. Once, and not if it was commanded for a request."""
+    memory = Memory(uid=KEY.uid, revision="r1", reserve=10)
+    coming = make_copy(state, reserved=10)
+    seen = make_observation(copies=(coming,), memory=memory, want=Want(load=True))
+    assert actions(seen) == [load("p1", hurry=True)]
+    assert actions(replace(seen, memory=replace(memory, urgent=True))) == []
+    assert actions(replace(seen, want=None)) == []
+    assert actions(replace(seen, pods=(DEAD,))) == []
