@@ -88,13 +88,9 @@ class Places:
 
     def stage(self) -> Path:
         """A new directory for one attempt."""
-        while True:
-            path = self._staging / str(next(self._numbers))
-            try:
-                path.mkdir()
-            except FileExistsError:
-                continue
-            return path
+        path = self._free()
+        path.mkdir()
+        return path
 
     def successor(self, key: CopyKey) -> Path:
         """The note of what is tried in a copy's place: while it is there, nobody knows which of the two serves."""
@@ -141,10 +137,18 @@ class Places:
 
     def _take_away(self, tree: Path) -> None:
         """Remove it, at once for whoever looks: nothing is left in its place, even of files that cannot be removed."""
-        doomed = self._staging / f"{tree.name}.{next(self._numbers)}"
+        doomed = self._free()
         with suppress(FileNotFoundError):
             os.rename(tree, doomed)
         remove(doomed)
+
+    def _free(self) -> Path:
+        """
+        A place within staging where nothing is.
+
+        By a number alone: there are models whose names leave no room for more in a file's name.
+        """
+        return next(path for number in self._numbers if not (path := self._staging / str(number)).exists())
 
     @property
     def _staging(self) -> Path:

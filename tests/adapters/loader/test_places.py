@@ -75,6 +75,31 @@ def test_aside_and_back(tmp_path: Path) -> None:
     made.close()
 
 
+def test_the_longest_name_is_put_back_too(tmp_path: Path) -> None:
+    """A directory's name has no room for anything beside it."""
+    made, name = places(tmp_path), "a" * 253
+    for text, replaced in (("old", None), ("new", key(name))):
+        staged = made.stage()
+        (staged / "file").write_text(text)
+        made.place(staged, name, replaced)
+        if not replaced:
+            made.put_aside(key(name), "the note")
+    made.put_back(key(name))
+    assert (made.model(name) / "file").read_text() == "old"
+    assert list((made.scratch / "staging").iterdir()) == []
+    made.close()
+
+
+def test_what_was_being_removed_is_removed_at_the_next_start(tmp_path: Path) -> None:
+    """Whatever it was called: an earlier version had the model's name in it."""
+    made = places(tmp_path)
+    for left in ("m.7/version", "8/version"):
+        (made.scratch / "staging" / left).mkdir(parents=True)
+    made.sweep(frozenset())
+    assert list((made.scratch / "staging").iterdir()) == []
+    made.close()
+
+
 def test_staging_never_reuses_a_directory(tmp_path: Path) -> None:
     """A former adapter's leftovers are stepped over."""
     made = places(tmp_path)
