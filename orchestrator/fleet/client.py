@@ -104,7 +104,12 @@ class FleetClient:
 
         The list is waited for however long it takes: without one every pod would be taken for absent.
         """
-        await self._until(lambda: self._observed.listed)
+        try:
+            async with asyncio.timeout(patience_s):
+                await self._until(lambda: self._observed.listed)
+        except TimeoutError:
+            log.warning("pods_not_listed", patience_s=patience_s)
+            await self._until(lambda: self._observed.listed)
         try:
             async with asyncio.timeout(patience_s):
                 await self._until(lambda: not self._silent())

@@ -87,6 +87,8 @@ class PoolBook:
         #: Runtime → the spec of its budget, in the answer to the last apply.
         self._budgeted: dict[str, Raw] = {}
         self._troubles: dict[str, str] = {}
+        #: By kind, what the API server says instead of showing its objects.
+        self._refusals: dict[str, str] = {}
         #: None until they are listed.
         self._deployments: dict[str, Raw] | None = None
         self._pods: dict[str, Raw] | None = None
@@ -177,6 +179,12 @@ class PoolBook:
         self._applied[objects.runtime] = Applied.of(objects, replicas, deployment)
         self._budgeted[objects.runtime] = budget["spec"]
 
+    def refused(self, kind: str, problem: str) -> None:
+        """The API server does not show objects of that kind; "": it does."""
+        self._refusals.pop(kind, None)
+        if problem:
+            self._refusals[kind] = f"the API server refuses to show {kind}: {problem}"
+
     def list_deployments(self, raws: Iterable[Raw]) -> frozenset[str]:
         """All of the namespace."""
         self._deployments = {raw["metadata"]["name"]: raw for raw in raws}
@@ -216,7 +224,8 @@ class PoolBook:
         return {r: raw for r, raw in found.items() if r and not foreign(raw, r) and self._there(r) is raw}
 
     def _pool(self, runtime: str, there: Raw | None) -> Pool:
-        message = self._troubles.get(runtime, "") or (refusal_of(there) if there is not None else "")
+        trouble = self._troubles.get(runtime, "") or (refusal_of(there) if there is not None else "")
+        message = "; ".join(filter(None, (trouble, *sorted(self._refusals.values()))))
         match self._wishes.get(runtime):
             case Keep(replicas=replicas):
                 return Pool(replicas, message)

@@ -2,7 +2,7 @@
 Pools as Deployments: what the controller asks for, applied and kept so.
 
 `scale` only notes what is wanted. One worker brings each pool there, after the
-first lists are in, and again whenever a watch shows that something else is
+first lists of Deployments and pods are in, and again whenever a watch shows that something else is
 there; what is refused is tried again with back-off, and told meanwhile to all
 who wait for the pool. How many pods a pool is to have counts from the moment it
 is wanted, since the controller would ask for one more otherwise.
@@ -87,6 +87,7 @@ class KubePools:
             group("apps/v1", "deployments", namespace),
             on_list=self._list_deployments,
             on_event=self._deployment,
+            on_refused=self._refused("Deployments"),
             clock=clock,
             random=random,
         )
@@ -95,6 +96,7 @@ class KubePools:
             group("policy/v1", "poddisruptionbudgets", namespace),
             on_list=lambda raws: self._look_at(self._book.list_budgets(raws)),
             on_event=lambda kind, raw: self._look_at(self._book.budget(kind, raw)),
+            on_refused=self._refused("PodDisruptionBudgets"),
             clock=clock,
             random=random,
             label_selector=SELECTOR,
@@ -104,6 +106,7 @@ class KubePools:
             core("pods", namespace),
             on_list=self._list_pods,
             on_event=self._pod,
+            on_refused=self._refused("pods"),
             clock=clock,
             random=random,
             label_selector=SELECTOR,
@@ -128,7 +131,8 @@ class KubePools:
             tasks.create_task(self._deployments.run(), name="deployments")
             tasks.create_task(self._budgets.run(), name="budgets")
             tasks.create_task(self._pods.run(), name="pods")
-            for each in (self._deployments, self._budgets, self._pods):
+            # Without budgets pools can be kept: only what somebody does to a budget is not seen.
+            for each in (self._deployments, self._pods):
                 await each.synced.wait()
             await self._work()
 
@@ -152,6 +156,13 @@ class KubePools:
     def _pod(self, kind: str, raw: Raw) -> None:
         self._book.pod(kind, raw)
         self._tell()
+
+    def _refused(self, kind: str) -> Callable[[str], None]:
+        def take(problem: str) -> None:
+            self._book.refused(kind, problem)
+            self._tell()
+
+        return take
 
     def _look_at(self, runtimes: Iterable[str]) -> None:
         for runtime in runtimes:

@@ -58,13 +58,20 @@ class Reflector:
         random: Callable[[], float],
         field_selector: str = "",
         label_selector: str = "",
+        on_refused: Callable[[str], None] = lambda _: None,
         backoff_s: tuple[float, float] = (0.5, 10.0),
     ) -> None:
-        """`clock` is monotonic, `random` gives [0, 1). What the callbacks raise ends `run`."""
+        """
+        `clock` is monotonic, `random` gives [0, 1). What the callbacks raise ends `run`.
+
+        `on_refused` is told what the server says for as long as somebody has to mend it (a right that is missing),
+        and "" when it is followed again.
+        """
         self._api = api
         self._path = path
         self._on_list = on_list
         self._on_event = on_event
+        self._on_refused = on_refused
         self._clock = clock
         self._random = random
         selectors = {"fieldSelector": field_selector, "labelSelector": label_selector}
@@ -80,6 +87,8 @@ class Reflector:
         self._since: float | None = None
         #: Since when there is no watch, where that was said.
         self._lost_at: float | None = None
+        #: What was last told of a refusal.
+        self._refusal = ""
         #: Why there is to be a list again; empty: there is not.
         self._again = ""
         self._contact: float | None = None
@@ -103,6 +112,8 @@ class Reflector:
                 if error.expired or not error.passing:
                     self._forget(str(error))
                 self._lost(str(error))
+                if not (error.expired or error.passing):
+                    self._refused(error.message)
                 wanted_s = error.retry_after_s or 0.0
             await asyncio.sleep(max(wanted_s, self._backoff.after(self._lasted_s(), _STABLE_S)))
 
@@ -158,6 +169,7 @@ class Reflector:
             if self._lost_at is not None:
                 log.info("watch_restored", path=self._path, lasted_s=round(self._clock() - self._lost_at, 1))
                 self._lost_at = None
+            self._refused("")
             async for event in events:
                 self._heard()
                 self._take(event["type"], event["object"])
@@ -187,6 +199,14 @@ class Reflector:
         if self._lost_at is None:
             self._lost_at = self._clock()
             log.warning("watch_lost", path=self._path, problem=problem, list_again=not self._listed)
+
+    def _refused(self, problem: str) -> None:
+        if problem == self._refusal:
+            return
+        self._refusal = problem
+        if problem:
+            log.error("watch_refused", path=self._path, problem=problem)
+        self._on_refused(problem)
 
 
 def _not_older(version: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from structlog.testing import capture_logs
 
 from orchestrator.domain.errors import FleetError
 from orchestrator.domain.fleet import CopyState
@@ -137,8 +138,10 @@ async def test_hearing_ends_with_its_patience(tmp_path: Path) -> None:
 async def test_without_a_list_of_pods_nothing_goes_on(tmp_path: Path) -> None:
     """Whatever the patience with pods: they would be taken for absent, and their routes and READY with them."""
     bench = Bench(tmp_path)
-    hearing = asyncio.create_task(bench.client.heard(0.01))
-    await asyncio.sleep(0.1)
+    with capture_logs() as lines:
+        hearing = asyncio.create_task(bench.client.heard(0.01))
+        await eventually(lambda: bool(lines))
+    assert [(line["event"], line["log_level"]) for line in lines] == [("pods_not_listed", "warning")]
     assert not hearing.done()
     bench.client.list_pods([])
     await asyncio.wait_for(hearing, 5)

@@ -104,6 +104,20 @@ def test_trouble_is_news_once_and_so_is_its_end() -> None:
     assert book.pools() == {"triton-2.x": Pool(1, "worse")}
 
 
+def test_what_is_not_shown_is_told_of_each_pool() -> None:
+    """Beside its own trouble, in one order whichever came first."""
+    book = make_book(stored())
+    book.want("triton-2.x", keep(1))
+    book.trouble("triton-2.x", "worse")
+    for kind in ("pods", "Deployments"):
+        book.refused(kind, "no")
+    said = "worse; the API server refuses to show Deployments: no; the API server refuses to show pods: no"
+    assert book.pools() == {"triton-2.x": Pool(1, said)}
+    book.refused("pods", "")
+    book.refused("Deployments", "")
+    assert book.pools() == {"triton-2.x": Pool(1, "worse")}
+
+
 def test_trouble_is_of_one_serving_runtime() -> None:
     """Another number of pods does not end it; another ServingRuntime of that name has none yet."""
     book = make_book(stored())

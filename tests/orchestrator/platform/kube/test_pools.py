@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
@@ -91,15 +91,21 @@ class World:
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
+async def fresh() -> AsyncIterator[World]:
+    """Its pools are still to be started."""
     async with fake_api() as fake, KubeApi(fake.url, timeout_s=2.0, silence_s=2.0) as api:
         world = World(fake, api)
-        world.start()
-        await eventually(lambda: world.pods is not None)
         try:
             yield world
         finally:
             await world.stop()
+
+
+@pytest.fixture
+async def world(fresh: World) -> World:
+    fresh.start()
+    await eventually(lambda: fresh.pods is not None)
+    return fresh
 
 
 async def test_a_pool_is_a_deployment_and_a_budget(world: World) -> None:
@@ -247,6 +253,37 @@ async def test_what_the_server_refuses_is_told_and_tried_again(world: World) -> 
     assert [(reason, uid) for _, uid, reason, _ in world.reports] == [("Forbidden", "runtime-1")]
     world.fake.meet = lambda call: None
     await eventually(lambda: world.pool == Pool(1) and world.there() is not None)
+
+
+def refused(resource: str, *verbs: str) -> Callable[[Call], Answer | None]:
+    answer = Answer(403, {"kind": "Status", "reason": "Forbidden", "message": f"cannot list {resource}", "code": 403})
+    return lambda call: answer if call.path.endswith(f"/{resource}") and call.verb in verbs else None
+
+
+async def test_budgets_that_may_not_be_listed_stop_no_pool(fresh: World) -> None:
+    """A Role from before they were looked at: the pools are kept, and it is said what is missing until it is there."""
+    fresh.fake.meet = refused("poddisruptionbudgets", "list")
+    fresh.start()
+    await eventually(lambda: fresh.pods is not None)
+    await fresh.scaled(1)
+    said = "the API server refuses to show PodDisruptionBudgets: cannot list poddisruptionbudgets"
+    await eventually(lambda: fresh.pool == Pool(1, said))
+    fresh.fake.meet = lambda call: None
+    await eventually(lambda: fresh.pool == Pool(1))
+    fresh.fake.store.delete(BUDGET)
+    await eventually(lambda: fresh.there(BUDGET) is not None)
+
+
+@pytest.mark.parametrize("resource", ["deployments", "pods"])
+async def test_what_may_not_be_listed_any_more_is_the_pools_trouble(world: World, resource: str) -> None:
+    """What is known of it stays, and may have changed since."""
+    await world.scaled(1)
+    world.fake.meet = refused(resource, "list", "watch")
+    world.fake.cut()
+    await eventually(lambda: world.pool is not None and world.pool.message.endswith(f": cannot list {resource}"))
+    assert world.pods == ()
+    world.fake.meet = lambda call: None
+    await eventually(lambda: world.pool == Pool(1))
 
 
 async def test_an_answer_that_is_lost_is_no_trouble_of_the_pools(world: World) -> None:

@@ -299,13 +299,30 @@ async def test_a_right_that_is_missing_is_asked_for_again(world: World) -> None:
     world.put("a", "1")
     forbidden = Answer(403, {"kind": "Status", "code": 403, "reason": "Forbidden", "message": "may not list"})
     world.fake.meet = lambda _: forbidden
+    told: list[str] = []
     with capture_logs() as lines:
-        async with world.reflecting() as reflector:
+        async with world.reflecting(on_refused=told.append) as reflector:
             await eventually(lambda: len(world.fake.calls) > 2)
             assert not reflector.synced.is_set()
+            assert told == ["may not list"]
             world.fake.meet = lambda _: None
             await reflector.synced.wait()
+            await eventually(lambda: told == ["may not list", ""])
     assert [line["problem"] for line in lines if line["event"] == "watch_lost"] == ["403 Forbidden: may not list"]
+    assert [line["problem"] for line in lines if line["event"] == "watch_refused"] == ["may not list"]
+
+
+async def test_a_right_that_is_taken_away_while_the_server_was_away_is_told(world: World) -> None:
+    """And what passes is not: nobody has to mend it."""
+    told: list[str] = []
+    async with world.reflecting(on_refused=told.append) as reflector:
+        await reflector.synced.wait()
+        world.fake.meet = lambda _: Answer(503, "away")
+        world.fake.cut()
+        await eventually(lambda: len(world.fake.calls) > 4)
+        assert told == []
+        world.fake.meet = lambda _: Answer(403, "may not")
+        await eventually(lambda: told)
 
 
 async def test_cancelling_ends_the_connection(world: World) -> None:
