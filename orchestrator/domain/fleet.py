@@ -37,6 +37,8 @@ class CopyState(StrEnum):
 
 #: Of a copy that is loaded, or on its way.
 PRESENT: Final = frozenset({CopyState.DOWNLOADING, CopyState.LOADING, CopyState.LOADED})
+#: The platform's word for a pod that its node says nothing of any more: that is no word about its server.
+NODE_SILENT: Final = "its node does not answer"
 #: The adapter's word for "it would fit if something else went"; never a condition reason.
 NO_ROOM = "NoRoom"
 
@@ -173,7 +175,7 @@ class PodView:
         Not one that is on its way out, nor one whose server is not up and of which the platform says why. A silent one
         is: had its adapter a word to say, it might be usable.
         """
-        broken = bool(self.pod.message) and self.server is not ServerState.READY
+        broken = self.pod.message not in ("", NODE_SILENT) and self.server is not ServerState.READY
         return not (self.usable or self.leaving or broken)
 
     @property

@@ -17,9 +17,9 @@ ready any more finds each route there. It ends at the activator then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
-from typing import Final, Never
+from typing import Any, Final, Never
 
 from orchestrator.platform.kube import names, paths
 from orchestrator.platform.kube.answers import Raw
@@ -40,7 +40,7 @@ class Standing(Enum):
     NONE = auto()
 
 
-def standing(pod: Raw) -> Standing:
+def standing(pod: Mapping[str, Any]) -> Standing:
     """By what the API server says of it."""
     if pod["metadata"].get("deletionTimestamp"):
         return Standing.NONE

@@ -13,14 +13,18 @@ else the youngest. It hands its models over as any pod that ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from orchestrator.domain.fleet import Pod, Pool
 from orchestrator.platform.kube.deployment import Applied, PoolObjects, foreign, refusal_of, replicas_of, settled
 from orchestrator.platform.kube.hardening import Raw
-from orchestrator.platform.kube.pods import runtime_pods
+from orchestrator.platform.kube.pods import failed, failure_of, ready, runtime_pods, unmade
 from orchestrator.platform.kube.pool_names import pool_name, runtime_of
+
+#: A node that takes so long to begin with a pod's containers lacks something; images are pulled after that.
+STUCK_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +84,9 @@ Step = Done | Leave | Apply | Delete
 class PoolBook:
     """The state of all pools. A runtime without a wish is left as it is found."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """`clock` is monotonic."""
+        self._clock = clock
         self._wishes: dict[str, Wish] = {}
         #: Runtime → what the last apply came to.
         self._applied: dict[str, Applied] = {}
@@ -93,6 +99,10 @@ class PoolBook:
         self._deployments: dict[str, Raw] | None = None
         self._pods: dict[str, Raw] | None = None
         self._budgets: dict[str, Raw] | None = None
+        #: Uids of pods whose containers cannot be made, and since when that is seen.
+        self._unmade: dict[str, float] = {}
+        #: Uids of failed pods in whose place another became ready.
+        self._replaced: frozenset[str] = frozenset()
 
     # Questions.
 
@@ -103,7 +113,9 @@ class PoolBook:
 
     def pods(self) -> tuple[Pod, ...]:
         """All runtime pods that have not ended."""
-        return runtime_pods((self._pods or {}).values())
+        now = self._clock()
+        stuck = {uid for uid, since in self._unmade.items() if now - since >= STUCK_S}
+        return runtime_pods((self._pods or {}).values(), stuck)
 
     def pools(self) -> dict[str, Pool]:
         """By runtime: those that are wanted, and those that are there."""
@@ -140,7 +152,7 @@ class PoolBook:
         if there is None:
             return Apply(objects=objects, replicas=replicas, uid=None, repair=again) if replicas else Done()
         if there["metadata"].get("deletionTimestamp"):
-            return Done()
+            return Leave(reason="DeploymentGoing", message=_going(there))
         if settled(there, objects, replicas, applied) and self._budget_stands(objects):
             return Done()
         return Apply(objects=objects, replicas=replicas, uid=there["metadata"]["uid"], repair=again)
@@ -206,12 +218,29 @@ class PoolBook:
     def list_pods(self, raws: Iterable[Raw]) -> None:
         """All of all pools."""
         self._pods = {raw["metadata"]["name"]: raw for raw in raws}
+        self._note(self._pods)
 
     def pod(self, kind: str, raw: Raw) -> None:
         """One was added, modified or deleted."""
+        assert self._pods is not None
         _follow(self._pods, kind, raw)
+        self._note(self._pods)
 
     # Bookkeeping.
+
+    def _note(self, pods: Mapping[str, Raw]) -> None:
+        now = self._clock()
+        uids = [raw["metadata"]["uid"] for raw in pods.values() if unmade(raw)]
+        self._unmade = {uid: self._unmade.get(uid, now) for uid in uids}
+        works = {runtime_of(raw) for raw in pods.values() if ready(raw)}
+        ended = {raw["metadata"]["uid"]: runtime_of(raw) for raw in pods.values() if failed(raw)}
+        self._replaced = frozenset(uid for uid, of in ended.items() if of in works or uid in self._replaced)
+
+    def _failure(self, runtime: str) -> str:
+        """Why its pods do not last, while none is ready."""
+        ended = [raw for raw in (self._pods or {}).values() if failed(raw) and runtime_of(raw) == runtime]
+        ended = [raw for raw in ended if raw["metadata"]["uid"] not in self._replaced]
+        return failure_of(ended) if ended else ""
 
     def _named(self, name: str) -> frozenset[str]:
         return frozenset(r for r in self._wishes if pool_name(r) == name)
@@ -223,16 +252,26 @@ class PoolBook:
         found = {runtime_of(raw): raw for raw in (self._deployments or {}).values()}
         return {r: raw for r, raw in found.items() if r and not foreign(raw, r) and self._there(r) is raw}
 
-    def _pool(self, runtime: str, there: Raw | None) -> Pool:
-        trouble = self._troubles.get(runtime, "") or (refusal_of(there) if there is not None else "")
-        message = "; ".join(filter(None, (trouble, *sorted(self._refusals.values()))))
+    def _replicas(self, runtime: str, there: Raw | None) -> int:
         match self._wishes.get(runtime):
             case Keep(replicas=replicas):
-                return Pool(replicas, message)
+                return replicas
             case End():
-                return Pool(0, message)
+                return 0
             case None:
-                return Pool(replicas_of(there) if there is not None else 0, message)
+                return replicas_of(there) if there is not None else 0
+
+    def _pool(self, runtime: str, there: Raw | None) -> Pool:
+        trouble = self._troubles.get(runtime, "") or (refusal_of(there) if there is not None else "")
+        replicas = self._replicas(runtime, there)
+        failure = self._failure(runtime) if replicas else ""
+        return Pool(replicas, "; ".join(filter(None, (trouble, failure, *sorted(self._refusals.values())))))
+
+
+def _going(deployment: Raw) -> str:
+    finalizers = ", ".join(deployment["metadata"].get("finalizers") or ())
+    waits = f", and waits for {finalizers}" if finalizers else ""
+    return f"Deployment {deployment['metadata']['name']} is being deleted{waits}: it is made again once it is gone"
 
 
 def _follow(listed: dict[str, Raw] | None, kind: str, raw: Raw) -> str:

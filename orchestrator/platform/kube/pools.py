@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Never
 
 import structlog
 
@@ -41,6 +41,8 @@ log = structlog.get_logger(__name__)
 _REPAIR_S: Final = 5.0
 #: Between attempts at what was refused, or not answered.
 _RETRY_S: Final = (0.5, 30.0)
+#: A pod that is stuck is told so much later than it might be.
+STUCK_LOOK_S: Final = 15.0
 #: A ServingRuntime that is gone is looked for again: its source may lag behind.
 _GONE_S: Final = 30.0
 
@@ -73,7 +75,7 @@ class KubePools:
         self._report = report
         self._clock = clock
         self._repair_s = repair_s
-        self._book = PoolBook()
+        self._book = PoolBook(clock)
         self._queue: WorkQueue[str] = WorkQueue(clock)
         self._applied_at: dict[str, float] = {}
         self._random = random
@@ -131,6 +133,7 @@ class KubePools:
             tasks.create_task(self._deployments.run(), name="deployments")
             tasks.create_task(self._budgets.run(), name="budgets")
             tasks.create_task(self._pods.run(), name="pods")
+            tasks.create_task(self._tell_of_the_stuck(), name="stuck pods")
             # Without budgets pools can be kept: only what somebody does to a budget is not seen.
             for each in (self._deployments, self._pods):
                 await each.synced.wait()
@@ -176,6 +179,12 @@ class KubePools:
         if now != self._told:
             self._told = now
             self._on_pods(*now)
+
+    async def _tell_of_the_stuck(self) -> Never:
+        """That nothing happens to a pod is no event."""
+        while True:
+            await asyncio.sleep(STUCK_LOOK_S)
+            self._tell()
 
     # Work.
 

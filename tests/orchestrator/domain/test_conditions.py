@@ -84,6 +84,24 @@ ROWS = {
         make_observation(copies=(make_failed(NO_ROOM),), memory=failed(NO_ROOM)),
         ("False", "Loading", "waiting for room in mlserver-0.x"),
     ),
+    "no room where pods are missing": (
+        make_observation(
+            copies=(make_failed(NO_ROOM),),
+            memory=failed(NO_ROOM),
+            pools=(("mlserver-0.x", "quota"), ("triton-2.x", "not its pool")),
+            pods=(
+                make_view(),
+                make_view("p2", known=False),
+                PodView(pod=make_pod("p3")),
+                PodView(pod=make_pod("p4", message="no node takes it")),
+            ),
+        ),
+        (
+            "False",
+            "Loading",
+            "waiting for room in mlserver-0.x; quota; pod pod-p4: no node takes it; pod pod-p2 does not answer",
+        ),
+    ),
     "loaded, no route yet": (
         make_observation(copies=(make_copy(),)),
         ("False", "Loading", "loaded; waiting for the mesh to accept its route"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.domain.fleet import PodView, ServerState
+from orchestrator.domain.fleet import NODE_SILENT, PodView, ServerState
 from tests.orchestrator.builders import make_pod, make_view
 
 
@@ -40,3 +40,10 @@ def test_a_pod_on_its_way_out_ends_by_its_adapters_word_only() -> None:
         assert not view.coming
     assert make_view(draining=True, closing=True).ending
     assert not make_view(draining=True, closing=True, known=False).ending
+
+
+def test_a_pod_that_its_node_says_nothing_of_may_come_back() -> None:
+    """As any that is silent; one that is said to be broken is not waited for, unless its server is up."""
+    for message, coming in (("", True), (NODE_SILENT, True), ("no node takes it", False)):
+        assert PodView(pod=make_pod(message=message), unheard=True).coming is coming
+    assert make_view(known=False, message="no node takes it").coming

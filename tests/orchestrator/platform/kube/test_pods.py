@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.domain.fleet import Pod
+from orchestrator.domain.fleet import NODE_SILENT, Pod
 from orchestrator.platform.kube.pod_template import ANNOTATION_PORT
-from orchestrator.platform.kube.pods import pod_of, runtime_pods
+from orchestrator.platform.kube.pods import failure_of, pod_of, runtime_pods, unmade
 from tests.orchestrator.platform.kube.making import make_raw_pod
 
 KILLED = {"exitCode": 137, "reason": "OOMKilled"}
@@ -83,6 +83,15 @@ def test_what_has_ended_is_not_listed() -> None:
             "container triton cannot be started: CreateContainerConfigError: "
             "container has runAsNonRoot and image will run as root",
         ),
+        (
+            waiting("ImageInspectError", "no such layer"),
+            "container triton cannot be started: ImageInspectError: no such layer",
+        ),
+        (
+            waiting("PostStartHookError", "hook failed"),
+            "container triton cannot be started: PostStartHookError: hook failed",
+        ),
+        (waiting("CrashLoopBackOff", "back-off 40s"), "container triton cannot be started: CrashLoopBackOff"),
     ],
 )
 def test_a_container_that_does_not_start_says_why(status: dict[str, Any], said: str) -> None:
@@ -101,6 +110,76 @@ def test_a_crash_loop_is_one_message_from_its_first_crash_to_its_recovery() -> N
     assert told == {"container triton ended with exit code 137 (OOMKilled)"}
     server = {"name": "triton", "lastState": {"terminated": KILLED}, **states[-1]}
     assert message(server, conditions=[{"type": "Ready", "status": "True"}]) == ""
+
+
+def test_a_command_that_is_not_there_is_one_message_too() -> None:
+    """With the words of who could not start it, which are of the attempt, and later of its end."""
+    said = 'exec: "serve": not found'
+    ended = {"terminated": {"exitCode": 128, "reason": "StartError", "message": said}}
+    told = {
+        message(waiting("RunContainerError", said)),
+        message({"name": "triton", "state": ended}),
+        message(waiting("CrashLoopBackOff", "back-off 10s", lastState=ended)),
+    }
+    assert told == {f"container triton cannot be started: {said}"}
+
+
+def test_what_a_container_says_itself_at_its_end_is_its_own() -> None:
+    """Its last lines are others each time; a kubelet's word about it is not."""
+    own = {"exitCode": 1, "reason": "Error", "message": "line of a log"}
+    assert message({"name": "triton", "state": {"terminated": own}}) == "container triton ended with exit code 1"
+    lost = {"exitCode": 137, "reason": "ContainerStatusUnknown", "message": "it could not be located"}
+    assert message({"name": "triton", "state": {"terminated": lost}}) == (
+        "container triton ended with exit code 137 (ContainerStatusUnknown): it could not be located"
+    )
+
+
+def test_a_pod_whose_node_is_silent_says_so() -> None:
+    """The cluster calls the pod not ready, and its containers what they were; what they did before is no trouble."""
+    server = {"name": "triton", "ready": True, "state": {"running": {}}, "lastState": {"terminated": KILLED}}
+    ready = [{"type": "ContainersReady", "status": "True"}]
+    assert message(server, conditions=[*NOT_READY, *ready]) == NODE_SILENT
+    gated = {**NOT_READY[0], "reason": "ReadinessGatesNotReady", "message": 'gate "x" does not exist'}
+    assert message(server, conditions=[gated, *ready]) == 'a readiness gate keeps it: gate "x" does not exist'
+
+
+def test_what_its_node_cannot_begin_with_is_told_when_it_has_been_so_for_long() -> None:
+    """A missing volume, or no network: the status has nothing but that. Who pulls an image has begun."""
+    conditions = [{"type": "PodScheduled", "status": "True"}, {"type": "PodReadyToStartContainers", "status": "False"}]
+    raw = make_raw_pod(conditions=conditions, containerStatuses=[waiting("ContainerCreating")])
+    assert unmade(raw)
+    said = [runtime_pods([raw], stuck)[0].message for stuck in ((), ("uid-p1",))]
+    assert said[0] == ""
+    assert said[1].startswith("its containers cannot be made yet")
+    assert not unmade(make_raw_pod(conditions=[conditions[0], {**conditions[1], "status": "True"}]))
+    assert not unmade(make_raw_pod(conditions=conditions, phase="Failed"))
+
+
+@pytest.mark.parametrize(
+    ("reason", "said", "told"),
+    [
+        (
+            "Evicted",
+            "The node was low on resource: ephemeral-storage. Threshold quantity: 1, available: 2Ki. ",
+            ": Evicted: The node was low on resource: ephemeral-storage",
+        ),
+        (
+            "OutOfcpu",
+            "Pod was rejected: Node didn't have enough resource: cpu, requested: 100, used: 1900, capacity: 2000",
+            ": OutOfcpu: Pod was rejected: Node didn't have enough resource: cpu",
+        ),
+        ("UnexpectedAdmissionError", "no healthy devices", ": UnexpectedAdmissionError: no healthy devices"),
+        ("Evicted", 'exceeds the limit "64Mi". ', ': Evicted: exceeds the limit "64Mi"'),
+        (None, None, ""),
+    ],
+)
+def test_why_a_pod_failed_is_the_same_for_the_next(reason: str | None, said: str | None, told: str) -> None:
+    """Without amounts: it is in the statuses of all who wait, for each pod of a loop."""
+    older = make_raw_pod("p2", phase="Failed", reason="Shutdown")
+    older["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+    newer = make_raw_pod("p1", phase="Failed", reason=reason, message=said)
+    newer["metadata"]["creationTimestamp"] = "2026-01-02T00:00:00Z"
+    assert failure_of([newer, older]) == f"its last pod failed{told}"
 
 
 def test_a_first_start_is_no_crash() -> None:
@@ -145,8 +224,13 @@ def unscheduled(said: str | None) -> str:
 def test_a_pod_that_finds_no_node_says_so_in_the_schedulers_words(said: str | None, told: str) -> None:
     """Whatever its containers do not do; what is short, and not how many nodes are."""
     assert unscheduled(said) == f"it cannot be scheduled: {told}"
-    gated = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}
-    assert message(conditions=[gated]) == ""
+
+
+def test_a_pod_that_nobody_schedules_says_so() -> None:
+    """Somebody holds it back; while nobody has looked at it yet there is nothing to say."""
+    gated = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": "there are gates"}
+    assert message(conditions=[gated]) == "it cannot be scheduled: SchedulingGated: there are gates"
+    assert message(conditions=[{"type": "PodScheduled", "status": "False"}]) == ""
 
 
 def test_what_is_short_is_the_same_however_many_nodes_are_short_of_it() -> None:

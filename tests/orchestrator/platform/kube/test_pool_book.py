@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from orchestrator.domain.fleet import Pool
 from orchestrator.platform.kube.deployment import PoolObjects, pool_objects
-from orchestrator.platform.kube.pool_book import Apply, Delete, Done, End, Keep, Leave, PoolBook
+from orchestrator.platform.kube.pool_book import STUCK_S, Apply, Delete, Done, End, Keep, Leave, PoolBook
 from tests.orchestrator.platform.kube.making import SETTINGS, Raw, make_kube_runtime, make_raw_pod
 from tests.properties import examples
 
@@ -29,8 +30,8 @@ def stored(replicas: int = 1, uid: str = "d1", generation: int = 1) -> Raw:
     return raw
 
 
-def make_book(*deployments: Raw) -> PoolBook:
-    book = PoolBook()
+def make_book(*deployments: Raw, clock: Callable[[], float] = lambda: 0.0) -> PoolBook:
+    book = PoolBook(clock)
     book.list_deployments(deployments)
     book.list_pods([])
     return book
@@ -38,7 +39,7 @@ def make_book(*deployments: Raw) -> PoolBook:
 
 def test_nothing_is_known_before_both_lists_are_in() -> None:
     """An empty list of pods that was not listed would be taken for the truth."""
-    book = PoolBook()
+    book = PoolBook(lambda: 0.0)
     steps = (lambda: None, lambda: book.list_pods([make_raw_pod()]), lambda: book.list_deployments([]))
     told = []
     for step in steps:
@@ -65,10 +66,12 @@ def test_what_is_wanted_again_is_no_news() -> None:
 
 
 def test_a_deployment_that_is_going_is_waited_for() -> None:
-    """It would be applied to something that nobody can keep."""
-    book = make_book(stored() | {"metadata": stored()["metadata"] | {"deletionTimestamp": "x"}})
+    """It would be applied to something that nobody can keep; what keeps it there is somebody's to take away."""
+    going = {"deletionTimestamp": "x", "finalizers": ["mine/a", "mine/b"]}
+    book = make_book(stored() | {"metadata": stored()["metadata"] | going})
     book.want("triton-2.x", keep(1))
-    assert book.step("triton-2.x") == Done()
+    said = f"Deployment {NAME} is being deleted, and waits for mine/a, mine/b: it is made again once it is gone"
+    assert book.step("triton-2.x") == Leave(reason="DeploymentGoing", message=said)
     assert book.deployment("DELETED", stored()) == {"triton-2.x"}
     assert isinstance(book.step("triton-2.x"), Apply)
 
@@ -116,6 +119,47 @@ def test_what_is_not_shown_is_told_of_each_pool() -> None:
     book.refused("pods", "")
     book.refused("Deployments", "")
     assert book.pools() == {"triton-2.x": Pool(1, "worse")}
+
+
+def ended(name: str, uid: str = "") -> Raw:
+    raw = make_raw_pod(name, phase="Failed", reason="Evicted", message="The node was low on resource: memory. ")
+    raw["metadata"]["uid"] = uid or f"uid-{name}"
+    return raw
+
+
+def test_pods_that_fail_one_after_the_other_are_the_pools_trouble() -> None:
+    """None is listed; while one is ready, or after one was, an earlier failure is of no interest."""
+    book = make_book(stored())
+    said = Pool(1, "its last pod failed: Evicted: The node was low on resource: memory")
+    book.pod("ADDED", ended("p1"))
+    assert (book.pods(), book.pools()) == ((), {"triton-2.x": said})
+    book.pod("ADDED", make_raw_pod("p2"))
+    assert book.pools() == {"triton-2.x": said}
+    book.pod("MODIFIED", make_raw_pod("p2", phase="Running", conditions=[{"type": "Ready", "status": "True"}]))
+    assert book.pools() == {"triton-2.x": Pool(1)}
+    book.pod("DELETED", make_raw_pod("p2"))
+    book.pod("ADDED", make_raw_pod("p3"))
+    assert book.pools() == {"triton-2.x": Pool(1)}
+    book.pod("MODIFIED", ended("p3"))
+    assert book.pools() == {"triton-2.x": said}
+    book.want("triton-2.x", keep(0))
+    assert book.pools() == {"triton-2.x": Pool(0)}
+
+
+def test_a_pod_that_its_node_does_not_begin_with_is_told_after_a_minute() -> None:
+    """Whatever else is said of it meanwhile; and not when it has begun."""
+    now = 100.0
+    book = make_book(stored(), clock=lambda: now)
+    begun = [{"type": "PodScheduled", "status": "True"}, {"type": "PodReadyToStartContainers", "status": "True"}]
+    waits = [begun[0], {**begun[1], "status": "False"}]
+    book.pod("ADDED", make_raw_pod(conditions=waits))
+    now += STUCK_S - 1
+    book.pod("MODIFIED", make_raw_pod(conditions=waits))
+    assert [pod.message for pod in book.pods()] == [""]
+    now += 1
+    assert "its Events say which" in book.pods()[0].message
+    book.pod("MODIFIED", make_raw_pod(conditions=begun))
+    assert [pod.message for pod in book.pods()] == [""]
 
 
 def test_trouble_is_of_one_serving_runtime() -> None:

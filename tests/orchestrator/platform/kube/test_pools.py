@@ -15,6 +15,8 @@ from structlog.testing import capture_logs
 
 from orchestrator.domain.fleet import Pod, Pool
 from orchestrator.machinery.term import Term
+from orchestrator.platform.kube import pool_book as pool_book_module
+from orchestrator.platform.kube import pools as pools_module
 from orchestrator.platform.kube.api import KubeApi
 from orchestrator.platform.kube.paths import core, group
 from orchestrator.platform.kube.pool_names import pool_labels
@@ -28,6 +30,8 @@ DEPLOYMENT = group("apps/v1", "deployments", "ns", NAME)
 BUDGET = group("policy/v1", "poddisruptionbudgets", "ns", NAME)
 RUNTIME = group("serving.kserve.io/v1alpha1", "servingruntimes", "ns", "triton-2.x")
 MINE = Answer(403, {"kind": "Status", "reason": "Forbidden", "message": "exceeded quota: deployments", "code": 403})
+
+READY = [{"type": "Ready", "status": "True"}]
 
 
 class World:
@@ -286,6 +290,17 @@ async def test_what_may_not_be_listed_any_more_is_the_pools_trouble(world: World
     await eventually(lambda: world.pool == Pool(1))
 
 
+async def test_that_nothing_happens_to_a_pod_is_told(fresh: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No event comes of it."""
+    monkeypatch.setattr(pools_module, "STUCK_LOOK_S", 0.05)
+    monkeypatch.setattr(pool_book_module, "STUCK_S", 0.2)
+    waits = [{"type": "PodScheduled", "status": "True"}, {"type": "PodReadyToStartContainers", "status": "False"}]
+    fresh.fake.store.put(core("pods", "ns", "p1"), make_raw_pod("p1", conditions=waits))
+    fresh.start()
+    await eventually(lambda: fresh.pods)
+    await eventually(lambda: fresh.pods is not None and "its Events say which" in fresh.pods[0].message)
+
+
 async def test_an_answer_that_is_lost_is_no_trouble_of_the_pools(world: World) -> None:
     """It is asked again, and what was done meanwhile stays."""
     world.fake.once(Lost(), "apply")
@@ -308,7 +323,7 @@ async def test_pods_and_refusals_of_pods_are_told(world: World) -> None:
     """Those that have ended are not; nor those of others."""
     await world.scaled(1)
     pods = core("pods", "ns")
-    world.fake.store.put(f"{pods}/p1", make_raw_pod("p1", podIP="10.0.0.7", phase="Running"))
+    world.fake.store.put(f"{pods}/p1", make_raw_pod("p1", podIP="10.0.0.7", phase="Running", conditions=READY))
     world.fake.store.put(f"{pods}/p2", make_raw_pod("p2", phase="Failed"))
     world.fake.store.put(f"{pods}/p3", {"metadata": {"labels": {"app": "mine"}}})
     await eventually(lambda: world.pods)
