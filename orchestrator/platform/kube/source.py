@@ -4,7 +4,8 @@ The API server as a source of desired state.
 Two halves, since a standby keeps itself warm: `watch` follows the four kinds
 for ever and folds what it sees, `run` delivers the fold to a leader's sink.
 Nothing is delivered before each kind has been listed once and the built-in
-runtimes have been asked for: what has not been read is not absent. What comes
+runtimes have been asked for: what has not been read is not absent. One that the
+server then fails to make is. What comes
 in one turn of the loop is one delivery, and changes of models alone cost what
 changed.
 
@@ -39,6 +40,8 @@ log = structlog.get_logger(__name__)
 
 #: A built-in runtime that was refused is asked for again after this.
 REFUSED_S: Final = 60.0
+#: For so long answers are waited for that a server gives when it starts; or for as long as somebody's webhook is down.
+PATIENCE_S: Final = 5.0
 #: Of an object that cannot be read.
 _INVALID: Final = "InvalidManifest"
 
@@ -62,6 +65,7 @@ class KubeSource:
         self._recorder = recorder
         self._cache = ObjectCache(api_version=api_version, builtins=tuple(builtins))
         self._keeper = BuiltinKeeper(api, namespace, builtins)
+        self._clock = clock
         self._backoff = Backoff(0.5, 10.0, random)
         self._on_config = on_config
         self._api_versions = {Kind.MODEL: api_version, Kind.RUNTIME: RUNTIME_API}
@@ -155,21 +159,25 @@ class KubeSource:
         """
         Have them there. Waits for an API server that is away; those that it refuses come back.
 
-        Not for one that only fails to update what is there: a webhook of somebody's that is down for long must not
-        keep a leader from its work.
+        Not long for one that only fails at it, and not at all where that is to update what is there: a webhook of
+        somebody's that is down must not keep a leader from its work.
         """
         refused = set()
+        until = self._clock() + PATIENCE_S
         for name in sorted(names):
             while True:
                 try:
                     raw = await self._keeper.ensure(name)
                 except (ApiUnreachable, ApiError) as error:
-                    if isinstance(error, ApiError) and (not error.passing or name in self._cache.runtimes):
+                    pause_s = self._backoff.next()
+                    there, late = name in self._cache.runtimes, self._clock() + pause_s > until
+                    if isinstance(error, ApiError) and (not error.passing or there or late):
+                        self._backoff.reset()
                         self._keeper.refused(name, error)
                         refused.add(name)
                         break
                     log.info("builtin_runtime_waits", runtime=name, problem=str(error))
-                    await asyncio.sleep(self._backoff.next())
+                    await asyncio.sleep(pause_s)
                 else:
                     self._backoff.reset()
                     if raw is not None:

@@ -351,6 +351,25 @@ async def test_a_webhook_that_is_down_stops_no_leader(bench: Bench) -> None:
         assert sink.runtimes.keys() == {TRITON, MLSERVER}
 
 
+async def test_a_webhook_that_is_down_keeps_no_leader_from_the_other_runtimes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is missing is absent after a moment; it is made when that is possible, without a new leader."""
+    monkeypatch.setattr(source_module, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(source_module, "REFUSED_S", 0.05)
+    bench.fake.store.put(f"{RUNTIMES}/{MLSERVER}", {**builtin_manifests()[MLSERVER], "metadata": {"name": MLSERVER}})
+    down = True
+
+    def fail(call: Call) -> Answer | None:
+        return Answer(500, "failed calling webhook") if down and call.verb == "apply" else None
+
+    bench.fake.meet = fail
+    async with bench.leading() as sink:
+        assert sink.runtimes.keys() == {MLSERVER}
+        down = False
+        await eventually(lambda: sink.runtimes.keys() == {TRITON, MLSERVER})
+
+
 async def test_a_builtin_runtime_that_is_refused_stops_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is said once, and tried again after a while."""
     monkeypatch.setattr(source_module, "REFUSED_S", 0.05)
