@@ -54,6 +54,8 @@ class StorageConfig:
     """The Secret's data as it was last seen: key → JSON text."""
 
     entries: Mapping[str, str] = field(repr=False)
+    #: Keys whose values are there and no text.
+    not_text: frozenset[str] = frozenset()
 
 
 def find_credentials(secret: StorageConfig | None, key: str) -> Credentials:
@@ -68,6 +70,12 @@ def find_credentials(secret: StorageConfig | None, key: str) -> Credentials:
         raise ModelProblem(
             Reason.STORAGE_CONFIG_MISSING, f"no Secret {SECRET_NAME!r} here; create it with the key {key!r}"
         )
+
+    def invalid(problem: str) -> ModelProblem:
+        return ModelProblem(Reason.STORAGE_CONFIG_INVALID, f"Secret {SECRET_NAME!r}, key {key!r}: {problem}")
+
+    if key in secret.not_text:
+        raise invalid("not text in UTF-8")
     text = secret.entries.get(key)
     if text is None:
         raise ModelProblem(
@@ -75,10 +83,6 @@ def find_credentials(secret: StorageConfig | None, key: str) -> Credentials:
             f"Secret {SECRET_NAME!r} has no key {key!r}; add it, or name another in the annotation "
             "wmlserving.ai.ibm.com/secret-key",
         )
-
-    def invalid(problem: str) -> ModelProblem:
-        return ModelProblem(Reason.STORAGE_CONFIG_INVALID, f"Secret {SECRET_NAME!r}, key {key!r}: {problem}")
-
     try:
         parsed, readable = json.loads(text), True
     except (ValueError, RecursionError):

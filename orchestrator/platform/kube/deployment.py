@@ -32,6 +32,7 @@ from orchestrator.platform.kube.pool_names import (
     runtime_of,
     selector_labels,
 )
+from orchestrator.platform.kube.server_container import taken_port
 
 ANNOTATION_DIGEST: Final = f"{PREFIX}/applied"
 
@@ -61,11 +62,13 @@ class PoolObjects:
 
 
 def pool_objects(runtime: ServingRuntime, settings: PodSettings) -> PoolObjects:
-    """Of a ServingRuntime. Raises ValueError naming what cannot be read."""
+    """Of a ServingRuntime. Raises ValueError naming what cannot be read, or cannot be."""
     try:
-        template = pod_template(runtime, settings)
+        template, taken = pod_template(runtime, settings), taken_port(runtime)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"ServingRuntime {runtime.name}: spec cannot be read: {error!r}") from error
+    if taken:
+        raise ValueError(f"ServingRuntime {runtime.name}: {taken}")
     spec: Raw = {
         "revisionHistoryLimit": 2,
         # No pod goes before another is ready in its place.

@@ -73,15 +73,15 @@ def read_runtime(raw: Raw) -> ServingRuntime | None:
 
 
 def read_secret(raw: Raw) -> StorageConfig:
-    """Its entries as text; one that is not text is left out, and so missing for those that name it."""
-    entries = {}
+    """Its entries as text, and which of them are none."""
+    entries, not_text = {}, set()
     for key, text in _entries(raw).items():
         try:
             entries[key] = base64.b64decode(text, validate=True).decode()
         except (binascii.Error, ValueError):
             # Neither the value nor the decoder's words about it: they quote it.
-            continue
-    return StorageConfig(entries)
+            not_text.add(key)
+    return StorageConfig(entries, frozenset(not_text))
 
 
 def read_config(raw: Raw) -> Mapping[str, str]:

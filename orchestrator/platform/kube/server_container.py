@@ -15,7 +15,7 @@ from typing import Any, Final
 from orchestrator.domain.serving_runtime import ServingRuntime, server_container
 from orchestrator.platform.kube.adapter_container import MODELS_VOLUME
 from orchestrator.platform.kube.hardening import Raw, container_security
-from orchestrator.platform.kube.names import ADAPTER_DRAIN_PORT, ADAPTER_HEALTH_PORT, MODELS_DIRECTORY
+from orchestrator.platform.kube.names import ADAPTER_DRAIN_PORT, ADAPTER_HEALTH_PORT, ADAPTER_PORT, MODELS_DIRECTORY
 
 TMP_VOLUME: Final = "wml-tmp"
 SHM_VOLUME: Final = "wml-shm"
@@ -26,6 +26,9 @@ SHM_DIRECTORY: Final = "/dev/shm"
 
 DEFAULT_PORT: Final = 8001
 
+#: All containers of a pod share its ports.
+_ADAPTERS: Final = tuple(map(str, (ADAPTER_PORT, ADAPTER_HEALTH_PORT, ADAPTER_DRAIN_PORT)))
+
 #: Said for every container. A random user has no home, and none can write one.
 _EVERYWHERE: Final = {"HOME": "/tmp"}
 
@@ -34,6 +37,16 @@ def server_port(runtime: ServingRuntime) -> int:
     """Where the server takes gRPC."""
     port = _mapping(_mapping(runtime.raw.get("spec")).get("builtInAdapter")).get("runtimeManagementPort")
     return port if isinstance(port, int) and not isinstance(port, bool) and 0 < port < 65536 else DEFAULT_PORT
+
+
+def taken_port(runtime: ServingRuntime) -> str:
+    """Which field gives the server a port that is the adapter's, in words; "" if none does."""
+    _, _, http = str(_mapping(runtime.raw.get("spec")).get("httpDataEndpoint") or "").rpartition(":")
+    said = {"builtInAdapter.runtimeManagementPort": str(server_port(runtime)), "httpDataEndpoint": http}
+    for name, port in said.items():
+        if port in _ADAPTERS:
+            return f"spec.{name}: {port} is the adapter's, which has {', '.join(_ADAPTERS)}: use another port"
+    return ""
 
 
 def server_name(runtime: ServingRuntime) -> str:

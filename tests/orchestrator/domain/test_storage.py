@@ -56,6 +56,11 @@ def test_all_fields_are_taken() -> None:
             "Secret 'storage-config' has no key 'default'; add it, or name another in the annotation "
             "wmlserving.ai.ibm.com/secret-key",
         ),
+        (
+            StorageConfig({}, frozenset({"default"})),
+            Reason.STORAGE_CONFIG_INVALID,
+            "Secret 'storage-config', key 'default': not text in UTF-8",
+        ),
         *(
             (config_of(text), Reason.STORAGE_CONFIG_INVALID, f"Secret 'storage-config', key 'default': {problem}")
             for text, problem in [

@@ -94,6 +94,39 @@ def test_a_runtime_that_cannot_be_read_is_named(spec: dict[str, Any]) -> None:
         objects(make_kube_runtime(**spec))
 
 
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (
+            {"adapter": {"runtimeManagementPort": 8085}},
+            "spec.builtInAdapter.runtimeManagementPort: 8085 is the adapter's",
+        ),
+        ({"httpDataEndpoint": "http://localhost:8086"}, "spec.httpDataEndpoint: 8086 is the adapter's"),
+        ({"httpDataEndpoint": "port:8087"}, "spec.httpDataEndpoint: 8087 is the adapter's"),
+    ],
+)
+def test_a_port_of_the_adapters_is_refused_with_words(spec: dict[str, Any], said: str) -> None:
+    """The one of the two that comes second would crash again and again."""
+    with pytest.raises(ValueError, match=said) as refused:
+        objects(make_kube_runtime(**spec))
+    assert str(refused.value).startswith("ServingRuntime triton-2.x: spec.")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"adapter": {"runtimeManagementPort": 8084}},
+        {"httpDataEndpoint": "http://localhost:80855"},
+        {"httpDataEndpoint": "unix:///tmp/8085"},
+        # ModelMesh's own, which names what is no port of the server's.
+        {"grpcEndpoint": "port:8085"},
+    ],
+)
+def test_any_other_port_will_do(spec: dict[str, Any]) -> None:
+    """Or none."""
+    assert objects(make_kube_runtime(**spec)).name
+
+
 def test_a_deployment_is_ours_by_what_it_says_and_by_who_controls_it() -> None:
     """One that was orphaned is, and one of a ServingRuntime that was made anew."""
     assert foreign(stored(), "triton-2.x") == ""

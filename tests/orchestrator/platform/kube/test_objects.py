@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.domain.errors import InvalidManifest
+from orchestrator.domain.storage import StorageConfig
 from orchestrator.platform.builtin import builtin_manifests
 from orchestrator.platform.kube.objects import (
     MODEL_VERSIONS,
@@ -73,9 +74,9 @@ def test_a_runtime_that_is_meant_for_us_and_wrong_is_refused() -> None:
 
 
 def test_a_secrets_entries_are_text() -> None:
-    """One that is not is missing, and not said."""
+    """One that is not is named, and not said."""
     data = {"good": base64.b64encode(b"{}").decode(), "bytes": base64.b64encode(b"\xff").decode(), "bad": "?", "n": 1}
-    assert read_secret({"metadata": {}, "data": data}).entries == {"good": "{}"}
+    assert read_secret({"metadata": {}, "data": data}) == StorageConfig({"good": "{}"}, frozenset({"bytes", "bad"}))
     assert read_secret({"metadata": {}, "data": None}).entries == {}
     assert read_secret({"metadata": {}}).entries == {}
 
