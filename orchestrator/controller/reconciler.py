@@ -177,8 +177,8 @@ class Reconciler:
         needed = _needed(seen.model, seen.target, seen.last_good)
         for copy in seen.copies:
             pod = seen.pod(copy.pod)
-            # What serves; and what is loaded has to leave in order before its pod does.
-            loaded = copy.state is CopyState.LOADED and pod is not None and pod.known
+            # What serves; and what is loaded, or may be, has to leave in order before its pod does.
+            loaded = copy.state in (CopyState.LOADED, CopyState.UNKNOWN) and pod is not None and pod.known
             if pod is not None and (loaded or copy in seen.serving):
                 needed |= {pod.pod.runtime}
         for runtime in self._keeper.needs(seen.name, needed):

@@ -184,6 +184,9 @@ def _comes(seen: Observation) -> Verdict | None:
         return Verdict("False", Reason.LOADING, f"{target.runtime.name} loads {target.uri}")
     if CopyState.DOWNLOADING in states:
         return Verdict("False", Reason.DOWNLOADING, f"downloading {target.uri}")
+    if CopyState.UNKNOWN in states:
+        why = "its adapter is newer than this orchestrator, and says what is not known here"
+        return Verdict("False", Reason.LOADING, f"{target.runtime.name}: {why}")
     if any(p.usable for p in seen.pool()):
         if seen.memory.room is not None:
             # What is not there for it: the room of these.

@@ -33,6 +33,8 @@ class CopyState(StrEnum):
     LOADED = "Loaded"
     UNLOADING = "Unloading"
     FAILED = "Failed"
+    #: Its adapter has a word for it that is not known here, and had no other before: nothing is taken away for its sake.
+    UNKNOWN = "Unknown"
 
 
 #: Of a copy that is loaded, or on its way.

@@ -229,4 +229,5 @@ class Observation:
         return self.model.status.active_revision == self.target.revision or (remembered and self.memory.loaded)
 
 
-_UNDER_WAY: Final = frozenset({CopyState.DOWNLOADING, CopyState.LOADING, CopyState.UNLOADING})
+#: Or it might be.
+_UNDER_WAY: Final = frozenset({CopyState.DOWNLOADING, CopyState.LOADING, CopyState.UNLOADING, CopyState.UNKNOWN})

@@ -23,6 +23,7 @@ WITHDRAW_GRACE_S: Final = 0.2
 LAZY_REMOVE_S: Final = 30.0
 #: How often a route that nobody here published is looked at while some pod is silent.
 STRANGER_RECHECK_S: Final = 30.0
+_LEFT_ALONE: Final = frozenset({CopyState.UNLOADING, CopyState.UNKNOWN})
 
 
 def routing(seen: Observation, now: float, due: list[float]) -> list[Action]:
@@ -39,8 +40,10 @@ def routing(seen: Observation, now: float, due: list[float]) -> list[Action]:
         # What is loaded may be routed to by an Envoy that has not been heard since we lead.
         if not seen.stranger and not any(c.state is CopyState.LOADED for c in seen.copies):
             return []
-        # Left by a leader before us. A pod that has not been heard may hold what it routes to.
-        if seen.model is not None and not all(p.known for p in seen.pods):
+        # Left by a leader before us. A pod that has not been heard may hold what it routes to, and so may one that
+        # says of it what is not known here.
+        unknown = any(c.state is CopyState.UNKNOWN for c in seen.copies) or not all(p.known for p in seen.pods)
+        if seen.model is not None and unknown:
             due.append(STRANGER_RECHECK_S)
             return []
         # Taken over and withdrawn first if copies have to leave, so that they leave as any other.
@@ -61,7 +64,7 @@ def unloads(seen: Observation, now: float, due: list[float]) -> list[Action]:
     actions: list[Action] = []
     for copy in seen.copies:
         pod = seen.pod(copy.pod)
-        if copy.state is CopyState.UNLOADING or (copy.pod, copy.key) in serving or pod is None or not pod.known:
+        if copy.state in _LEFT_ALONE or (copy.pod, copy.key) in serving or pod is None or not pod.known:
             continue
         if copy.state is not CopyState.LOADED:
             if any(_wants(one, copy) for one in (seen, before) if one is not None):

@@ -33,8 +33,8 @@ def report_from_proto(report: fleet_pb2.Report, pod: str) -> Report:
     A report as a domain value.
 
     States that this side does not know (a newer adapter's) read as the
-    cautious ones: a server that starts, a copy that is under way. A failure
-    always has a reason that a condition can show.
+    cautious ones: a server that starts, a copy of which nothing is known. A
+    failure always has a reason that a condition can show.
     """
     return Report(
         boot=report.boot,
@@ -85,8 +85,8 @@ def load_request(fence: fleet_pb2.Fence, order: LoadOrder) -> fleet_pb2.LoadRequ
 
 
 def _copy(copy: fleet_pb2.Copy, pod: str) -> Copy:
-    failure = None
-    if copy.HasField("failure") or copy.state == fleet_pb2.COPY_STATE_FAILED:
+    state, failure = _COPY.get(copy.state, CopyState.UNKNOWN), None
+    if state is CopyState.FAILED or (state is not CopyState.UNKNOWN and copy.HasField("failure")):
         failure = Failure(
             reason=copy.failure.reason if copy.failure.reason in _REASONS else Reason.MODEL_LOAD_FAILED.value,
             message=copy.failure.message or "the adapter gave no reason",
@@ -98,7 +98,7 @@ def _copy(copy: fleet_pb2.Copy, pod: str) -> Copy:
     return Copy(
         key=key_from_proto(copy.key),
         pod=pod,
-        state=_COPY.get(copy.state, CopyState.DOWNLOADING),
+        state=state,
         reserved=copy.reserved,
         measured=copy.measured,
         failure=failure,

@@ -147,13 +147,18 @@ class ObservedFleet:
         before = entry.view
         models: set[str] = set()
         if report.boot != before.boot or report.server is ServerState.LOST:
-            models |= self._drop_copies(uid, keep={c.key for c in report.copies if report.boot == before.boot})
+            said = (c.key for c in report.copies if c.state is not CopyState.UNKNOWN)
+            models |= self._drop_copies(uid, keep=said if report.boot == before.boot else ())
         if report.full:
             models |= self._drop_copies(uid, keep={c.key for c in report.copies})
         for key in report.gone:
             models |= self._forget(uid, key)
         for copy in report.copies:
-            if (was := entry.copies.get(copy.key)) != copy:
+            was = entry.copies.get(copy.key)
+            if copy.state is CopyState.UNKNOWN and was is not None:
+                # What it was is the best that is known of it.
+                continue
+            if was != copy:
                 self.counts.changed(before.pod.runtime, was, copy)
                 self._put(uid, copy)
                 models.add(copy.key.model)

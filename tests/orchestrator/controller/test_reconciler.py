@@ -6,9 +6,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from orchestrator.domain.demand import Want
-from orchestrator.domain.fleet import Failure, Pool
+from orchestrator.domain.fleet import CopyState, Failure, Pool
 from orchestrator.ports import Activators
-from tests.orchestrator.builders import make_pod, make_runtime
+from tests.orchestrator.builders import make_copy, make_key, make_pod, make_runtime
 from tests.orchestrator.controller.bench import Bench
 from tests.orchestrator.controller.fakes import FakeActivators
 
@@ -203,3 +203,20 @@ async def test_a_pool_that_a_leader_before_left_without_its_runtime_is_ended() -
         await bench.after(20.0)
         await bench.reconciler.pool("gone")
         assert bench.platform.replicas["gone"] == 0
+
+
+async def test_a_pod_with_a_copy_of_which_nothing_is_known_stays() -> None:
+    """A newer adapter's word, about a model that nobody has any more: it may serve, and goes when it is known to be gone."""
+    async with Bench() as bench:
+        await bench.apply("digits")
+        copies, key = bench.fleet.servers["p1"].copies, make_key(model="other")
+        copies[key] = make_copy(CopyState.UNKNOWN, key=key)
+        bench.fleet.report("p1")
+        await bench.delete("digits")
+        await bench.after(1000.0)
+        assert bench.fleet.unloads == [("p1", "digits")]
+        assert bench.platform.replicas == {"mlserver-0.x": 1}
+        del copies[key]
+        bench.fleet.report("p1", gone=(key,))
+        await bench.after(1000.0)
+        assert bench.platform.replicas.get("mlserver-0.x", 0) == 0

@@ -80,6 +80,14 @@ ROWS = {
         make_observation(copies=(make_copy(CopyState.LOADING), make_copy(CopyState.DOWNLOADING, pod="p2"))),
         ("False", "Loading", "mlserver-0.x loads s3://models/digits"),
     ),
+    "what only a newer version knows": (
+        make_observation(copies=(make_copy(CopyState.UNKNOWN),)),
+        (
+            "False",
+            "Loading",
+            "mlserver-0.x: its adapter is newer than this orchestrator, and says what is not known here",
+        ),
+    ),
     "no room yet": (
         make_observation(copies=(make_failed(NO_ROOM),), memory=failed(NO_ROOM)),
         ("False", "Loading", "waiting for room in mlserver-0.x"),

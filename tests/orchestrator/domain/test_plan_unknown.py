@@ -53,6 +53,17 @@ def unheard_route(seen: Observation) -> Observation:
     return replace(seen, route=None, stranger=False)
 
 
+def states(seen: Observation) -> Observation:
+    """Another leads, which is older than the adapters: what it knows of their copies is that they are there."""
+    copies = tuple(replace(c, state=CopyState.UNKNOWN, failure=None) for c in seen.copies)
+    return unheard_route(memory(replace(seen, copies=copies)))
+
+
+def states_and_routes(seen: Observation) -> Observation:
+    """The same, and the Envoys have dialled."""
+    return route(states(seen) if seen.route is None else replace(states(seen), route=seen.route))
+
+
 def secret(seen: Observation) -> Observation:
     """Neither the target nor what served before it can be resolved."""
     return without_target(seen, Reason.STORAGE_CONFIG_MISSING)
@@ -85,7 +96,9 @@ def has_route(seen: Observation) -> bool:
     return seen.route is not None and bool(seen.route.route.endpoints)
 
 
-@pytest.mark.parametrize("forget", [all_pods, acceptance, demand, memory, route, unheard_route])
+@pytest.mark.parametrize(
+    "forget", [all_pods, acceptance, demand, memory, route, unheard_route, states, states_and_routes]
+)
 @examples(60)
 @given(seen=observations)
 def test_no_fact_that_becomes_unknown_takes_anything_away(seen: Observation, forget: Forgets) -> None:
@@ -121,3 +134,12 @@ def test_while_a_spec_cannot_be_resolved_what_serves_serves_on(seen: Observation
     if has_route(seen):
         assert "route" in before or "route" not in after
     assert bool(fewer.serving) >= bool(seen.serving)
+
+
+@examples(60)
+@given(seen=observations)
+def test_a_copy_of_which_nothing_is_known_is_left_alone(seen: Observation) -> None:
+    """Whatever becomes of its model: it may serve, or be what is wanted."""
+    unknown = {(c.pod, c.key) for c in seen.copies if c.state is CopyState.UNKNOWN}
+    actions = plan(seen, NOW).actions
+    assert not [a for a in actions if isinstance(a, UnloadCopy) and (a.pod, a.key) in unknown]

@@ -131,7 +131,7 @@ class World:
                 continue
             if copy.state is CopyState.UNLOADING:
                 self.drop(copy)
-            elif copy.state in (CopyState.DOWNLOADING, CopyState.LOADING):
+            elif copy.state in (CopyState.DOWNLOADING, CopyState.LOADING, CopyState.UNKNOWN):
                 free = self.pod(copy.pod).free + copy.reserved
                 if self.broken and copy.key == NEW:
                     self.put(copy.pod, copy.key, CopyState.FAILED, Failure(reason="ModelLoadFailed", message="broken"))

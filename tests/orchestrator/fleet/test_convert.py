@@ -70,7 +70,7 @@ def test_states_have_the_same_names_on_both_sides() -> None:
         copy = fleet_pb2.Copy(key=key_to_proto(make_key()), state=value)
         found = report_from_proto(fleet_pb2.Report(copies=[copy]), "p1").copies[0].state
         expected = fleet_pb2.CopyState.Name(value).removeprefix("COPY_STATE_")
-        assert found.value.upper() == ("DOWNLOADING" if expected == "UNSPECIFIED" else expected)
+        assert found.value.upper() == ("UNKNOWN" if expected == "UNSPECIFIED" else expected)
     for server in fleet_pb2.ServerState.values():
         state = report_from_proto(fleet_pb2.Report(server=server), "p1").server
         name = fleet_pb2.ServerState.Name(server).removeprefix("SERVER_STATE_")
@@ -78,12 +78,13 @@ def test_states_have_the_same_names_on_both_sides() -> None:
 
 
 def test_what_a_newer_adapter_says_reads_as_the_cautious_thing() -> None:
-    """A state that is not known: the server starts, the copy is under way."""
-    copy = fleet_pb2.Copy.FromString(fleet_pb2.Copy(key=key_to_proto(make_key())).SerializeToString() + b"\x10\x63")
+    """A state that is not known: the server starts, and the copy has neither loaded nor failed."""
+    said = fleet_pb2.Copy(key=key_to_proto(make_key()), failure=fleet_pb2.Failure(reason="ModelNotFound"))
+    copy = fleet_pb2.Copy.FromString(said.SerializeToString() + b"\x10\x63")
     newer = fleet_pb2.Report.FromString(fleet_pb2.Report(copies=[copy]).SerializeToString() + b"\x50\x63")
     report = report_from_proto(newer, "p1")
     assert report.server is ServerState.STARTING
-    assert report.copies[0].state is CopyState.DOWNLOADING
+    assert report.copies == (Copy(key=make_key(), pod="p1", state=CopyState.UNKNOWN),)
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,11 @@ class FleetMachine(RuleBasedStateMachine):
         boot: str,
         server: ServerState,
     ) -> None:
-        """A lost server or another boot ends what is not said anew, a full report replaces, `gone` is no loss."""
+        """
+        A lost server or another boot ends what is not said anew, a full report replaces, `gone` is no loss.
+
+        What is said to be what nobody here knows is what it was.
+        """
         if server is ServerState.LOST:
             copies = {}
         gone -= copies.keys()
@@ -107,13 +111,15 @@ class FleetMachine(RuleBasedStateMachine):
             return
         held = self.pods[uid]
         for key in list(held):
-            over = boot != self.boots[uid] or (server is ServerState.LOST and key not in copies)
+            over = boot != self.boots[uid] or server is ServerState.LOST
             if over or (full and key not in copies):
                 self.vanish(uid, key)
         for key in gone:
             held.pop(key, None)
         for copy in report.copies:
             old = held.get(copy.key)
+            if old is not None and copy.state is CopyState.UNKNOWN:
+                continue
             if old is not None and copy.state not in (CopyState.LOADED, CopyState.UNLOADING):
                 self.lose(uid, old)
             held[copy.key] = copy
@@ -299,6 +305,21 @@ def test_what_was_to_leave_with_its_pod_is_not_lost() -> None:
     fleet.report("p2", replace(make_report("p2", {}), draining=True, closing=True))
     fleet.list_pods([])
     assert not fleet.lost("digits")
+
+
+def test_a_state_of_a_newer_adapter_takes_nothing_away() -> None:
+    """What served is said to be something that nobody here knows: it serves for all that is known, until it is said to be gone."""
+    fleet = ObservedFleet()
+    fleet.list_pods([make_pod("p1")])
+    fleet.report("p1", make_report("p1", {KEYS[0]: CopyState.LOADED}, full=True))
+    for full in (False, True):
+        assert fleet.report("p1", make_report("p1", {KEYS[0]: CopyState.UNKNOWN}, full=full)) == NOTHING
+    assert [copy.state for copy in fleet.copies("digits")] == [CopyState.LOADED]
+    assert not fleet.lost("digits")
+    fleet.report("p1", make_report("p1", {KEYS[1]: CopyState.UNKNOWN}))
+    assert [copy.state for copy in fleet.copies("digits")] == [CopyState.UNKNOWN, CopyState.LOADED]
+    fleet.report("p1", make_report("p1", {}, full=True))
+    assert fleet.lost("digits")
 
 
 def test_news_of_a_pool_are_news_of_its_runtime() -> None:
