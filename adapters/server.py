@@ -103,6 +103,7 @@ class AdapterService(fleet_pb2_grpc.AdapterServicer):
         self, request: fleet_pb2.Hello, context: grpc.aio.ServicerContext[fleet_pb2.Hello, fleet_pb2.Report]
     ) -> AsyncIterator[fleet_pb2.Report]:
         if request.protocol not in _ACCEPTED:
+            # Leaders look for how it begins.
             await context.abort(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f"protocol {request.protocol} is not spoken here; {sorted(_ACCEPTED)} are",

@@ -86,7 +86,9 @@ class Hello(_message.Message):
     epoch: _builtins.int
     """0 = read only (a standby leader); it never raises the fence."""
     protocol: _builtins.int
-    """Protocol version that the caller speaks; adapters accept their own and the one before."""
+    """Protocol version that the caller speaks; adapters accept their own and the one before. Others they refuse with
+    FAILED_PRECONDITION and a message that begins with "protocol ": the caller tries the one before its own then.
+    """
     def __init__(
         self,
         *,

@@ -34,6 +34,7 @@ from protos import fleet_pb2, fleet_pb2_grpc
 
 log = structlog.get_logger(__name__)
 
+#: An adapter of the release before speaks the one before, and hands its models over in it.
 PROTOCOL: Final = 1
 
 #: A frozen or powered-off adapter's stream ends by these, not by TCP's patience.
@@ -178,16 +179,24 @@ class FleetClient:
 
     async def _watch(self, pod: Pod, line: Line) -> None:
         backoff = Backoff(0.05, 1.0, random.random)
+        protocol, told = PROTOCOL, False
         try:
             while True:
                 ahead = 0
                 try:
                     line.refresh()
-                    await self._watch_once(pod, line, backoff)
+                    await self._watch_once(pod, line, backoff, protocol)
                 except _Ahead as error:
                     ahead, reason = error.epoch, "it has heard a later leader"
                 except grpc.aio.AioRpcError as error:
                     reason = f"{error.code().name}: {error.details()}"
+                    if _is_of_protocol(error):
+                        if protocol == PROTOCOL:
+                            protocol = PROTOCOL - 1
+                            continue
+                        if not told:
+                            told = True
+                            log.warning("adapter_too_old", pod=pod.name, runtime=pod.runtime, problem=reason)
                 except Exception:
                     # A report that cannot be digested must not leave the pod known for ever and heard never again.
                     log.exception("watch_failed", pod=pod.name, runtime=pod.runtime)
@@ -198,6 +207,8 @@ class FleetClient:
                 if view is not None and view.known:
                     log.warning("adapter_silent", pod=pod.name, runtime=pod.runtime, problem=reason)
                 self._announce(self._observed.disconnected(pod.uid))
+                # It may be another adapter the next time.
+                protocol = PROTOCOL
                 if ahead:
                     await self._appeal(pod, ahead)
                 await asyncio.sleep(backoff.next())
@@ -207,8 +218,8 @@ class FleetClient:
                 del self._lines[pod.uid]
             await line.close()
 
-    async def _watch_once(self, pod: Pod, line: Line, backoff: Backoff) -> None:
-        hello = fleet_pb2.Hello(epoch=self._term.epoch, protocol=PROTOCOL)
+    async def _watch_once(self, pod: Pod, line: Line, backoff: Backoff, protocol: int) -> None:
+        hello = fleet_pb2.Hello(epoch=self._term.epoch, protocol=protocol)
         reports = line.follow(lambda channel: fleet_pb2_grpc.AdapterStub(channel).Watch(hello))
         async with aclosing(reports):
             async for message in reports:
@@ -252,6 +263,12 @@ class _Ahead(Exception):
     def __init__(self, epoch: int) -> None:
         super().__init__(epoch)
         self.epoch = epoch
+
+
+def _is_of_protocol(refusal: grpc.aio.AioRpcError) -> bool:
+    """Whether an adapter refuses a Watch for the number of its protocol: it has no other word for that."""
+    said = refusal.details() or ""
+    return refusal.code() is grpc.StatusCode.FAILED_PRECONDITION and said.startswith("protocol ")
 
 
 def _epoch_in(refusal: grpc.aio.AioRpcError) -> int:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from structlog.testing import capture_logs
 
+from adapters.ledger import Ledger
+from adapters.server import PROTOCOL, AdapterService, Bells, listen
 from orchestrator.domain.errors import FleetError
 from orchestrator.domain.fleet import CopyState
+from orchestrator.fleet import client as client_module
 from orchestrator.fleet.convert import key_to_proto
 from orchestrator.fleet.observed import Changes, Report
 from protos import fleet_pb2
@@ -19,12 +23,48 @@ from tests.orchestrator.fleet.bench import EPOCH, KEY, Bench, FakeAdapter
 from tests.orchestrator.waiting import eventually
 
 
+class NoLoader:
+    """Beside an adapter of which nothing is wanted but a Watch."""
+
+    async def met(self) -> None:
+        """A leader has been heard."""
+
+    async def remember(self) -> None:
+        """The epoch is another."""
+
+
 async def test_a_watch_says_who_is_leader_and_brings_what_there_is(bench: Bench) -> None:
     """The first report makes the pod known, later ones change it, each change is announced."""
     assert bench.adapter.hellos == [fleet_pb2.Hello(epoch=EPOCH, protocol=1)]
     bench.adapter.say((KEY, fleet_pb2.COPY_STATE_LOADED))
     await eventually(lambda: bench.state() is CopyState.LOADED)
     assert bench.changed == {"mlserver-0.x", "digits"}
+
+
+async def test_an_adapter_of_the_release_before_is_spoken_to_in_its_own_protocol(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upgrade has a new orchestrator and old adapters, whose models are to be handed over."""
+    bench = Bench(tmp_path)
+    ledger = Ledger(100)
+    ledger.server_ready("b1")
+    loader: Any = NoLoader()
+    server = await listen(bench.adapter.address, AdapterService(ledger, loader, Bells()))
+    try:
+        monkeypatch.setattr(client_module, "PROTOCOL", PROTOCOL + 1)
+        bench.client.list_pods([bench.pod])
+        await eventually(lambda: bench.known)
+        assert ledger.epoch == EPOCH
+        await bench.client.close()
+        monkeypatch.setattr(client_module, "PROTOCOL", PROTOCOL + 2)
+        late = Bench(tmp_path)
+        with capture_logs() as lines:
+            late.client.list_pods([late.pod])
+            await eventually(lambda: any(line["event"] == "adapter_too_old" for line in lines))
+        assert not late.known
+        await late.client.close()
+    finally:
+        await server.stop(None)
 
 
 async def test_silence_is_unknown_and_a_reconnect_tells_the_truth(bench: Bench) -> None:
