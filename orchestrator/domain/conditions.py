@@ -15,7 +15,7 @@ from typing import Final
 
 from orchestrator.domain import trained_model
 from orchestrator.domain.errors import ModelProblem, Reason
-from orchestrator.domain.fleet import CopyState, PodView
+from orchestrator.domain.fleet import CopyState
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.target import Target
 from orchestrator.domain.trained_model import Condition, ModelStatus
@@ -190,7 +190,8 @@ def _comes(seen: Observation) -> Verdict | None:
     if any(p.usable for p in seen.pool()):
         if seen.memory.room is not None:
             # What is not there for it: the room of these.
-            said = [*_pool_says(seen), *(f"pod {p.pod.name} does not answer" for p in seen.pool() if _silent(p))]
+            silent = (p for p in seen.pool() if p.silent and not p.leaving and not p.pod.message)
+            said = [*_pool_says(seen), *(f"pod {p.pod.name} does not answer" for p in silent)]
             return Verdict("False", Reason.LOADING, "; ".join([f"waiting for room in {target.runtime.name}", *said]))
         return Verdict("False", Reason.DOWNLOADING, f"about to download {target.uri}")
     return None
@@ -242,11 +243,6 @@ def _pool_says(seen: Observation) -> list[str]:
     assert isinstance(seen.target, Target)
     said = [message for runtime, message in seen.pools if runtime == seen.target.runtime.name and message]
     return said + [f"pod {p.pod.name}: {p.pod.message}" for p in seen.pool() if p.pod.message]
-
-
-def _silent(view: PodView) -> bool:
-    """Whether it was heard before, or there before we were: one that is new has said nothing yet."""
-    return not (view.known or view.leaving or view.pod.message) and (view.unheard or bool(view.boot))
 
 
 def _condition(kind: str, verdict: Verdict, old: ModelStatus, timestamp: str) -> Condition:

@@ -163,7 +163,7 @@ def _hurry(seen: Observation, under_way: Iterable[Copy], key: CopyKey, target: T
     """A request waits for what was commanded when none did: once is enough."""
     if seen.want is None or not seen.want.load or seen.memory.urgent:
         return []
-    on_its_way = (c for c in under_way if c.state is not CopyState.UNLOADING and seen.stays(c) and seen.heard(c))
+    on_its_way = (c for c in under_way if c.state in PRESENT and seen.stays(c) and seen.heard(c))
     return [LoadCopy(c.pod, key, target, c.reserved, True, hurry=True) for c in on_its_way]
 
 
