@@ -17,6 +17,7 @@ import grpc
 from protos import fleet_pb2_grpc
 from tests.adapters.leader import READY, Leader
 from tests.adapters.world import until
+from tests.leash import leashed
 from tests.small_disk import on_small_disk, seen_by
 
 ROOT: Final = Path(__file__).parents[2]
@@ -61,7 +62,7 @@ def adapter(root: Path, server: str, *, disk_bytes: int = 0, options: tuple[str,
     pod.mkdir(exist_ok=True)
     address = f"unix:{root}/a.sock"
     command = [
-        *("setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "adapters"),
+        *leashed([sys.executable, "-m", "adapters"]),
         *("--listen", address, "--server-type", "triton", "--server", server),
         *("--model-dir", f"{pod}/models", "--scratch", f"{pod}/scratch", "--capacity-bytes", str(10**11)),
         *options,

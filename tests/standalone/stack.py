@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
+from tests.leash import leashed
 from tests.small_disk import on_small_disk
 from tests.standalone.client import CallError, Client
 from tests.standalone.desired import DesiredState
@@ -100,7 +101,7 @@ class Stack(DesiredState):
 
     def launch(self) -> None:
         """Start it and return at once."""
-        command = self.arguments()
+        command = leashed(self.arguments())
         if self._disk_bytes:
             self.state.mkdir(parents=True, exist_ok=True)
             command = on_small_disk(self.state, self._disk_bytes, command)

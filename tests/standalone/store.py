@@ -13,6 +13,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
+from tests.leash import leashed
 from tests.standalone.manifests import s3_entry
 from tests.standalone.waiting import wait_until
 
@@ -46,7 +47,8 @@ class Store:
         environment = {**os.environ, "RCLONE_AUTH_KEY": f'"{self.access_key},{self.secret_key}"'}
         command = [str(_RCLONE), "serve", "s3", "--config", "", "--addr", "127.0.0.1:0", "--dir-cache-time", "0s"]
         with self._output.open("wb") as output:
-            self._process = subprocess.Popen([*command, str(self._objects)], stderr=output, env=environment)
+            command = leashed([*command, str(self._objects)])
+            self._process = subprocess.Popen(command, stderr=output, env=environment)
         ports = wait_until(lambda: _READY.findall(self._output.read_text()), "the S3 server did not start", within=15)
         self.port = int(ports[0])
 
