@@ -10,10 +10,10 @@ from typing import Any
 
 
 def models_table(items: Iterable[Mapping[str, Any]], *, wide: bool, now: datetime) -> str:
-    """NAME URL READY AGE, and with `wide` RUNTIME REASON COPIES BYTES IDLE REQ/S; ends with a newline."""
+    """NAME URL READY AGE, and with `wide` RUNTIME REASON UPTODATE COPIES BYTES IDLE REQ/S; ends with a newline."""
     header = ["NAME", "URL", "READY", "AGE"]
     if wide:
-        header += ["RUNTIME", "REASON", "COPIES", "BYTES", "IDLE", "REQ/S"]
+        header += ["RUNTIME", "REASON", "UPTODATE", "COPIES", "BYTES", "IDLE", "REQ/S"]
     rows = [header]
     for item in items:
         metadata, status = item["metadata"], item.get("status") or {}
@@ -31,6 +31,7 @@ def models_table(items: Iterable[Mapping[str, Any]], *, wide: bool, now: datetim
             row += [
                 status.get("runtime") or "<none>",
                 ready.get("reason", ""),
+                condition(item, "UpToDate").get("status", ""),
                 str(len(loaded)),
                 str(sum(c["reservedBytes"] for c in loaded)),
                 "<none>" if idle is None else duration(idle),

@@ -73,7 +73,7 @@ def test_the_walkthrough_does_what_it_says(product: Product, tmp_path: Path) -> 
     predicted, truth = (line.split()[1:] for line in answers[-1].splitlines())
     assert sum(p == t for p, t in zip(predicted, truth, strict=True)) >= 18
     table = next(text for line, text in said.items() if line.startswith("kubectl get trainedmodels"))
-    assert table.split()[:6] == ["NAME", "URL", "READY", "AGE", "RUNTIME", "REASON"]
+    assert table.split()[:7] == ["NAME", "URL", "READY", "AGE", "RUNTIME", "REASON", "UPTODATE"]
     live = next(text for line, text in said.items() if "kubectl exec" in line)
     assert "sklearn-digits" in live
     described = next(text for line, text in said.items() if "kubectl describe" in line)

@@ -27,8 +27,8 @@ def test_a_model_is_applied_checked_asked_and_deleted(product: Product, framewor
     assert header == ["NAME", "URL", "READY", "AGE"]
     assert row[:3] == [name, f"grpc://wml-serving:8033?mm-vmodel-id={name}", "True"]
     wide = cluster.kubectl("get", "tm", name, "-o", "wide").splitlines()
-    assert wide[0].split() == ["NAME", "URL", "READY", "AGE", "RUNTIME", "REASON"]
-    assert wide[1].split()[-1] == "Loaded"
+    assert wide[0].split() == ["NAME", "URL", "READY", "AGE", "RUNTIME", "REASON", "UPTODATE"]
+    assert wide[1].split()[-2:] == ["Loaded", "True"]
 
     with cluster.port_forward("service/wml-serving", 8033) as address:
         said = product.sample_client(name, address)
@@ -53,9 +53,9 @@ def test_live_state_is_shown_from_inside(product: Product, models: Models, name:
         for pod in orchestrators:
             get = (pod["metadata"]["name"], "wml-serving", "get", "trainedmodels", name, "-o")
             said = [line.split() for line in product.cluster.execute(*get, "wide").splitlines()]
-            assert said[0] == ["NAME", "URL", "READY", "AGE", "RUNTIME", "REASON", "COPIES", "BYTES", "IDLE", "REQ/S"]
-            assert (said[1][2], *said[1][4:7]) == ("True", "mlserver-0.x", "Loaded", "1")
-            assert int(said[1][7]) > 0
+            assert said[0][4:] == ["RUNTIME", "REASON", "UPTODATE", "COPIES", "BYTES", "IDLE", "REQ/S"]
+            assert (said[1][2], *said[1][4:8]) == ("True", "mlserver-0.x", "Loaded", "True", "1")
+            assert int(said[1][8]) > 0
             copies = json.loads(product.cluster.execute(*get, "json"))["live"]["copies"]
             assert [copy["state"] for copy in copies] == ["Loaded"]
 

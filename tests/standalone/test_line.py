@@ -49,15 +49,15 @@ def test_table_is_kubectls(line: dict[str, str], shared: Stack, tmp_path: Path) 
 
 
 def test_wide_table_has_runtime_reason_and_live_state(line: dict[str, str], shared: Stack) -> None:
-    """`-o wide` adds RUNTIME and REASON, and how many copies there are now."""
+    """`-o wide` adds RUNTIME, REASON and UPTODATE, and how many copies there are now."""
     done = shared.run("get", "trainedmodels", "-o", "wide")
     header, *rows = (row.split() for row in done.stdout.splitlines())
-    assert header[:6] == ["NAME", "URL", "READY", "AGE", "RUNTIME", "REASON"]
+    assert header[:7] == ["NAME", "URL", "READY", "AGE", "RUNTIME", "REASON", "UPTODATE"]
     by_name = {row[0]: dict(zip(header, row, strict=True)) for row in rows}
     for framework, name in line.items():
         row = by_name[name]
         assert row["RUNTIME"] == runtime_of(framework)
-        assert row["REASON"] == "Loaded"
+        assert (row["REASON"], row["UPTODATE"]) == ("Loaded", "True")
         assert row["COPIES"] == "1"
         assert int(row["BYTES"]) > 0
 

@@ -12,7 +12,9 @@ from orchestrator.cli.table import age, aligned, describe, models_table
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def make_item(name: str, *, ready: tuple[str, str] | None = ("True", "Loaded"), **fields: Any) -> dict[str, Any]:
+def make_item(
+    name: str, *, ready: tuple[str, str] | None = ("True", "Loaded"), up_to_date: str = "", **fields: Any
+) -> dict[str, Any]:
     """A model as the admin API gives it."""
     item: dict[str, Any] = {
         "metadata": {"name": name, "namespace": "wml-serving", "creationTimestamp": "2026-01-01T11:55:00Z"},
@@ -29,6 +31,8 @@ def make_item(name: str, *, ready: tuple[str, str] | None = ("True", "Loaded"), 
         }
         url = f"grpc://wml-serving:8033?mm-vmodel-id={name}"
         item["status"] = {"url": url, "runtime": "mlserver-0.x", "conditions": [condition]}
+        if up_to_date:
+            item["status"]["conditions"].append(condition | {"type": "UpToDate", "status": up_to_date})
     return item | fields
 
 
@@ -52,12 +56,25 @@ def test_the_table_has_the_columns_of_the_crd() -> None:
 
 
 def test_the_wide_table_adds_where_and_why_and_what_is_loaded() -> None:
-    """Copies and bytes are of those that are loaded; what is not is not idle."""
-    items = [make_item("digits", live=COPIES), make_item("x", ready=("False", "ModelNotFound"))]
+    """A change that failed shows beside READY; copies and bytes are of those that are loaded; what is not is not idle."""
+    items = [
+        make_item("digits", live=COPIES, up_to_date="False"),
+        make_item("x", ready=("False", "ModelNotFound"), up_to_date="Unknown"),
+    ]
     lines = models_table(items, wide=True, now=NOW).splitlines()
-    assert lines[0].split() == ["NAME", "URL", "READY", "AGE", "RUNTIME", "REASON", "COPIES", "BYTES", "IDLE", "REQ/S"]
-    assert lines[1].split()[2:] == ["True", "5m", "mlserver-0.x", "Loaded", "1", "1048576", "2m5s", "12.3"]
-    assert lines[2].split()[2:] == ["False", "5m", "mlserver-0.x", "ModelNotFound", "0", "0", "<none>", "0.0"]
+    assert lines[0].split()[4:] == ["RUNTIME", "REASON", "UPTODATE", "COPIES", "BYTES", "IDLE", "REQ/S"]
+    assert lines[1].split()[2:] == ["True", "5m", "mlserver-0.x", "Loaded", "False", "1", "1048576", "2m5s", "12.3"]
+    assert lines[2].split()[2:] == [
+        "False",
+        "5m",
+        "mlserver-0.x",
+        "ModelNotFound",
+        "Unknown",
+        "0",
+        "0",
+        "<none>",
+        "0.0",
+    ]
     unseen = models_table([make_item("y", ready=None)], wide=True, now=NOW).splitlines()[1]
     assert unseen.split() == ["y", "5m", "<none>", "0", "0", "<none>", "0.0"]
 

@@ -84,7 +84,7 @@ def test_get_prints_a_table(api: str, capsys: pytest.CaptureFixture[str]) -> Non
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["NAME", "digits", "other"]
     assert run_get(api, "other", "wide") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split()[4:] == ["RUNTIME", "REASON", "COPIES", "BYTES", "IDLE", "REQ/S"]
+    assert lines[0].split()[4:] == ["RUNTIME", "REASON", "UPTODATE", "COPIES", "BYTES", "IDLE", "REQ/S"]
     assert [line.split()[0] for line in lines[1:]] == ["other"]
 
 

@@ -81,7 +81,7 @@ def test_what_kubectl_shows() -> None:
     definition, *_ = yaml.safe_load_all((ROOT / "manifests/trainedmodel-crd.yaml").read_text())
     (version,) = definition["spec"]["versions"]
     columns = [(c["name"].upper(), c.get("priority", 0)) for c in version["additionalPrinterColumns"]]
-    assert columns == [("URL", 0), ("READY", 0), ("AGE", 0), ("RUNTIME", 1), ("REASON", 1)]
+    assert columns == [("URL", 0), ("READY", 0), ("AGE", 0), ("RUNTIME", 1), ("REASON", 1), ("UPTODATE", 1)]
     written = {f".status.{name}" for name in status_patch(ModelStatus(), OURS)}
     for column in version["additionalPrinterColumns"]:
         path = column["jsonPath"].split("[")[0]
