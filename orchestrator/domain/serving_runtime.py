@@ -43,7 +43,8 @@ class ServingRuntime:
     memory_bytes: int = DEFAULT_MEMORY_BYTES
     buffer_bytes: int = DEFAULT_BUFFER_BYTES
     load_timeout_s: float = DEFAULT_LOAD_TIMEOUT_S
-    disabled: bool = False
+    #: Why no model gets it though it exists; empty if it is used.
+    unused: str = ""
     #: The server container's environment, literal values only.
     env: tuple[tuple[str, str], ...] = ()
     #: The object as it came, for the platform that runs pools.
@@ -54,6 +55,11 @@ class ServingRuntime:
         """Bytes of model memory in one pod."""
         return max(0, self.memory_bytes - self.buffer_bytes)
 
+    @property
+    def readable(self) -> bool:
+        """Whether it says what its pods are."""
+        return bool(self.server_type)
+
 
 def choose_runtime(framework: str, named: str, runtimes: Iterable[ServingRuntime]) -> ServingRuntime:
     """
@@ -61,14 +67,15 @@ def choose_runtime(framework: str, named: str, runtimes: Iterable[ServingRuntime
 
     Raises ModelProblem: RuntimeNotRecognized, NoSupportingRuntime.
     """
-    known = sorted((r for r in runtimes if not r.disabled), key=lambda r: r.name)
+    there = sorted(runtimes, key=lambda r: r.name)
+    known = [r for r in there if not r.unused]
     if named:
-        runtime = next((r for r in known if r.name == named), None)
-        if runtime is None:
+        runtime = next((r for r in there if r.name == named), None)
+        if runtime is None or runtime.unused:
+            why = f"ServingRuntime {named!r} is not used: {runtime.unused}" if runtime else _no_such(named)
             raise ModelProblem(
                 Reason.RUNTIME_NOT_RECOGNIZED,
-                f"there is no ServingRuntime {named!r}; known: {_names(known)}. "
-                "Leave inferenceService empty to let one be chosen",
+                f"{why}; known: {_names(known)}. Leave inferenceService empty to let one be chosen",
             )
         if framework not in runtime.frameworks:
             raise ModelProblem(
@@ -125,15 +132,22 @@ def parse_serving_runtime(raw: Mapping[str, Any]) -> ServingRuntime:
         buffer_bytes=_non_negative(adapter.get("memBufferBytes", DEFAULT_BUFFER_BYTES), "memBufferBytes"),
         load_timeout_s=_non_negative(adapter.get("modelLoadingTimeoutMillis", 90_000), "modelLoadingTimeoutMillis")
         / 1000,
-        disabled=spec.get("disabled") is True,
+        unused=_unused(spec),
         env=_literals(_list_of_mappings(container.get("env"), "spec.containers.env")),
         raw=raw,
     )
 
 
+def unreadable_runtime(name: str, uid: str, problem: str) -> ServingRuntime:
+    """One that exists and cannot be read: no model gets it, and who asks for it is told why."""
+    return ServingRuntime(
+        name=name, uid=uid, generation=0, server_type="", frameworks=(), auto_select=frozenset(), unused=problem
+    )
+
+
 def with_image(runtime: ServingRuntime, image: str | None) -> ServingRuntime:
     """The runtime whose server runs from that image; None: from its own."""
-    if not image:
+    if not image or not runtime.readable:
         return runtime
     containers = [dict(container) for container in runtime.raw["spec"]["containers"]]
     containers[server_container(containers, runtime.server_type)]["image"] = image
@@ -143,6 +157,17 @@ def with_image(runtime: ServingRuntime, image: str | None) -> ServingRuntime:
 def server_container(containers: Sequence[Mapping[str, Any]], server_type: Any) -> int:
     """Upstream's rule: the server's container is named like its type; one container needs no rule."""
     return next((index for index, each in enumerate(containers) if each.get("name") == server_type), 0)
+
+
+def _unused(spec: Mapping[str, Any]) -> str:
+    if spec.get("disabled") is True:
+        return "spec.disabled is true"
+    # KServe's mark of those that it gives one model each.
+    return "spec.multiModel is false" if spec.get("multiModel") is False else ""
+
+
+def _no_such(name: str) -> str:
+    return f"there is no ServingRuntime {name!r}"
 
 
 def _names(runtimes: Iterable[ServingRuntime]) -> str:

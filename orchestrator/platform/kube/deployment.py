@@ -63,6 +63,8 @@ class PoolObjects:
 
 def pool_objects(runtime: ServingRuntime, settings: PodSettings) -> PoolObjects:
     """Of a ServingRuntime. Raises ValueError naming what cannot be read, or cannot be."""
+    if not runtime.readable:
+        raise ValueError(runtime.unused)
     try:
         template, taken = pod_template(runtime, settings), taken_port(runtime)
     except (AttributeError, KeyError, TypeError, ValueError) as error:

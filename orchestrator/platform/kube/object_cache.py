@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from orchestrator.domain.config import CONFIG_NAME
 from orchestrator.domain.errors import InvalidManifest, surprise
-from orchestrator.domain.serving_runtime import ServingRuntime
+from orchestrator.domain.serving_runtime import ServingRuntime, unreadable_runtime
 from orchestrator.domain.storage import SECRET_NAME, StorageConfig
 from orchestrator.domain.trained_model import API_VERSION, TrainedModel
 from orchestrator.platform.kube.answers import UNREADABLE, Raw
@@ -145,7 +145,7 @@ class ObjectCache:
             # One that nobody expected is this object's trouble, too: whoever follows all of them must not end of it.
             reason = str(error) if isinstance(error, InvalidManifest) else surprise(error)
             self.problems[kind, name] = Problem(kind=kind, name=name, uid=uid, reason=reason)
-            self._keep_last_good(kind, name, uid)
+            self._keep_last_good(kind, name, uid, reason)
         else:
             self.problems.pop((kind, name), None)
 
@@ -165,7 +165,7 @@ class ObjectCache:
             case Kind.CONFIG:
                 self._take_config({})
 
-    def _keep_last_good(self, kind: Kind, name: str, uid: str) -> None:
+    def _keep_last_good(self, kind: Kind, name: str, uid: str, reason: str) -> None:
         """What it was before, unless it is another object by now: a model of another uid is another model."""
         model = self.models.get(name)
         if kind is Kind.MODEL and model is not None and model.uid != uid:
@@ -176,6 +176,9 @@ class ObjectCache:
             # A kind of server is what its definition says; its pods belong to the object that there is.
             self.runtimes[name] = replace(runtime, uid=uid)
             self._common = True
+        if kind is Kind.RUNTIME and (runtime is None or not runtime.readable):
+            self.runtimes[name] = unreadable_runtime(name, uid, reason)
+            self._common |= self.runtimes[name] != runtime
 
     def _say_deleted(self, raw: Raw) -> None:
         self._deleted[identity(raw)] = None

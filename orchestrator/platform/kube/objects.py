@@ -64,12 +64,18 @@ def read_runtime(raw: Raw) -> ServingRuntime | None:
     """
     A ServingRuntime; None for one that is not meant for this product.
 
-    Those of KServe share the kind: they have no built-in adapter, or hold one model.
+    Those of KServe share the kind: they have no built-in adapter, or hold one model, and are then read as far as they
+    can be, for who names one.
     """
     spec = raw.get("spec")
-    if not isinstance(spec, dict) or not spec.get("builtInAdapter") or spec.get("multiModel") is False:
+    if not isinstance(spec, dict) or not spec.get("builtInAdapter"):
         return None
-    return parse_serving_runtime(raw)
+    try:
+        return parse_serving_runtime(raw)
+    except InvalidManifest:
+        if spec.get("multiModel") is False:
+            return None
+        raise
 
 
 def read_secret(raw: Raw) -> StorageConfig:

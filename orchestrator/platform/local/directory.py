@@ -28,6 +28,8 @@ class _File:
     #: What it defined when each document could last be read; the first of a name only.
     documents: dict[ObjectId, Document]
     problems: tuple[Problem, ...] = ()
+    #: What is in it and could not be read at the last look, and why.
+    broken: Mapping[ObjectId, str] = field(default_factory=dict)
     #: Documents of the above that a later look did not find, and since when.
     missing: dict[ObjectId, float] = field(default_factory=dict)
     gone: bool = False
@@ -47,6 +49,8 @@ class Merged:
 
     objects: Mapping[ObjectId, Owned]
     problems: frozenset[Problem]
+    #: What the files define and nobody could ever read, and why.
+    broken: Mapping[ObjectId, str]
 
 
 class Directory:
@@ -83,7 +87,7 @@ class Directory:
             found[identity] = document
             if not (parsed.unsure or identity in parsed.broken):
                 missing[identity] = file.missing.get(identity, now)
-        self._files[name] = _File(found, tuple(problems), missing)
+        self._files[name] = _File(found, tuple(problems), parsed.broken, missing)
         self._merged = None
 
     def remove(self, name: str, now: float) -> None:
@@ -92,7 +96,7 @@ class Directory:
         if file is None or file.gone:
             return
         missing = {identity: file.missing.get(identity, now) for identity in file.documents}
-        self._files[name] = _File(file.documents, (), missing, gone=True)
+        self._files[name] = _File(file.documents, missing=missing, gone=True)
         self._merged = None
 
     def settle(self, now: float) -> None:
@@ -121,9 +125,11 @@ class Directory:
         objects: dict[ObjectId, Owned] = {}
         leaving: list[Owned] = []
         problems: set[Problem] = set()
+        broken: dict[ObjectId, str] = {}
         for name in sorted(self._files):
             file = self._files[name]
             problems.update(file.problems)
+            broken |= file.broken
             for identity, document in file.documents.items():
                 if identity in file.missing:
                     leaving.append(Owned(file=name, document=document))
@@ -134,4 +140,5 @@ class Directory:
                     objects[identity] = Owned(file=name, document=document)
         for owned in leaving:
             objects.setdefault(owned.document.id, owned)
-        return Merged(objects=objects, problems=frozenset(problems))
+        broken = {identity: why for identity, why in broken.items() if identity not in objects}
+        return Merged(objects=objects, problems=frozenset(problems), broken=broken)

@@ -78,7 +78,8 @@ class ParsedFile:
 
     documents: tuple[Document, ...] = ()
     problems: tuple[Problem, ...] = ()
-    broken: frozenset[ObjectId] = frozenset()
+    #: Documents that cannot be read, and why.
+    broken: Mapping[ObjectId, str] = field(default_factory=dict)
     unsure: bool = False
 
     @classmethod

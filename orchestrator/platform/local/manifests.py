@@ -102,14 +102,14 @@ class _Reading:
         self._namespace = namespace
         self._documents: list[Document] = []
         self._problems: list[Problem] = []
-        self._broken: set[ObjectId] = set()
+        self._broken: dict[ObjectId, str] = {}
         self._unsure = False
 
     def result(self) -> ParsedFile:
         return ParsedFile(
             documents=tuple(self._documents),
             problems=tuple(self._problems),
-            broken=frozenset(self._broken),
+            broken=self._broken,
             unsure=self._unsure,
         )
 
@@ -145,12 +145,12 @@ class _Reading:
                 raise InvalidManifest("apiVersion", f"{api[:80]!r} is not served here; expected {_API[kind]!r}")
             self._documents.append(_READERS[kind](identity, line, value, self._namespace))
         except InvalidManifest as error:
-            self._broken.add(identity)
+            self._broken[identity] = str(error)
             where = raw.line_of((*path, *_field_path(error.field)))
             self._problems.append(Problem(self._file, where, f"{identity}: {error}"))
         except Exception as error:
             # This document's trouble, whatever it is, and not the directory's.
-            self._broken.add(identity)
+            self._broken[identity] = surprise(error)
             self._problems.append(Problem(self._file, line, f"{identity}: {surprise(error)}"))
 
     def _unidentified(self, line: int, reason: str) -> None:

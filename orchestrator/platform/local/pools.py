@@ -60,6 +60,11 @@ class SupervisorPools:
 
     async def scale(self, runtime: ServingRuntime, replicas: int) -> None:
         """Have `replicas` pods of this runtime. Returns before they run."""
+        if not runtime.readable:
+            # Nothing to make one from: those that there are stay for as long as they are needed.
+            if not replicas:
+                await self.end(runtime.name)
+            return
         self._wish(runtime.name, Scale(PodTemplate.of(runtime), min(max(0, replicas), MAX_REPLICAS)))
 
     async def end(self, runtime: str) -> None:

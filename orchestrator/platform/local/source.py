@@ -19,7 +19,7 @@ import structlog
 from watchfiles import awatch
 
 from orchestrator.domain.config import CONFIG_NAME
-from orchestrator.domain.serving_runtime import ServingRuntime
+from orchestrator.domain.serving_runtime import ServingRuntime, unreadable_runtime
 from orchestrator.domain.storage import SECRET_NAME, StorageConfig
 from orchestrator.domain.trained_model import ModelStatus
 from orchestrator.platform.local.directory import Directory, Merged
@@ -172,6 +172,9 @@ class DirectorySource:
         for identity, value in values.items():
             if isinstance(value, ServingRuntime):
                 runtimes[identity.name] = value
+        for identity, why in merged.broken.items():
+            if identity.kind is Kind.RUNTIME and identity.name not in runtimes:
+                runtimes[identity.name] = unreadable_runtime(identity.name, f"local-{identity.name}", why)
         storage = values.get(ObjectId(Kind.SECRET, SECRET_NAME))
         live = values.get(ObjectId(Kind.CONFIG, CONFIG_NAME))
         config = live.entries if isinstance(live, ConfigData) else {}

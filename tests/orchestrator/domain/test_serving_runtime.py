@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from orchestrator.domain.errors import InvalidManifest, ModelProblem, Reason
-from orchestrator.domain.serving_runtime import DEFAULT_MEMORY_BYTES, choose_runtime, parse_serving_runtime, with_image
+from orchestrator.domain.serving_runtime import (
+    DEFAULT_MEMORY_BYTES,
+    choose_runtime,
+    parse_serving_runtime,
+    unreadable_runtime,
+    with_image,
+)
 from tests.orchestrator.builders import make_runtime
 
 RAW: dict[str, Any] = {
@@ -75,7 +81,35 @@ def test_defaults_are_for_what_is_not_said() -> None:
     raw = changed("spec", {"builtInAdapter": {"serverType": "triton"}, "containers": [{"name": "any"}]})
     runtime = parse_serving_runtime(raw)
     assert runtime.memory_bytes == DEFAULT_MEMORY_BYTES
-    assert (runtime.frameworks, runtime.load_timeout_s, runtime.disabled) == ((), 90.0, False)
+    assert (runtime.frameworks, runtime.load_timeout_s, runtime.unused) == ((), 90.0, "")
+
+
+@pytest.mark.parametrize(
+    ("spec", "unused"),
+    [
+        ({}, ""),
+        ({"disabled": True}, "spec.disabled is true"),
+        ({"multiModel": False}, "spec.multiModel is false"),
+        ({"disabled": False, "multiModel": True}, ""),
+    ],
+)
+def test_a_runtime_says_why_it_is_not_used(spec: dict[str, bool], unused: str) -> None:
+    """It exists all the same: who names it is told that."""
+    assert parse_serving_runtime(changed("spec", RAW["spec"] | spec)).unused == unused
+
+
+def test_one_that_cannot_be_read_exists_and_takes_nothing() -> None:
+    """Who names it is told what is wrong with it; nobody else hears of it."""
+    bad = unreadable_runtime("mine", "u", "spec.builtInAdapter.serverType: expected one of triton, mlserver")
+    assert (bad.readable, TRITON.readable, with_image(bad, "x")) == (False, True, bad)
+    with pytest.raises(ModelProblem) as caught:
+        choose_runtime("onnx", "mine", (*KNOWN, bad))
+    assert caught.value.reason is Reason.RUNTIME_NOT_RECOGNIZED
+    assert caught.value.message.startswith(
+        "ServingRuntime 'mine' is not used: spec.builtInAdapter.serverType: expected one of triton, mlserver; "
+        "known: mlserver-0.x, triton-2.x. "
+    )
+    assert choose_runtime("onnx", "", (*KNOWN, bad)) is TRITON
 
 
 def test_a_buffer_larger_than_the_limit_leaves_no_room() -> None:
@@ -119,7 +153,7 @@ def test_what_is_no_runtime_is_refused_by_its_field(path: str, value: object, fi
 
 TRITON = make_runtime("triton-2.x", frameworks=("onnx", "sklearn"), auto_select=frozenset({"onnx"}))
 MLSERVER = make_runtime("mlserver-0.x", frameworks=("sklearn",), auto_select=frozenset({"sklearn"}))
-OFF = make_runtime("a-off", frameworks=("onnx",), auto_select=frozenset({"onnx"}), disabled=True)
+OFF = make_runtime("a-off", frameworks=("onnx",), auto_select=frozenset({"onnx"}), unused="spec.disabled is true")
 KNOWN = (TRITON, OFF, MLSERVER)
 
 
@@ -133,7 +167,7 @@ KNOWN = (TRITON, OFF, MLSERVER)
     ],
 )
 def test_the_named_runtime_or_one_that_selects_itself(framework: str, named: str, expected: object) -> None:
-    """A disabled one is not there; a named one need not select itself."""
+    """Never a disabled one; a named one need not select itself."""
     assert choose_runtime(framework, named, KNOWN) is expected
     assert choose_runtime(framework, named, reversed(KNOWN)) is expected
 
@@ -158,7 +192,7 @@ def test_of_two_that_select_themselves_the_first_by_name() -> None:
             "onnx",
             "a-off",
             Reason.RUNTIME_NOT_RECOGNIZED,
-            "there is no ServingRuntime 'a-off'; known: mlserver-0.x, triton-2.x. "
+            "ServingRuntime 'a-off' is not used: spec.disabled is true; known: mlserver-0.x, triton-2.x. "
             "Leave inferenceService empty to let one be chosen",
         ),
         (

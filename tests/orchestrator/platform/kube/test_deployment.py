@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.domain.serving_runtime import ServingRuntime, parse_serving_runtime, with_image
+from orchestrator.domain.serving_runtime import ServingRuntime, parse_serving_runtime, unreadable_runtime, with_image
 from orchestrator.platform.kube.deployment import (
     ANNOTATION_DIGEST,
     Applied,
@@ -51,6 +51,12 @@ def test_both_are_known_to_kubernetes_and_owned_by_the_serving_runtime() -> None
             "runtime-1",
             True,
         )
+
+
+def test_a_runtime_that_cannot_be_read_has_none() -> None:
+    """In the words of who tried: its pods are left as they are."""
+    with pytest.raises(ValueError, match=r"^spec\.containers: required$"):
+        objects(unreadable_runtime("mine", "u", "spec.containers: required"))
 
 
 def test_the_selector_selects_its_pods_and_no_other_runtimes() -> None:

@@ -160,9 +160,9 @@ def test_a_model_that_cannot_be_read_keeps_what_it_was_and_disturbs_no_other() -
 
 
 def test_a_runtime_that_cannot_be_read_stays_as_it_was() -> None:
-    """Under the uid that it has now. One that is not ours any more is gone."""
+    """Under the uid that it has now. One that is not ours any more says so."""
     cache = ObjectCache()
-    cache.replace(Kind.RUNTIME, [runtime(), runtime("other"), runtime("kserves", multiModel=False)])
+    cache.replace(Kind.RUNTIME, [runtime(), runtime("other"), runtime("kserves", builtInAdapter=None)])
     assert cache.runtimes.keys() == {TRITON, "other"}
     before = cache.runtimes[TRITON]
     cache.news()
@@ -173,7 +173,26 @@ def test_a_runtime_that_cannot_be_read_stays_as_it_was() -> None:
     assert cache.runtimes.keys() == {TRITON, "other"}
     assert cache.runtimes[TRITON].uid == "second"
     cache.event(Kind.RUNTIME, "MODIFIED", runtime("other", version=4, multiModel=False))
+    assert cache.runtimes["other"].unused == "spec.multiModel is false"
+    cache.event(Kind.RUNTIME, "MODIFIED", runtime("other", version=5, builtInAdapter=None))
     assert cache.runtimes.keys() == {TRITON}
+
+
+def test_a_runtime_that_could_never_be_read_says_why() -> None:
+    """To the models that name it; until it is mended or gone."""
+    cache = ObjectCache()
+    cache.replace(Kind.RUNTIME, [runtime("mine", builtInAdapter={"serverType": "mlservr"})])
+    why = "spec.builtInAdapter.serverType: expected one of triton, mlserver"
+    assert (cache.runtimes["mine"].unused, cache.news().common) == (why, True)
+    cache.event(Kind.RUNTIME, "MODIFIED", runtime("mine", version=2, builtInAdapter={"serverType": "mlservr"}))
+    assert not cache.news().common
+    cache.event(Kind.RUNTIME, "MODIFIED", runtime("mine", version=3, containers=[]))
+    assert (cache.runtimes["mine"].unused.split(":")[0], cache.news().common) == ("spec.containers", True)
+    cache.event(Kind.RUNTIME, "MODIFIED", runtime("mine", version=4))
+    assert (cache.runtimes["mine"].unused, cache.news().common) == ("", True)
+    cache.event(Kind.RUNTIME, "MODIFIED", runtime("mine", version=5, containers=[]))
+    cache.event(Kind.RUNTIME, "DELETED", runtime("mine", version=6))
+    assert not cache.runtimes
 
 
 def test_a_builtin_runtime_that_is_missing_stays_until_it_is_created_again() -> None:

@@ -55,7 +55,7 @@ def test_what_the_definition_lets_through_may_still_be_none(memory: str) -> None
     [
         {"builtInAdapter": None},
         {"builtInAdapter": {}},
-        {"multiModel": False},
+        {"multiModel": False, "containers": None},
     ],
 )
 def test_kserves_own_runtimes_are_not_ours(spec: dict[str, Any]) -> None:

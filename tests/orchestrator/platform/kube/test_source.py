@@ -298,7 +298,8 @@ async def test_an_object_that_is_nested_too_deep_is_its_own_trouble_only() -> No
         async with task(bench.source.watch()), task(bench.recorder.run()), bench.leading() as sink:
             bench.put("a")
             await eventually(lambda: "a" in sink.models)
-            assert sink.runtimes.keys() == {"own", TRITON, MLSERVER}
+            assert sink.runtimes.keys() == {"own", "bad", TRITON, MLSERVER}
+            assert sink.runtimes["bad"].unused == "object: nested deeper than 100 levels"
             assert bench.source.problems() == ["ServingRuntime 'bad': object: nested deeper than 100 levels"]
             events = core("events", NAMESPACE)
             await eventually(lambda: len(bench.fake.store.collection(events, {})["items"]) == 1)
@@ -330,9 +331,9 @@ async def test_a_builtin_runtime_that_is_deleted_comes_back(bench: Bench) -> Non
         await eventually(back)
         assert seen == {True}
         bench.fake.store.merge(f"{RUNTIMES}/{TRITON}", {"spec": {"disabled": True}})
-        await eventually(lambda: sink.runtimes[TRITON].disabled)
+        await eventually(lambda: bool(sink.runtimes[TRITON].unused))
     async with bench.leading() as sink:
-        assert sink.runtimes[TRITON].disabled
+        assert sink.runtimes[TRITON].unused == "spec.disabled is true"
 
 
 async def test_an_api_server_that_is_away_is_waited_for_before_the_first_delivery(bench: Bench) -> None:

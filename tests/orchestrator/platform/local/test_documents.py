@@ -32,5 +32,5 @@ def test_an_unreadable_file_proves_nothing() -> None:
     parsed = ParsedFile.unreadable("a.yaml", 3, "not UTF-8 text")
     assert [str(each) for each in parsed.problems] == ["a.yaml:3: not UTF-8 text"]
     assert parsed.unsure
-    assert (parsed.documents, parsed.broken) == ((), frozenset())
+    assert (parsed.documents, parsed.broken) == ((), {})
     assert not ParsedFile().unsure, "an empty file does prove that nothing is in it"

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from orchestrator.domain.fleet import Pod, Pool
-from orchestrator.domain.serving_runtime import ServingRuntime
+from orchestrator.domain.serving_runtime import ServingRuntime, unreadable_runtime
 from orchestrator.machinery.term import Term
 from orchestrator.platform.local.launch import PodTemplate
 from orchestrator.platform.local.pod_set import PodSet
@@ -71,6 +71,23 @@ async def test_a_controller_that_comes_and_goes(pods: PodSet, path: Path) -> Non
             assert (again.all[0], again.pools) == (seen.last, {"r": Pool(1)})
             await second.end("r")
             assert again.pools == {"r": Pool(0)}
+
+
+async def test_a_runtime_that_cannot_be_read_makes_no_pod_and_ends_those_that_nobody_needs(
+    pods: PodSet, path: Path
+) -> None:
+    """What there is stays while it is needed: there is nothing to make it anew from."""
+    bad, pools, lists = unreadable_runtime("r", "", "spec: required"), SupervisorPools(path, Term(7), half), Lists()
+    async with serving(pods, path), running(pools.run(lists)):
+        await eventually(lambda: lists.all)
+        await pools.scale(bad, 1)
+        assert lists.pools == {}
+        await pools.scale(RUNTIME, 1)
+        await eventually(lambda: lists.last and len(lists.last) == 1)
+        await pools.scale(bad, 1)
+        assert lists.pools == {"r": Pool(1)}
+        await pools.scale(bad, 0)
+        assert lists.pools == {"r": Pool(0)}
 
 
 async def test_a_supervisor_that_comes_and_goes(pods: PodSet, path: Path) -> None:

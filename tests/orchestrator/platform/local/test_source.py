@@ -152,6 +152,25 @@ async def test_a_broken_file_keeps_what_it_defined(models: Path, start: Start) -
     assert len([line for line in lines if line["event"] == "manifest_mended"]) == 1
 
 
+async def test_a_runtime_that_could_never_be_read_says_why(models: Path, start: Start) -> None:
+    """To the models that name it. One that could be read once is used as it was, a built-in one as it comes."""
+    (models / "bad.yaml").write_text(runtime_yaml("mine", "mlservr"))
+    (models / "builtin.yaml").write_text(runtime_yaml("mlserver-0.x", "mlservr"))
+    async with start() as (_, sink):
+        await eventually(lambda: "mine" in sink.runtimes)
+        why = "spec.builtInAdapter.serverType: expected one of triton, mlserver"
+        unused = {name: runtime.unused for name, runtime in sink.runtimes.items()}
+        assert unused == {"mlserver-0.x": "", "triton-2.x": "", "mine": why}
+        replace_file(models / "bad.yaml", runtime_yaml("mine"))
+        await eventually(lambda: not sink.runtimes["mine"].unused)
+        replace_file(models / "bad.yaml", runtime_yaml("mine", "mlservr"))
+        (models / "a.yaml").write_text(model_yaml("a"))
+        await eventually(lambda: "a" in sink.models)
+        assert not sink.runtimes["mine"].unused
+        (models / "bad.yaml").unlink()
+        await eventually(lambda: "mine" not in sink.runtimes)
+
+
 async def test_an_unreadable_directory_deletes_nothing(models: Path, start: Start, tmp_path: Path) -> None:
     """Moved away, it changes nothing; moved back, it is followed again, and what was removed meanwhile is gone."""
     (models / "a.yaml").write_text(model_yaml("a"))
