@@ -19,9 +19,11 @@ from urllib.parse import quote
 import yaml
 
 from orchestrator.cli.table import describe, models_table
+from orchestrator.domain.trained_model import KIND
 
 _TIMEOUT_S = 10.0
 _MOST_WARNINGS = 5
+_SUFFIXES = (".yaml", ".yml", ".json")
 #: The admin API is near: a proxy for the world would only be in the way.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -29,7 +31,7 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def get(arguments: Namespace) -> int:
     """`get trainedmodels [NAME] [-o wide|json|yaml]`."""
     try:
-        _warn(arguments.admin)
+        _warn(arguments.admin, arguments.name)
         if arguments.name:
             item = _fetch(arguments.admin, f"/v1/trainedmodels/{quote(arguments.name, safe='')}")
             items, whole = [item], _plain(item)
@@ -54,7 +56,7 @@ def get(arguments: Namespace) -> int:
 def describe_model(arguments: Namespace) -> int:
     """`describe trainedmodel NAME`."""
     try:
-        _warn(arguments.admin)
+        _warn(arguments.admin, arguments.name)
         item = _fetch(arguments.admin, f"/v1/trainedmodels/{quote(arguments.name, safe='')}")
     except AdminError as error:
         return _complain(error)
@@ -83,13 +85,20 @@ def _fetch(admin: str, path: str) -> Any:
         ) from None
 
 
-def _warn(admin: str) -> None:
-    """An object that was refused is in no list: who looks for it should see why."""
-    problems = _fetch(admin, "/v1/problems")["problems"]
+def _warn(admin: str, name: str | None) -> None:
+    """An object that was refused is in no list: who looks for it should see why, and that of `name` first."""
+    problems = sorted(_fetch(admin, "/v1/problems")["problems"], key=lambda problem: not _is_about(problem, name))
     for problem in problems[:_MOST_WARNINGS]:
         sys.stderr.write(f"warning: {problem}\n")
     if len(problems) > _MOST_WARNINGS:
         sys.stderr.write(f"warning: and {len(problems) - _MOST_WARNINGS} more; see {admin.rstrip('/')}/v1/problems\n")
+
+
+def _is_about(problem: str, name: str | None) -> bool:
+    """A file that cannot be read at all names no object; it is often called after it."""
+    return bool(name) and (
+        f"{KIND} {name!r}" in problem or problem.startswith(tuple(f"{name}{suffix}:" for suffix in _SUFFIXES))
+    )
 
 
 def _plain(item: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -120,6 +120,27 @@ def test_what_was_refused_is_said_beside(capsys: pytest.CaptureFixture[str]) -> 
         assert error.splitlines()[5:] == [f"warning: and 2 more; see {some.address}/v1/problems"]
         assert run_get(some.address, "typo") == 1
         assert "spec.model.memory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        "z.yaml:3: TrainedModel 'typo': spec.model.memory: required",
+        "typo.yaml:7: not valid YAML: found a tab",
+        "TrainedModel 'typo': spec.model.memory: required",
+    ],
+)
+@pytest.mark.parametrize("run", [run_get, lambda admin, name: describe_model(Namespace(admin=admin, name=name))])
+def test_of_the_object_that_is_asked_for_the_problem_comes_first(
+    run: Callable[[str, str], int], own: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However many others there are: it is what there is to mend. By its name, or its file's."""
+    others = [f"{i}.yaml:3: TrainedModel 'typo-{i}': spec.model.memory: required" for i in range(7)]
+    with Api(problems=(*others, own)) as some:
+        assert run(some.address, "typo") == 1
+        error = capsys.readouterr().err.splitlines()
+        assert error[:2] == [f"warning: {own}", f"warning: {others[0]}"]
+        assert error[5].startswith("warning: and 3 more")
 
 
 def test_describe_prints_one_model(api: str, capsys: pytest.CaptureFixture[str]) -> None:
