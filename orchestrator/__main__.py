@@ -5,12 +5,12 @@ Commands, signals and exit codes.
 platform; `standalone` is the whole product on one machine; `get` and
 `describe` are the user's.
 
-Exit codes: 0 ended as asked, 1 failed, 2 wrong use or a place that is taken.
+Exit codes: 0 ended as asked, 1 failed, 2 wrong use or a place that is taken,
+130 interrupted before there was anything to end.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -20,12 +20,22 @@ from typing import Any
 
 from orchestrator.domain.addresses import ANYWHERE
 
+#: What a shell calls a process that SIGINT ended.
+_INTERRUPTED = 130
 DEFAULT_ADMIN = "http://127.0.0.1:8080"
 _BIND = "where ports are opened (default all, of IPv4 and IPv6)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    try:
+        return _main(argv)
+    except KeyboardInterrupt:
+        # A command that runs ends at a signal by itself; this one was still being read in.
+        return _INTERRUPTED
+
+
+def _main(argv: Sequence[str] | None) -> int:
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     if len(rest) == 1 and not rest[0].startswith("-") and getattr(arguments, "name", "") is None:
@@ -142,7 +152,8 @@ _MODEL_APIS = ("serving.kubeflow.org/v1alpha1", "serving.kserve.io/v1alpha1")
 _RESOURCES = ("trainedmodels", "trainedmodel", "tm")
 
 
-# Each command imports what it needs when it runs: `get` starts in milliseconds, a controller does not load servers' code.
+# Each command imports what it needs when it runs: `get` starts in milliseconds, a controller does not load servers' code,
+# and an interrupt meanwhile is met by `main`.
 
 
 def _get(arguments: Namespace) -> int:
@@ -189,6 +200,8 @@ def _standalone(arguments: Namespace) -> int:
 
 def _run(process: str, work: Callable[[], Coroutine[Any, Any, None]]) -> int:
     """Run a process of the product. What ends it is its last log line: whoever started it starts it again."""
+    import asyncio
+
     import structlog
 
     from orchestrator.machinery.logs import configure_logs

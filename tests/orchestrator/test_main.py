@@ -94,6 +94,21 @@ def test_broken_settings_are_one_critical_line(
     assert "locals" not in json.dumps(line)
 
 
+def test_an_interrupt_before_anything_runs_is_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C while `standalone` is still being read in: as a shell calls a process that a signal ended."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("orchestrator.cli.standalone.standalone", interrupted)
+    assert main(["standalone", str(tmp_path), "--state-dir", str(tmp_path / "state")]) == 130
+    monkeypatch.setattr("orchestrator.__main__._parser", interrupted)
+    assert main(["standalone"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
 def test_what_ends_well_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 0."""
 
