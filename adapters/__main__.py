@@ -161,6 +161,7 @@ def _settings(arguments: argparse.Namespace) -> LoaderSettings:
         capacity_bytes=arguments.capacity_bytes,
         runtime=arguments.runtime or arguments.server_type,
         server_type=arguments.server_type,
+        server_log=arguments.server_log,
         downloads=arguments.downloads,
         loads=arguments.loads,
         size_factor=arguments.size_factor,
@@ -193,6 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--capacity-bytes", required=True, type=_positive, help="bytes of model memory")
     add("--runtime", default="", help="the ServingRuntime's name, for messages")
     add("--pod", default="", help="the pod's name, for logs")
+    add("--server-log", default="", help="where a person finds the model server's log, for messages")
     add("--downloads", type=_positive, default=4, help="models downloaded at once")
     add("--parts", type=_positive, default=8, help="parts of one model downloaded at once")
     add("--part-bytes", type=_positive, default=8 * 1024 * 1024)

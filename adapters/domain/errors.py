@@ -20,6 +20,8 @@ An error holds data; text is derived from it.
 
 from __future__ import annotations
 
+from typing import Final
+
 from adapters.domain.copies import Failure, Reason
 
 
@@ -98,6 +100,10 @@ class SourceChanged(AdapterError):
 
 class ServerError(AdapterError):
     """The model server did not do as it was told."""
+
+
+#: For a server that refused without a word.
+NO_REASON: Final = "no reason given"
 
 
 class ServerRefused(ServerError):

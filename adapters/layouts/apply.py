@@ -27,7 +27,8 @@ def read(source: Path, paths: tuple[str, ...], target: Target) -> ModelFiles:
             if (source / path).stat().st_size > MAX_CONFIG_BYTES:
                 raise invalid(target, f"{path} is larger than {MAX_CONFIG_BYTES} bytes", "a configuration file")
             configs[path] = (source / path).read_bytes()
-    return ModelFiles(paths=paths, configs=configs)
+    empty = frozenset(path for path in paths if not (source / path).stat().st_size)
+    return ModelFiles(paths=paths, configs=configs, empty=empty)
 
 
 def apply(layout: Layout, source: Path, directory: Path) -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from adapters.domain.texts import clean, some
-from adapters.layouts.plan import Layout, ModelFiles, Target, below, directories, invalid, top
+from adapters.layouts.plan import Layout, ModelFiles, Target, below, directories, invalid, refuse_empty, top
 
 SETTINGS: Final = "model-settings.json"
 
@@ -75,6 +75,11 @@ def plan(files: ModelFiles, target: Target) -> Layout:
     if SETTINGS in paths:
         return _native(files, prefix, paths, form, target)
     moves, uri = _generated(paths, form, target)
+    if form is not None:
+        # Of a directory MLServer takes the first of the names that it knows.
+        named = next((name for name in form.wellknown if name in paths), "")
+        main = uri if uri != _MODEL else f"{_MODEL}/{named}"
+        refuse_empty(((prefix + source, to) for source, to in moves), (main,), files, target)
     settings: dict[str, Any] = {"name": target.name}
     if form is not None:
         settings["implementation"] = form.implementation

@@ -4,13 +4,14 @@ A layout: which file goes where in a server's repository, decided before any fil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
 from adapters.domain.copies import Reason
 from adapters.domain.errors import LoadFailure
+from adapters.domain.texts import some
 
 #: A configuration file that is larger is not one.
 MAX_CONFIG_BYTES: Final = 1024 * 1024
@@ -43,6 +44,8 @@ class ModelFiles:
     paths: tuple[str, ...]
     #: Contents of the files that may configure a server, by path.
     configs: Mapping[str, bytes]
+    #: Those without a byte.
+    empty: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,13 @@ Planner = Callable[[ModelFiles, Target], Layout]
 def invalid(target: Target, problem: str, expected: str) -> LoadFailure:
     """The failure that says what is wrong and what was expected."""
     return LoadFailure.because(Reason.INVALID_MODEL_LAYOUT, f"{target.uri}: {problem}; expected {expected}")
+
+
+def refuse_empty(moves: Iterable[tuple[str, str]], main: Container[str], files: ModelFiles, target: Target) -> None:
+    """Raises LoadFailure when what moves to one of the `main` places, which is the model itself, has no byte in it."""
+    for origin, place in moves:
+        if place in main and origin in files.empty:
+            raise invalid(target, f"{some([origin])} is empty", "a file with the model in it")
 
 
 def top(paths: Sequence[str]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from typing import Final
 from adapters.domain.errors import LoadFailure
 from adapters.domain.texts import some
 from adapters.layouts.pbtxt import BadConfig, without_name
-from adapters.layouts.plan import Layout, ModelFiles, Target, below, directories, invalid, top
+from adapters.layouts.plan import Layout, ModelFiles, Target, below, directories, invalid, refuse_empty, top
 
 CONFIG: Final = "config.pbtxt"
 
@@ -100,6 +100,7 @@ def plan(files: ModelFiles, target: Target) -> Layout:
     layout = tuple((prefix + source, f"{version}/{to}") for source, to in moves)
     if form is None:
         return Layout(moves=layout)
+    refuse_empty(layout, _main_places(version, form), files, target)
     config = (form.directory_config if is_directory else form.file_config) + _INSTANCES
     return Layout(moves=layout, writes=((CONFIG, config.encode()),))
 
@@ -115,6 +116,8 @@ def _native(files: ModelFiles, prefix: str, paths: tuple[str, ...], form: _Form 
     elif rest:
         version, versioned, _ = _versioned(rest, form, target)
         moves = tuple((prefix + source, f"{version}/{to}") for source, to in versioned)
+        if form is not None:
+            refuse_empty(moves, _main_places(version, form), files, target)
     else:
         raise invalid(target, f"there is nothing but {CONFIG}", "a model beside it, or in version directories")
     return Layout(moves=moves, writes=((CONFIG, config),))
@@ -163,6 +166,11 @@ def _versioned(
     inside = f"{form.directory}/" if form.directory else ""
     moves = tuple((prefix + path, inside + (form.main if path == main else path)) for path in paths)
     return version, moves, True
+
+
+def _main_places(version: str, form: _Form) -> tuple[str, ...]:
+    """Where the backend looks for the model: a file, or the main one of a directory."""
+    return (f"{version}/{form.file}", f"{version}/{form.directory}/{form.main}")
 
 
 def _main(paths: tuple[str, ...], form: _Form) -> str | None:

@@ -28,7 +28,7 @@ from typing import Final, Never
 import structlog
 
 from adapters.domain.copies import CopyKey, CopyState, Failure, Order, Reason
-from adapters.domain.errors import ServerError, ServerGone
+from adapters.domain.errors import NO_REASON, ServerError, ServerGone
 from adapters.domain.ports import ModelServer
 from adapters.domain.progress import Ticket
 from adapters.domain.relapses import Relapses
@@ -313,9 +313,12 @@ class Installer:
         said = str(error)
         for path in (str(self._places.model(order.key.model)), str(self._places.models), str(self._places.scratch)):
             said = said.replace(path + "/", "").replace(path, "")
-        if " " not in said.strip():
+        where = f"its log ({settings.server_log})" if settings.server_log else "its log"
+        if said == NO_REASON:
+            said = f"{said}; see {where}"
+        elif " " not in said.strip():
             # A pickle that is none is a KeyError of MLServer's: "8".
-            said = f"it says '{said}', and more in its log"
+            said = f"it says '{said}', and more in {where}"
         text = (
             f"{settings.runtime} ({settings.server_type}) could not load this {order.source.framework} model "
             f"from {order.source.uri}: {said}"

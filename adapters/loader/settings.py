@@ -22,6 +22,8 @@ class LoaderSettings:
     #: For messages and logs: the ServingRuntime's name and the server's.
     runtime: str
     server_type: str
+    #: Where a person finds the server's log; empty if nobody knows.
+    server_log: str = ""
     #: Models listed, downloaded, and loaded by the server, at once.
     listings: int = 8
     downloads: int = 4

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from adapters.domain.errors import ServerError, ServerGone, ServerRefused, ServerSilent
+from adapters.domain.errors import NO_REASON, ServerError, ServerGone, ServerRefused, ServerSilent
 
 T = TypeVar("T")
 
@@ -131,4 +131,4 @@ class RuntimeClient(ABC):
 
 def words(text: str) -> str:
     """What the server said, without the traceback, with paths of its machine, that backends append."""
-    return _TRACEBACK.split(text, 1)[0].strip() or "no reason given"
+    return _TRACEBACK.split(text, 1)[0].strip() or NO_REASON

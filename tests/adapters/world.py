@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from adapters.domain.copies import Copy, CopyKey, CopyState, Credentials, Order, Reason, ServerState, Source
-from adapters.domain.errors import LoadFailure, ServerGone, ServerRefused, SourceChanged
+from adapters.domain.errors import NO_REASON, LoadFailure, ServerGone, ServerRefused, SourceChanged
 from adapters.domain.objects import Listing, RemoteFile, StoredObject
 from adapters.layouts import triton
 from adapters.ledger import Ledger
@@ -93,6 +93,8 @@ class FakeServer:
             raise ServerGone
         if b"mute" in content:
             raise ServerRefused("8")
+        if b"silent" in content:
+            raise ServerRefused(NO_REASON)
         if b"bad" in content:
             raise ServerRefused(f"{self.repository}/{model}/1/model.onnx: {content.decode()} AKIDAKID")
         self.loaded[model] = content
@@ -201,6 +203,7 @@ class World:
             server_type="triton",
             least_reserve=10,
             recheck_s=0.01,
+            server_log="kubectl logs p",
         )
         self.places = Places(settings.model_dir, settings.scratch)
         self.places.open()

@@ -33,8 +33,8 @@ REPOSITORY: Final = f"{MODELS_DIRECTORY}/repository"
 _RESOURCES: Final = {"requests": {"cpu": "100m", "memory": "192Mi"}, "limits": {"cpu": "2", "memory": "512Mi"}}
 
 
-def adapter_container(runtime: ServingRuntime, settings: PodSettings, *, server_port: int) -> Raw:
-    """Its entry in `initContainers`."""
+def adapter_container(runtime: ServingRuntime, settings: PodSettings, *, server: str, server_port: int) -> Raw:
+    """Its entry in `initContainers`; `server` is the name of the server's container."""
     said = (runtime.raw.get("spec") or {}).get("builtInAdapter") or {}
     container: Raw = {
         "name": ADAPTER,
@@ -51,6 +51,7 @@ def adapter_container(runtime: ServingRuntime, settings: PodSettings, *, server_
             f"--capacity-bytes={max(1, runtime.capacity_bytes)}",
             f"--runtime={runtime.name}",
             "--pod=$(POD_NAME)",
+            f"--server-log=kubectl logs $(POD_NAME) -c {server}",
             f"--tls-dir={TLS_DIRECTORY}",
             f"--health-port={ADAPTER_HEALTH_PORT}",
             f"--drain-port={ADAPTER_DRAIN_PORT}",

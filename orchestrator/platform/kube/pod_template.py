@@ -72,7 +72,7 @@ def pod_template(runtime: ServingRuntime, settings: PodSettings) -> Raw:
         ],
         **{key: said[key] for key in _PASSED_ON if said.get(key)},
         "tolerations": _tolerations(said.get("tolerations") or ()),
-        "initContainers": [*first, adapter_container(runtime, settings, server_port=port)],
+        "initContainers": [*first, adapter_container(runtime, settings, server=server_name(runtime), server_port=port)],
         "containers": containers(runtime),
         "volumes": [*_volumes(runtime), *(said.get("volumes") or ())],
     }

@@ -202,6 +202,7 @@ def adapter_spec(
         *("--recheck-seconds", str(recheck_s)),
         *("--runtime", template.runtime),
         *("--pod", place.name),
+        *("--server-log", str(place.log)),
     )
     return ProcessSpec(name="adapter", argv=argv, env=environment, cwd=place.work)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -10,14 +11,16 @@ from adapters.layouts import mlserver, triton
 from adapters.layouts.plan import Layout, ModelFiles, Target
 
 
-def lay_triton(framework: str, *paths: str, config: bytes | None = None) -> Layout:
+def lay_triton(framework: str, *paths: str, config: bytes | None = None, empty: Iterable[str] = ()) -> Layout:
     configs = {path: config or b"" for path in paths if path.rsplit("/", 1)[-1] == "config.pbtxt"}
     target = Target(name="m", framework=framework, directory=PurePosixPath("/repo/m"), uri="s3://b/p")
-    return triton.plan(ModelFiles(paths=tuple(sorted(paths)), configs=configs), target)
+    return triton.plan(ModelFiles(paths=tuple(sorted(paths)), configs=configs, empty=frozenset(empty)), target)
 
 
-def lay_mlserver(framework: str, *paths: str, settings: dict[str, Any] | bytes | None = None) -> Layout:
+def lay_mlserver(
+    framework: str, *paths: str, settings: dict[str, Any] | bytes | None = None, empty: Iterable[str] = ()
+) -> Layout:
     content = settings if isinstance(settings, bytes) else json.dumps(settings or {}).encode()
     configs = {path: content for path in paths if path.rsplit("/", 1)[-1] == "model-settings.json"}
     target = Target(name="mine", framework=framework, directory=PurePosixPath("/repo/mine"), uri="s3://b/p")
-    return mlserver.plan(ModelFiles(paths=tuple(sorted(paths)), configs=configs), target)
+    return mlserver.plan(ModelFiles(paths=tuple(sorted(paths)), configs=configs, empty=frozenset(empty)), target)

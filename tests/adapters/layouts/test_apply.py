@@ -40,6 +40,14 @@ def test_a_native_configuration_is_read_from_the_files(tmp_path: Path) -> None:
     assert (tmp_path / "model/config.pbtxt").read_bytes().strip() == b"max_batch_size: 3"
 
 
+def test_an_object_without_a_byte_is_no_model(tmp_path: Path) -> None:
+    """As an upload leaves behind that came to nothing."""
+    source = tmp_path / "source"
+    paths = write(source, **{"model.onnx": b""})
+    with pytest.raises(LoadFailure, match=r"'model\.onnx' is empty"):
+        lay_out(triton.plan, source, paths, tmp_path / "model", TARGET)
+
+
 def test_a_configuration_of_megabytes_is_none(tmp_path: Path) -> None:
     """It is not read into memory."""
     source = tmp_path / "source"

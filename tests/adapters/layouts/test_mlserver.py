@@ -153,6 +153,27 @@ def test_native(framework: str, source: list[str], given: Settings, expected: Se
     assert sorted(to for _, to in layout.moves) == sorted(source)
 
 
+EMPTY = {
+    "file": ("sklearn", ["svm.joblib"], "svm.joblib"),
+    "file-of-any-name": ("xgboost", ["mushroom"], "mushroom"),
+    "well-known-name": ("sklearn", ["model.joblib", "notes.txt"], "model.joblib"),
+    "candidate": ("sklearn", ["svm.pkl", "notes.txt"], "svm.pkl"),
+    "candidate-below": ("lightgbm", ["data/x.bst", "readme.md"], "data/x.bst"),
+}
+
+
+@pytest.mark.parametrize(("framework", "source", "empty"), EMPTY.values(), ids=EMPTY)
+def test_a_model_without_a_byte_is_none(framework: str, source: list[str], empty: str) -> None:
+    """The server would say next to nothing of it. Another file may be empty, and so may what a user's own server takes."""
+    with pytest.raises(LoadFailure) as caught:
+        lay(framework, *source, empty=[empty])
+    failure = caught.value.failure
+    assert failure.reason is Reason.INVALID_MODEL_LAYOUT
+    assert failure.message == f"s3://b/p: '{empty}' is empty; expected a file with the model in it"
+    assert lay(framework, *source, empty=set(source) - {empty}).moves
+    assert lay("custom", *source, empty=[empty]).moves
+
+
 REFUSED: dict[str, tuple[str, list[str], Settings | bytes, str]] = {
     "empty": ("sklearn", [], {}, "no files"),
     "not-json": ("sklearn", ["model-settings.json", "m.pkl"], b'{"name":\n oops}', "line 2, column 2"),

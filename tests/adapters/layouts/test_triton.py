@@ -49,6 +49,34 @@ def test_layout(framework: str, source: list[str], expected: list[str]) -> None:
     assert {origin for origin, _ in layout.moves} <= set(source)
 
 
+EMPTY = {
+    "file": ("onnx", ["mnist.onnx"], "mnist.onnx"),
+    "fileOfAnyName": ("pytorch", ["mnist"], "mnist"),
+    "fileOfTheVersion": ("onnx", ["1/model.onnx", "2/model.onnx"], "2/model.onnx"),
+    "candidateOfADirectory": ("onnx", ["a.onnx", "weights"], "a.onnx"),
+    "namedAsItShouldBe": ("onnx", ["1/a.onnx", "1/model.onnx"], "1/model.onnx"),
+    "savedModel": (
+        "tensorflow",
+        ["model.savedmodel/saved_model.pb", "model.savedmodel/x"],
+        "model.savedmodel/saved_model.pb",
+    ),
+    "configWithoutVersions": ("pytorch", ["config.pbtxt", "model.pt"], "model.pt"),
+    "directoryAroundVersions": ("onnx", ["mnist/1/model.onnx", "mnist/2/model.onnx"], "mnist/2/model.onnx"),
+}
+
+
+@pytest.mark.parametrize(("framework", "source", "empty"), EMPTY.values(), ids=EMPTY)
+def test_a_model_without_a_byte_is_none(framework: str, source: list[str], empty: str) -> None:
+    """The server would say next to nothing of it. Another file may be empty, and so may what a user's own server takes."""
+    with pytest.raises(LoadFailure) as caught:
+        lay(framework, *source, empty=[empty])
+    failure = caught.value.failure
+    assert failure.reason is Reason.INVALID_MODEL_LAYOUT
+    assert failure.message == f"s3://b/p: '{empty}' is empty; expected a file with the model in it"
+    assert lay(framework, *source, empty=set(source) - {empty}).moves
+    assert lay("custom", *source, empty=[empty]).moves
+
+
 REFUSED = {
     "empty": ("onnx", [], "no files"),
     "twoCandidates": ("onnx", ["a.onnx", "b.onnx"], "2 files could be the model ('a.onnx', 'b.onnx')"),

@@ -130,7 +130,17 @@ async def test_a_server_that_says_next_to_nothing_is_quoted_as_that(world: World
     world.store.objects["mute"] = b"mute model"
     world.load("m", path="mute")
     await world.until(lambda: world.state("m") is FAILED)
-    assert failure_of(world, "m").message.endswith("from s3://b/mute: it says '8', and more in its log")
+    assert failure_of(world, "m").message.endswith(
+        "from s3://b/mute: it says '8', and more in its log (kubectl logs p)"
+    )
+
+
+async def test_a_server_that_gives_no_reason_has_a_log(world: World) -> None:
+    """Which the platform names."""
+    world.store.objects["silent"] = b"silent model"
+    world.load("m", path="silent")
+    await world.until(lambda: world.state("m") is FAILED)
+    assert failure_of(world, "m").message.endswith("from s3://b/silent: no reason given; see its log (kubectl logs p)")
 
 
 async def test_an_update_of_which_no_file_could_be_moved_does_not_reach_the_server(world: World) -> None:

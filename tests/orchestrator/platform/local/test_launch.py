@@ -107,6 +107,7 @@ def test_our_own(place: PodPlace, found: Installation, tmp_path: Path) -> None:
         flags["--server"],
         flags["--capacity-bytes"],
     )
+    assert (flags["--pod"], flags["--server-log"]) == (place.name, str(place.log))
     assert "hunter2" not in repr(specs)
 
 
