@@ -8,6 +8,7 @@ are passed on, scrubbed: the store's error code and the store's own message.
 from __future__ import annotations
 
 import errno
+import ssl
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -43,6 +44,9 @@ _DENIED: Final = frozenset(
 _CONFIG: Final = frozenset(
     {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect", "MovedPermanently"}
 )
+
+#: What OpenSSL calls bytes that are no record of TLS, up to 3.1 and since.
+_NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"})
 
 
 def status_of(error: ClientError) -> int:
@@ -129,6 +133,11 @@ def _answered(error: ClientError, source: Source, credentials: Credentials) -> t
 def _unanswered(error: Exception, source: Source, credentials: Credentials) -> tuple[Reason, str]:
     where = _endpoint(credentials)
     match error:
+        case SSLError() if _no_tls(error):
+            plain = where.replace("https://", "http://", 1)
+            return Reason.STORAGE_CONFIG_INVALID, (
+                f"{source.uri}: {where} does not speak TLS there; is endpoint_url {plain}?"
+            )
         case SSLError():
             return Reason.STORAGE_CONFIG_INVALID, (
                 f"{source.uri}: no trusted TLS connection to {where}; check endpoint_url and certificate"
@@ -146,6 +155,17 @@ def _unanswered(error: Exception, source: Source, credentials: Credentials) -> t
         case _:
             problem = f"broke the connection ({type(error).__name__})"
     return Reason.STORAGE_UNAVAILABLE, f"{source.uri}: {where} {problem}; check that it is up and endpoint_url is right"
+
+
+def _no_tls(error: BaseException) -> bool:
+    """Whether what answered was no TLS at all: the libraries wrap what the handshake says."""
+    cause: BaseException | None = error
+    while cause is not None:
+        # A library's own kind of SSLError may have no reason.
+        if isinstance(cause, ssl.SSLError) and getattr(cause, "reason", "") in _NO_TLS:
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def _endpoint(credentials: Credentials) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import ssl
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, SSLError
 
 from adapters.domain.copies import Reason
 from adapters.storage.mishaps import disk_failure, explain
@@ -58,3 +59,21 @@ def test_an_endpoint_that_is_none_is_told_by_its_field() -> None:
     """Whatever is wrong with it: nothing is raised over the explanation."""
     failure = explain(ValueError(), source("a"), credentials("http://[fd00::5:9000")).failure
     assert failure.message.startswith("s3://bucket/a: endpoint_url did not answer as an S3 store does")
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("WRONG_VERSION_NUMBER", "https://store does not speak TLS there; is endpoint_url http://store?"),
+        ("RECORD_LAYER_FAILURE", "https://store does not speak TLS there; is endpoint_url http://store?"),
+        ("CERTIFICATE_VERIFY_FAILED", "no trusted TLS connection to https://store; check endpoint_url and certificate"),
+    ],
+)
+def test_a_store_without_tls_is_told_from_one_that_is_not_trusted(said: str, words: str) -> None:
+    """By what the handshake said, however the libraries wrap it."""
+    cause = ssl.SSLError(1, f"[SSL: {said}] whatever (_ssl.c:1006)")
+    cause.reason = said
+    error = SSLError(endpoint_url="https://store", error=cause)
+    error.__cause__ = cause
+    failure = explain(error, source("a"), credentials("https://store")).failure
+    assert (failure.reason, failure.message) == (Reason.STORAGE_CONFIG_INVALID, f"s3://bucket/a: {words}")
