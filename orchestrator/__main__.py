@@ -52,7 +52,9 @@ def _parser() -> ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     standalone = commands.add_parser("standalone", help="the whole product on this machine")
-    standalone.add_argument("directory", metavar="DIR", type=Path, help="YAML files: the desired state")
+    standalone.add_argument(
+        "directory", metavar="DIR", type=Path, help="the desired state: *.yaml, *.yml and *.json in it, not below"
+    )
     standalone.add_argument("--state-dir", metavar="STATE", type=Path, required=True, help="what survives restarts")
     standalone.add_argument("--namespace", type=_name, default="wml-serving")
     standalone.add_argument("--grpc-port", type=_port, default=8033, help="inference (default 8033)")

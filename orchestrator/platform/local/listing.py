@@ -68,6 +68,10 @@ def look(directory: Path) -> Listing:
             files[entry.name] = Signature(
                 found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
             )
+        elif stat.S_ISDIR(found.st_mode):
+            files[entry.name] = "a directory; what is below is not read"
+        else:
+            files[entry.name] = "not a file"
     itself = os.stat(directory)
     return Listing(identity=(itself.st_dev, itself.st_ino), files=files, at_ns=time.time_ns())
 

@@ -12,13 +12,25 @@ from tests.orchestrator.platform.local.support import replace_file
 
 
 def test_what_counts_as_a_file(tmp_path: Path) -> None:
-    """YAML and JSON of the directory itself, also behind a link; nothing hidden, and nothing that is no file."""
+    """YAML and JSON of the directory itself, also behind a link; nothing hidden. What is no file says so."""
     for name in ("a.yaml", "b.yml", "c.json", ".hidden.yaml", "a.yaml~", "notes.txt", "yaml"):
         (tmp_path / name).touch()
     (tmp_path / "directory.yaml").mkdir()
     os.mkfifo(tmp_path / "pipe.yaml")
     (tmp_path / "link.yaml").symlink_to("notes.txt")
-    assert look(tmp_path).files.keys() == {"a.yaml", "b.yml", "c.json", "link.yaml"}
+    (tmp_path / "linked.yaml").symlink_to("directory.yaml")
+    files = look(tmp_path).files
+    assert {name for name, seen in files.items() if isinstance(seen, Signature)} == {
+        "a.yaml",
+        "b.yml",
+        "c.json",
+        "link.yaml",
+    }
+    assert {name: seen for name, seen in files.items() if isinstance(seen, str)} == {
+        "directory.yaml": "a directory; what is below is not read",
+        "linked.yaml": "a directory; what is below is not read",
+        "pipe.yaml": "not a file",
+    }
 
 
 def test_a_link_that_leads_nowhere_is_there(tmp_path: Path) -> None:

@@ -68,15 +68,16 @@ def start(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Star
 
 
 async def test_files_come_and_go(models: Path, start: Start) -> None:
-    """Each change is seen; hidden, nested and other files are not."""
+    """Each change is seen; hidden, nested and other files are not, and what is called like a file and is none is told."""
     (models / "nested.yaml").mkdir()
     (models / "nested.yaml" / "n.yaml").write_text(model_yaml("nested"))
     os.mkfifo(models / "pipe.yaml")
     for name in (".hidden.yaml", "notes.txt"):
         (models / name).write_text(model_yaml("unseen"))
-    async with start() as (_, sink):
+    async with start() as (source, sink):
         await eventually(lambda: sink.deliveries)
         assert sink.models == {}
+        assert source.problems() == ["nested.yaml: a directory; what is below is not read", "pipe.yaml: not a file"]
         assert {"triton-2.x", "mlserver-0.x"} == sink.runtimes.keys()
         (models / "a.yaml").write_text(model_yaml("a"))
         (models / "b.yml").write_text(model_yaml("b") + "---\n" + model_yaml("c"))
