@@ -98,7 +98,7 @@ class Controller:
             self._queue.add(Key("model", name))
         for runtime in runtimes:
             self._queue.add(Key("pool", runtime))
-            for name in self._keeper.waiting(runtime):
+            for name in self._reconciler.by_use(self._keeper.waiting(runtime)):
                 self._queue.add(Key("model", name))
 
     def models_changed(self, names: frozenset[str]) -> None:

@@ -100,7 +100,7 @@ class Reconciler:
         """Bring one model nearer to what its TrainedModel asks for, and say in its status how far it is."""
         now = self._clock()
         seen = self._observer.observe(name)
-        self._residency.look(seen.copies, name, now)
+        self._residency.look(seen.copies, name, now, lost=_comes_back(seen))
         decided = plan(seen, now)
         self._account(seen, decided)
         again = [] if decided.requeue_after is None else [decided.requeue_after]
@@ -119,7 +119,7 @@ class Reconciler:
         asked_stale = seen.want is not None and seen.want.stale
         # Acting changed what there is to tell: routes are published, loads under way.
         seen = self._observer.observe(name)
-        if seen.lost and (seen.model is None or seen.goal.memory.evicted):
+        if seen.lost and not _comes_back(seen):
             # Gone with its server, but gone by choice too: no loss to show when it comes back.
             self._view.found(name)
         # A stale mark that came while acting has not been acted on: an answer now would settle it.
@@ -214,6 +214,11 @@ class Reconciler:
             for problem in problems:
                 log.warning("config_refused", problem=str(problem))
         return self._parsed
+
+
+def _comes_back(seen: Observation) -> bool:
+    """Whether it went with its server, and not by choice, too."""
+    return seen.lost and seen.model is not None and not seen.goal.memory.evicted
 
 
 def _needed(

@@ -3,7 +3,9 @@ Which loaded copies may leave a pod, and when each was last used.
 
 Kept in memory only. A new leader takes every copy as used when it first sees
 it, so that it evicts nothing on what it does not know. Each look at a model
-forgets what is loaded no more, however it went: nothing here grows with time.
+forgets what is loaded no more: nothing here grows with time. But of a model
+whose server died its last use is kept until it is loaded again, or is to be no
+more: so those that are asked for come back first, and do not leave first then.
 
 Requests to a loaded model are known from the Envoys' reports, ten seconds late.
 Between two of them a model that is asked for all the time is taken for used
@@ -36,22 +38,28 @@ class Residency:
         """`rate`: requests a second for a model, as last reported."""
         self._rate = rate
         self._models: dict[str, dict[CopyKey, _Times]] = {}
+        #: When those that went with their server were last used.
+        self._lost: dict[str, float] = {}
 
     @property
     def models(self) -> int:
         """How many models have a loaded copy."""
         return len(self._models)
 
-    def look(self, copies: Iterable[Copy], model: str, now: float) -> None:
-        """A reconcile saw these copies of `model`, and no others."""
-        before = self._models.pop(model, {})
+    def look(self, copies: Iterable[Copy], model: str, now: float, *, lost: bool = False) -> None:
+        """A reconcile saw these copies of `model`, and no others; `lost`: one went with its server, and is to come back."""
+        last = self.last_used(model, now)
+        before, kept = self._models.pop(model, {}), self._lost.pop(model, None)
         loaded = {c.key for c in copies if c.state is CopyState.LOADED}
         if loaded:
-            self._models[model] = {key: before.get(key, _Times(now, now)) for key in loaded}
+            fresh = _Times(now, now if kept is None else kept)
+            self._models[model] = {key: before.get(key, fresh) for key in loaded}
+        elif lost and (used := kept if last is None else last) is not None:
+            self._lost[model] = used
 
     def by_use(self, models: Iterable[str], now: float) -> list[str]:
         """These models, the last used first, and those of which nothing is known last."""
-        used = {m: at if (at := self.last_used(m, now)) is not None else float("-inf") for m in models}
+        used = {m: self._last(m, now) for m in models}
         return sorted(used, key=lambda model: (-used[model], model))
 
     def used(self, key: CopyKey, now: float) -> None:
@@ -72,6 +80,10 @@ class Residency:
     def last_used(self, model: str, now: float) -> float | None:
         """When a loaded copy was last used, or first seen; None if none is loaded."""
         return max((self._used(model, times, now) for times in self._models.get(model, {}).values()), default=None)
+
+    def _last(self, model: str, now: float) -> float:
+        at = self.last_used(model, now)
+        return self._lost.get(model, float("-inf")) if at is None else at
 
     def _used(self, model: str, times: _Times, now: float) -> float:
         return now if self._rate(model) >= _ALL_THE_TIME else times.used

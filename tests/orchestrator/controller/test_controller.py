@@ -9,6 +9,7 @@ from orchestrator.domain.fleet import Failure
 from orchestrator.domain.routes import Route
 from tests.orchestrator.builders import endpoint, make_model
 from tests.orchestrator.controller.bench import Bench, secret
+from tests.orchestrator.controller.fakes import now
 
 pytestmark = pytest.mark.looptime
 
@@ -253,6 +254,27 @@ async def test_what_stands_by_is_not_looked_at_when_a_pod_changes() -> None:
             await bench.apply(name)
             await bench.after(5.0)
         assert bench.keeper.waiting("mlserver-0.x") == frozenset()
+
+
+@pytest.mark.parametrize("away_s", [0.02, 5.0])
+async def test_what_is_asked_for_comes_back_first_when_a_server_has_died(away_s: float) -> None:
+    """However long it takes to be up again; and is not the first to leave for having come first."""
+    async with Bench() as bench:
+        bench.fleet.capacity = 1000
+        names = [f"m{number:02d}" for number in range(60)]
+        await bench.apply(*names)
+        hot = set(names[7::11])
+        bench.residency.reported(dict.fromkeys(hot, 5.0), now())
+        before = len(bench.fleet.loads)
+        bench.fleet.kill("p1", back=False)
+        await bench.after(away_s)
+        bench.fleet.servers["p1"].boot = 2
+        bench.fleet.report("p1", full=True)
+        await bench.after(10.0)
+        assert {model for _, model in bench.fleet.loads[before : before + len(hot)]} == hot
+        assert bench.fleet.loaded() == set(names)
+        assert set(bench.residency.by_use(names, now())[: len(hot)]) == hot
+        assert bench.residency._lost == {}
 
 
 async def test_a_pool_lives_on_for_its_grace_and_then_ends() -> None:

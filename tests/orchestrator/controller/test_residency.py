@@ -64,7 +64,7 @@ def test_what_is_asked_for_all_the_time_is_used_now() -> None:
 
 
 def test_what_is_loaded_no_more_is_forgotten_however_it_went() -> None:
-    """Unloaded, gone with its server, or reloading: it starts anew, and nothing is kept."""
+    """Unloaded, or reloading: it starts anew, and nothing is kept."""
     residency = Residency()
     residency.look((A,), "digits", 5.0)
     residency.look((make_copy(CopyState.LOADING),), "digits", 6.0)
@@ -90,3 +90,21 @@ def test_the_last_used_come_first() -> None:
     assert residency.by_use({"unknown", "digits", "other"}, 9.0) == ["other", "digits", "unknown"]
     residency.used(A.key, 7.0)
     assert residency.by_use(["other", "digits"], 9.0) == ["digits", "other"]
+
+
+def test_the_last_use_of_what_went_with_its_server_is_kept_until_it_is_loaded_again() -> None:
+    """It comes back in that order, and does not count as used because it has come back."""
+    residency = Residency()
+    residency.look((A,), "digits", 5.0)
+    residency.used(A.key, 7.0)
+    residency.look((B,), "other", 6.0)
+    for copies in ((), (make_copy(CopyState.LOADING),)):
+        residency.look(copies, "digits", 10.0, lost=True)
+        residency.look((), "other", 10.0, lost=True)
+        assert residency.by_use({"unknown", "other", "digits"}, 11.0) == ["digits", "other", "unknown"]
+    assert (residency.models, residency.last_used("digits", 11.0)) == (0, None)
+    residency.look((A,), "digits", 12.0, lost=True)
+    assert times(residency, 20.0)[0] == (12.0, 7.0)
+    # By choice meanwhile, or deleted.
+    residency.look((), "other", 12.0)
+    assert residency._lost == {}
