@@ -32,6 +32,10 @@ MEMORY: Final = 20_000
 #: How often somebody else may be faster before it waits for its turn in the queue.
 ATTEMPTS: Final = 4
 _GONE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+#: Of an object that is there, and whose status is not found.
+_NO_SUBRESOURCE: Final = (
+    "the installed definition of TrainedModels has no status subresource: apply manifests/trainedmodel-crd.yaml"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +119,8 @@ class StatusWriter:
             self._lead(name)
             try:
                 if attempt > 1:
-                    current = await self._api.get(group(self._api_version, "trainedmodels", self._namespace, name))
-                    if identity(current)[1] != uid:
+                    current = await self._current(name, uid)
+                    if current is None:
                         return None
                     version = version_of(current)
                     self._lead(name)
@@ -126,6 +130,18 @@ class StatusWriter:
                 )
             except ApiError as error:
                 if error.status in _GONE:
-                    return None
+                    if await self._current(name, uid) is None:
+                        return None
+                    raise PlatformUnavailable(f"status of {name}: {_NO_SUBRESOURCE}") from error
                 if error.status != HTTPStatus.CONFLICT or attempt >= ATTEMPTS:
                     raise
+
+    async def _current(self, name: str, uid: str) -> Raw | None:
+        """The object with that uid as it is now; None: it is gone, or another by now."""
+        try:
+            raw = await self._api.get(group(self._api_version, "trainedmodels", self._namespace, name))
+        except ApiError as error:
+            if error.status in _GONE:
+                return None
+            raise
+        return raw if identity(raw)[1] == uid else None

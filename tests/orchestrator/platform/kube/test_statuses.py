@@ -149,6 +149,17 @@ async def test_a_status_that_is_refused_is_an_error(bench: Bench) -> None:
         await bench.write(FIRST)
 
 
+async def test_a_status_that_cannot_be_stored_at_all_is_not_taken_for_stored(bench: Bench) -> None:
+    """Its definition has no status subresource: the same answer as for an object that is gone, but this one is there."""
+    bench.fake.meet = lambda call: Answer(404, "not found") if call.path.endswith("/status") else None
+    for _ in range(2):
+        with pytest.raises(PlatformUnavailable, match=r"status of a: .* no status subresource: apply manifests/"):
+            await bench.write(FIRST)
+    bench.fake.meet = lambda _: None
+    await bench.write(FIRST)
+    assert bench.stored == FIRST
+
+
 async def test_who_is_always_faster_is_waited_for(bench: Bench) -> None:
     """A few attempts, then the queue's turn."""
     number = 0
