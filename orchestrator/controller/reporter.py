@@ -12,6 +12,9 @@ their own, since an API server whose webhook times out takes half a minute for
 each, and requests that wait for a model must not wait for that. Law: of one
 model one status is written at a time, and what has changed meanwhile is
 decided anew on what is stored then.
+
+A status that somebody else has stored over ours is overwritten once, and again
+only when another is seen, and not at once: two who write do not chase each other.
 """
 
 from __future__ import annotations
@@ -34,6 +37,8 @@ log = structlog.get_logger(__name__)
 
 #: How long a step on the way may go untold.
 STEP_S: Final = 0.25
+#: How soon after a status was overwritten it is again.
+REWRITE_S: Final = 30.0
 _ON_THE_WAY: Final = frozenset({"RuntimeStarting", "Downloading", "Loading"})
 
 
@@ -76,6 +81,8 @@ class Reporter:
         self._missed: set[str] = set()
         #: Models whose status could not be written: they come again by themselves, when they may.
         self._failed: set[str] = set()
+        #: When a status was last overwritten that somebody else had stored.
+        self._rewritten: dict[str, float] = {}
 
     def tell(self, seen: Observation) -> float | None:
         """Have written what is new; in how many seconds to come again for what may wait (None: nothing does)."""
@@ -86,23 +93,42 @@ class Reporter:
         status = status_of(seen, timestamp(self._wall()))
         if model is None or status is None or status == model.status:
             self._untold.pop(name, None)
-            self._due.pop(name, None)
         if model is None or status is None:
+            self._due.pop(name, None)
+            self._rewritten.pop(name, None)
             return None
         if seen.lost and status.ready and seen.serving:
             self._view.found(seen.name)
         if status == model.status:
-            return None
+            return self._tell_again(model)
         if not model.status.ready and _is_step(status):
             now = self._clock()
             if (left := self._untold.setdefault(name, now) + STEP_S - now) > 0:
                 # What was due before is not true any more.
                 self._due.pop(name, None)
                 return left
-        self._due[name] = _Due(model.uid, status)
-        if name not in self._failed:
-            self._enqueue(name)
+        self._owe(model, status)
         return None
+
+    def _tell_again(self, model: TrainedModel) -> float | None:
+        """What was told is true still, but may not be what is stored."""
+        name, now = model.name, self._clock()
+        due = self._due.pop(name, None)
+        if not self._desired.overwritten(name):
+            return None
+        again = due is not None and due.status == model.status
+        if not again and name not in self._failed:
+            if (left := self._rewritten.get(name, float("-inf")) + REWRITE_S - now) > 0:
+                return left
+            self._rewritten[name] = now
+            log.info("status_overwritten", trained_model=name)
+        self._owe(model, model.status)
+        return None
+
+    def _owe(self, model: TrainedModel, status: ModelStatus) -> None:
+        self._due[model.name] = _Due(model.uid, status)
+        if model.name not in self._failed:
+            self._enqueue(model.name)
 
     async def write(self, name: str) -> None:
         """Store what is due of this model, if anything; it still is when that raises."""
@@ -111,11 +137,13 @@ class Reporter:
         if due is None or model is None or model.uid != due.uid:
             return
         self._writing.add(name)
+        self._desired.status_sent(name, due.uid, due.status)
         try:
             await self._statuses.write_status(name, due.uid, due.status)
         except Exception:
             self._due[name] = due
             self._failed.add(name)
+            self._desired.status_failed(name, due.uid)
             raise
         else:
             self._untold.pop(name, None)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from structlog.testing import capture_logs
 
 from orchestrator.controller.controller import WORKERS
+from orchestrator.controller.reporter import REWRITE_S
 from orchestrator.domain.demand import ReadyAt, Want
 from orchestrator.domain.errors import PlatformUnavailable
 from orchestrator.domain.fleet import Failure
+from orchestrator.domain.trained_model import ModelStatus
+from tests.orchestrator.builders import make_condition, make_status
 from tests.orchestrator.controller.bench import Bench
 
 pytestmark = pytest.mark.looptime
@@ -92,3 +97,74 @@ async def test_a_platform_that_asks_to_be_left_alone_is() -> None:
         assert bench.platform.writes == []
         await bench.after(2.0)
         assert bench.ready == {"a": LOADED}
+
+
+async def overwrite(bench: Bench, status: ModelStatus) -> None:
+    bench.platform.models["a"] = replace(bench.platform.models["a"], status=status)
+    await bench.deliver()
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_status_that_somebody_else_stored_is_overwritten(restarted: bool) -> None:
+    """At once, by all that it was before; also one of a leader before us."""
+    async with Bench() as bench:
+        await bench.apply("a")
+        ours = bench.platform.models["a"].status
+        if restarted:
+            await bench.restart()
+        writes = len(bench.platform.writes)
+        await overwrite(bench, make_status(make_condition("Ready", "False", "Bogus")))
+        await bench.after()
+        assert bench.platform.models["a"].status == ours
+        await bench.deliver()
+        await bench.after(100.0)
+        assert len(bench.platform.writes) == writes + 1
+        assert bench.fleet.loads == [("p1", "a")]
+
+
+async def test_two_who_write_a_status_do_not_chase_each_other() -> None:
+    """One write for what is seen, and a while between two."""
+    async with Bench() as bench:
+        await bench.apply("a")
+        ours = bench.platform.models["a"].status
+        writes = len(bench.platform.writes)
+        for number in range(20):
+            await overwrite(bench, make_status(make_condition("Ready", "False", f"Bogus{number}")))
+        assert len(bench.platform.writes) == writes + 1
+        await bench.after(REWRITE_S)
+        assert len(bench.platform.writes) == writes + 2
+        assert bench.platform.models["a"].status == ours
+        await bench.after(10 * REWRITE_S)
+        assert len(bench.platform.writes) == writes + 2
+
+
+async def test_a_status_that_was_stored_over_ours_while_we_wrote_is_overwritten() -> None:
+    """Whichever of them came first."""
+    async with Bench() as bench:
+        await bench.apply("a")
+        ours = bench.platform.models["a"].status
+        bench.platform.slow_s = 5.0
+        await overwrite(bench, make_status(make_condition("Ready", "False", "First")))
+        await overwrite(bench, make_status(make_condition("Ready", "False", "Second")))
+        await bench.after(60.0)
+        assert bench.platform.models["a"].status == ours
+        assert len(bench.platform.writes) == 3
+
+
+async def test_what_is_stored_is_made_sure_of_when_a_write_may_have_arrived() -> None:
+    """What it said is not true any more, and what was told before is again."""
+    async with Bench() as bench:
+        await bench.apply("a")
+        ours = bench.platform.models["a"].status
+        bench.platform.trouble = PlatformUnavailable("status of a: no answer", retry_after_s=10.0)
+        bench.fleet.kill("p1", back=False)
+        await bench.after()
+        # As it may be that it was stored.
+        bench.platform.models["a"] = replace(
+            bench.platform.models["a"], status=make_status(make_condition("Ready", "False", "RuntimeUnavailable"))
+        )
+        bench.platform.trouble = None
+        bench.fleet.servers["p1"].boot = 2
+        bench.fleet.report("p1", full=True)
+        await bench.after(20.0)
+        assert bench.platform.models["a"].status == ours

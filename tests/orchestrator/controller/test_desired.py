@@ -193,3 +193,46 @@ def test_another_object_of_the_name_starts_with_its_own_status() -> None:
     deliver(desired)
     desired.status_written("a", "second", STATUS)
     assert desired._status == {}
+
+
+def test_a_status_of_somebody_elses_is_news_and_counts_for_nothing() -> None:
+    """Ours does; not news is the echo of any that was sent from here, however late, and what was there all along."""
+    desired = DesiredState()
+    older, foreign = make_status(make_condition("Ready", "False", "Loading")), make_status(active="theirs")
+    deliver(desired, make_model("a"))
+    for status in (older, STATUS):
+        desired.status_sent("a", "uid-a", status)
+        desired.status_written("a", "uid-a", status)
+    assert deliver(desired, make_model("a", generation=2)) == {"a"}
+    for status in (older, STATUS):
+        assert desired.change({"a": make_model("a", generation=2, status=status)}) == frozenset()
+    assert not desired.overwritten("a")
+    assert desired.change({"a": make_model("a", generation=2, status=foreign)}) == {"a"}
+    assert desired.overwritten("a")
+    assert desired.model("a") == make_model("a", generation=2, status=STATUS)
+    assert deliver(desired, make_model("a", generation=2, status=foreign)) == frozenset()
+    # It is put right, by us or by whoever it was.
+    desired.status_sent("a", "uid-a", STATUS)
+    assert not desired.overwritten("a")
+    assert deliver(desired, make_model("a", generation=2, status=older)) == {"a"}
+    assert deliver(desired, make_model("a", generation=2, status=STATUS)) == frozenset()
+
+
+def test_a_status_that_was_there_before_us_is_ours_until_we_tell_another() -> None:
+    """Of a leader before; what comes over it is not."""
+    desired = DesiredState()
+    deliver(desired, make_model("a", status=STATUS))
+    assert deliver(desired, make_model("a", status=make_status())) == {"a"}
+    assert desired.model("a") == make_model("a", status=STATUS)
+    deliver(desired, make_model("a", uid="second", status=make_status()))
+    assert desired.model("a") == make_model("a", uid="second", status=make_status())
+    assert not desired.overwritten("a")
+
+
+def test_what_is_remembered_until_its_echo_is_bounded() -> None:
+    """A platform that shows nothing for long."""
+    desired = DesiredState()
+    deliver(desired, make_model("a"))
+    for number in range(100):
+        desired.status_sent("a", "uid-a", make_status(active=f"r{number}"))
+    assert len(desired._status["a"].sent) == desired_module._ECHOES
