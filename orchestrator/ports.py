@@ -34,7 +34,7 @@ class DesiredSink(Protocol):
         """
         All objects, by name, from a complete and successful list.
 
-        What is missing in it is absent. `deleted` says of which models, by name
+        What is missing in it is absent, and so is what is merely held (`TrainedModel.held_by`). `deleted` says of which models, by name
         and uid, that was said explicitly since the last call: a watch event.
         None: of all, as of a file that is gone from a readable directory. An
         absence that was merely found in a list is acted upon slowly.

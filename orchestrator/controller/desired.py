@@ -47,6 +47,8 @@ class DesiredState:
     def __init__(self) -> None:
         #: A copy of ours, since single models change in it. Shown as a Mapping: whoever reads it changes nothing.
         self._models: dict[str, TrainedModel] = {}
+        #: Those that were deleted and are held by somebody: absent, but for their last status.
+        self._held: dict[str, TrainedModel] = {}
         self.runtimes: Mapping[str, ServingRuntime] = {}
         self.storage: StorageConfig | None = None
         self.config: Mapping[str, str] = {}
@@ -69,6 +71,10 @@ class DesiredState:
     ) -> frozenset[str]:
         """Take a complete listing; the names of models for which something changed. A status of ours is no news."""
         common = runtimes != self.runtimes or storage != self.storage
+        held = {n: model for n, model in models.items() if model.held_by}
+        models = {n: model for n, model in models.items() if not model.held_by} if held else models
+        released = {n for n in held.keys() | self._held.keys() if not _unchanged(held.get(n), self._held.get(n))}
+        self._held = held
         changed = {n for n in models.keys() | self.models.keys() if not _unchanged(models.get(n), self.models.get(n))}
         overwritten = {n for n, model in models.items() if self._overwrites(model)}
         good = {n: self.last_good(n) for n in self._targets} if common else {}
@@ -82,10 +88,14 @@ class DesiredState:
             before, self._targets = self._targets, {}
             changed |= {n for n, old in before.items() if not _same(self.target(n), old)}
             changed |= {n for n, old in good.items() if self.last_good(n) != old}
-        return frozenset(changed | overwritten)
+        return frozenset(changed | overwritten | released)
 
     def change(self, models: Mapping[str, TrainedModel | None]) -> frozenset[str]:
         """Take some models, None: absent; the names of those of which something changed."""
+        held = {name: model for name, model in models.items() if model is not None and model.held_by}
+        released = {name for name in models if not _unchanged(held.get(name), self._held.pop(name, None))}
+        self._held |= held
+        models = {**models, **dict.fromkeys(held)}
         changed = {name for name, model in models.items() if not _unchanged(model, self.models.get(name))}
         overwritten = {name for name, model in models.items() if model is not None and self._overwrites(model)}
         for name, model in models.items():
@@ -95,7 +105,7 @@ class DesiredState:
                 self._models[name] = model
         for name in changed:
             self._forget(name)
-        return frozenset(changed | overwritten)
+        return frozenset(changed | overwritten | released)
 
     def _overwrites(self, model: TrainedModel) -> bool:
         """Whether the status that is shown now was stored by somebody else."""
@@ -124,6 +134,10 @@ class DesiredState:
         if model is None or known is None or known.status is None or known.uid != model.uid:
             return model
         return replace(model, status=known.status)
+
+    def held(self, name: str) -> TrainedModel | None:
+        """The object of that name that was deleted and is there still, with the newest status."""
+        return self._held.get(name)
 
     def statuses(self) -> Iterator[ModelStatus]:
         """The newest of each model: a walk over all of them."""
@@ -174,6 +188,8 @@ class DesiredState:
         """Remember what the platform will echo. The model may have gone while it was written."""
         if (told := self._told(name, uid)) is not None:
             told.status = status
+        elif (held := self._held.get(name)) is not None and held.uid == uid:
+            self._held[name] = replace(held, status=status)
 
     def status_failed(self, name: str, uid: str) -> None:
         """Nobody knows whether what was sent is stored."""

@@ -27,7 +27,7 @@ from typing import Final
 import structlog
 
 from orchestrator.controller.desired import DesiredState
-from orchestrator.domain.conditions import status_of
+from orchestrator.domain.conditions import held_status, status_of
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.timestamp import timestamp
 from orchestrator.domain.trained_model import ModelStatus, TrainedModel
@@ -86,11 +86,12 @@ class Reporter:
 
     def tell(self, seen: Observation) -> float | None:
         """Have written what is new; in how many seconds to come again for what may wait (None: nothing does)."""
-        name, model = seen.name, seen.model
+        name, model = seen.name, seen.model or self._desired.held(seen.name)
         if name in self._writing:
             self._missed.add(name)
             return None
-        status = status_of(seen, timestamp(self._wall()))
+        at = timestamp(self._wall())
+        status = held_status(model, at) if model is not None and model.held_by else status_of(seen, at)
         if model is None or status is None or status == model.status:
             self._untold.pop(name, None)
         if model is None or status is None:
@@ -133,7 +134,7 @@ class Reporter:
     async def write(self, name: str) -> None:
         """Store what is due of this model, if anything; it still is when that raises."""
         self._failed.discard(name)
-        due, model = self._due.pop(name, None), self._desired.model(name)
+        due, model = self._due.pop(name, None), self._desired.model(name) or self._desired.held(name)
         if due is None or model is None or model.uid != due.uid:
             return
         self._writing.add(name)

@@ -18,7 +18,7 @@ from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.fleet import CopyState
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.target import Target
-from orchestrator.domain.trained_model import Condition, ModelStatus
+from orchestrator.domain.trained_model import Condition, ModelStatus, TrainedModel
 
 #: Conditions' messages are for people: no store or server may fill etcd through them.
 MESSAGE_LIMIT: Final = 2048
@@ -74,6 +74,15 @@ def status_of(seen: Observation, timestamp: str) -> ModelStatus | None:
         active_secret_key=target.secret_key,
         active_reload=target.reload,
     )
+
+
+def held_status(model: TrainedModel, timestamp: str) -> ModelStatus:
+    """The last status of an object that was deleted and that somebody's finalizer holds: nothing answers for it."""
+    message = f"being deleted; finalizer {model.held_by} holds it"
+    verdict = Verdict("False", Reason.RUNTIME_UNAVAILABLE, message)
+    others = tuple(c for c in model.status.conditions if c.type != "Ready")
+    conditions = (_condition("Ready", verdict, model.status, timestamp), *others)
+    return replace(model.status, observed_generation=model.generation, conditions=conditions)
 
 
 def ready_verdict(seen: Observation) -> Verdict:

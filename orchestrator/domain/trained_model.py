@@ -89,6 +89,8 @@ class TrainedModel:
     inference_service: str = ""
     secret_key: str = DEFAULT_SECRET_KEY
     reload: str = ""
+    #: It was deleted, and these finalizers of somebody's keep the object: nothing is left to do but to say so in it.
+    held_by: str = ""
     status: ModelStatus = field(default_factory=ModelStatus)
     #: The object as it came, for those who show it.
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)

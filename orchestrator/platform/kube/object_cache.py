@@ -31,6 +31,7 @@ from orchestrator.platform.kube.objects import (
     going,
     identity,
     read_config,
+    read_held,
     read_model,
     read_runtime,
     read_secret,
@@ -80,6 +81,7 @@ class ObjectCache:
 
     api_version: str = API_VERSION
     builtins: Collection[str] = ()
+    #: Also those that were deleted and are held (`TrainedModel.held_by`).
     models: dict[str, TrainedModel] = field(default_factory=dict)
     runtimes: dict[str, ServingRuntime] = field(default_factory=dict)
     storage: StorageConfig | None = None
@@ -108,7 +110,7 @@ class ObjectCache:
             self._there(kind, raw)
             return
         name, _ = identity(raw)
-        if kind is Kind.MODEL and name in self.models:
+        if kind is Kind.MODEL and name in self.models and not self.models[name].held_by:
             # Else it has been said before, or there was never anything to take away.
             self._say_deleted(raw)
         self._gone(kind, name)
@@ -129,9 +131,10 @@ class ObjectCache:
     def _there(self, kind: Kind, raw: Raw) -> None:
         name, uid = identity(raw)
         if going(raw):
+            self._gone(kind, name, held=False)
             if kind is Kind.MODEL:
                 self._say_deleted(raw)
-            self._gone(kind, name, held=False)
+                self._hold(raw)
             return
         version = version_of(raw)
         if version and self._seen.get((kind, name)) == version:
@@ -184,6 +187,17 @@ class ObjectCache:
         self._deleted[identity(raw)] = None
         if len(self._deleted) > DELETIONS:
             del self._deleted[next(iter(self._deleted))]
+
+    def _hold(self, raw: Raw) -> None:
+        """It is deleted as far as we go, and is there to be told so."""
+        try:
+            model = read_held(raw, self.api_version)
+        except Exception:
+            # Whatever it is: nothing is made of it any more.
+            return
+        if model.held_by:
+            self.models[model.name] = model
+            self._changed[model.name] = None
 
     def _take_model(self, raw: Raw) -> None:
         model = read_model(raw, self.api_version)

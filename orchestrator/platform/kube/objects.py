@@ -32,7 +32,7 @@ def going(raw: Raw) -> bool:
     """
     Whether it was deleted, and only waits for somebody's finalizer.
 
-    None is ours, and nothing brings it back: it counts as deleted.
+    None is ours, and nothing brings it back: it counts as deleted (`read_held`).
     """
     return bool(raw["metadata"].get("deletionTimestamp"))
 
@@ -58,6 +58,13 @@ def read_model(raw: Raw, api_version: str = API_VERSION) -> TrainedModel:
     if _LAST_APPLIED in annotations:
         metadata["annotations"] = {name: text for name, text in annotations.items() if name != _LAST_APPLIED}
     return replace(model, status=read_status(raw.get("status"), api_version), raw={**raw, "metadata": metadata})
+
+
+def read_held(raw: Raw, api_version: str = API_VERSION) -> TrainedModel:
+    """A TrainedModel that is `going`, with the finalizers that it waits for, if any."""
+    finalizers = raw["metadata"].get("finalizers")
+    names = [str(name) for name in finalizers] if isinstance(finalizers, list) else []
+    return replace(read_model(raw, api_version), held_by=", ".join(names))
 
 
 def read_runtime(raw: Raw) -> ServingRuntime | None:

@@ -236,3 +236,23 @@ def test_what_is_remembered_until_its_echo_is_bounded() -> None:
     for number in range(100):
         desired.status_sent("a", "uid-a", make_status(active=f"r{number}"))
     assert len(desired._status["a"].sent) == desired_module._ECHOES
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_what_was_deleted_and_is_held_is_absent_but_for_its_status(listed: bool) -> None:
+    """News once; what was told of it is seen before its echo, and it is gone with whoever held it."""
+    desired, held = DesiredState(), make_model("a", status=STATUS, held_by="x")
+
+    def take(*models: TrainedModel) -> frozenset[str]:
+        if listed:
+            return deliver(desired, *models)
+        return desired.change(dict.fromkeys("a") | {m.name: m for m in models})
+
+    deliver(desired, make_model("a", status=STATUS))
+    assert take(held) == {"a"}
+    assert (desired.model("a"), desired.models, desired.target("a"), desired.held("a")) == (None, {}, None, held)
+    assert take(held) == frozenset()
+    desired.status_written("a", "uid-a", make_status())
+    assert desired.held("a") == replace(held, status=make_status())
+    assert take() == {"a"}
+    assert desired.held("a") is None

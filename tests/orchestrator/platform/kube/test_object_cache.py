@@ -129,6 +129,23 @@ def test_deleted_is_what_somebody_said() -> None:
     assert (names(news), news.deleted) == ({"c": False}, ())
 
 
+def test_what_is_deleted_and_held_is_there_to_be_told_so() -> None:
+    """With whoever holds it; that it was deleted is said, and no more when it is gone. Unreadable, it is gone at once."""
+    cache = ObjectCache()
+    going: dict[str, Any] = {"deletionTimestamp": "t", "finalizers": ["example.com/x", "example.com/y"]}
+    cache.replace(Kind.MODEL, [model("a"), model("b"), {**model("c", **going), "spec": None}])
+    cache.event(Kind.MODEL, "MODIFIED", model("b", version=2, **going))
+    news = cache.news()
+    assert {name: m.held_by for name, m in news.models.items() if m is not None} == {
+        "a": "",
+        "b": "example.com/x, example.com/y",
+    }
+    assert set(news.deleted) == {("b", "uid-b"), ("c", "uid-c")}
+    cache.event(Kind.MODEL, "DELETED", model("b", version=3, **going))
+    news = cache.news()
+    assert (names(news), news.deleted) == ({"b": False}, ())
+
+
 def test_a_name_that_comes_back_is_another_object() -> None:
     """In one turn it is one change; the old one's end was said, or was not."""
     cache = ObjectCache()

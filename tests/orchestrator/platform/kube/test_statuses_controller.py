@@ -111,3 +111,24 @@ async def test_statuses_that_were_not_taken_are_written_later() -> None:
         assert said(fake) == {}
         away = False
         await eventually(lambda: said(fake) == {"a": ("True", "Loaded")}, within=30.0)
+
+
+async def test_a_model_that_somebodys_finalizer_holds_says_so() -> None:
+    """It is withdrawn at once; its last status is no READY, is written once."""
+    async with controller() as (fake, bench):
+        put(fake, "a")
+        await eventually(lambda: said(fake) == {"a": ("True", "Loaded")})
+        fake.store.merge(f"{MODELS}/a", {"metadata": {"finalizers": ["example.com/x"]}})
+        fake.store.delete(f"{MODELS}/a")
+        await eventually(lambda: said(fake) == {"a": ("False", "RuntimeUnavailable")} and not bench.fleet.loaded())
+        ready = read_model(fake.store.get(f"{MODELS}/a")).status.condition("Ready")
+        assert ready is not None
+        assert ready.message == "being deleted; finalizer example.com/x holds it"
+        before = len(writes(fake))
+        fake.store.merge(f"{MODELS}/a", {"metadata": {"labels": {"x": "y"}}})
+        put(fake, "b")
+        await eventually(lambda: said(fake).get("b") == ("True", "Loaded"))
+        assert [call.path for call in writes(fake)[before:]] == [f"{MODELS}/b/status"]
+        fake.store.merge(f"{MODELS}/a", {"metadata": {"finalizers": None}})
+        put(fake, "a")
+        await eventually(lambda: said(fake).get("a") == ("True", "Loaded"))
