@@ -31,7 +31,7 @@ _BACKENDS: Final = ROOT / "orchestrator" / "platform" / "local" / "backends"
 #: Debian 12's Python is the one that the environments must be of, since they are copied.
 _SUITE: Final = "bookworm"
 _PYTHON: Final = "3.11"
-_PACKAGES: Final = ("ca-certificates", f"libpython{_PYTHON}", "python3-venv")
+_PACKAGES: Final = ("ca-certificates", "libgomp1", f"libpython{_PYTHON}", "python3-venv")
 _SITE: Final = f"lib/python{_PYTHON}/site-packages"
 _DIST: Final = f"usr/local/lib/python{_PYTHON}/dist-packages"
 #: What an environment has besides what its lock names.
