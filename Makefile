@@ -122,9 +122,11 @@ cluster: cluster-parts
 cluster-down:
 	@$(CLUSTER) down
 
-# CMD: what to run where its network is, with its KUBECONFIG; for a shell.
+# CMD: what to run where its network is, with its KUBECONFIG; for a shell, whose every $ is its own, not make's.
+unexport CMD
+cluster-exec: export COMMAND = $(value CMD)
 cluster-exec:
-	@$(CLUSTER) exec "$$CMD"
+	@$(CLUSTER) exec "$$COMMAND"
 
 # On a node of its own, or on the one that is up; on the cluster of KUBECONFIG where that is set.
 test-cluster: setup
@@ -151,8 +153,9 @@ protos: setup
 locks: .runtimes/locks/.stamp
 	@scripts/lock $(CURDIR)/.runtimes/locks/bin/uv
 
-# What was built from the sources; the environments stay.
+# What was built from the sources; the environments stay. A node that is up lives in .cache.
 clean:
+	@[ ! -e .cache/cluster/node.lock ] || $(CLUSTER) down || { echo "a node may be up: make, then make $@" >&2; exit 1; }
 	rm -rf .cache .hypothesis build dist *.egg-info
 	find orchestrator adapters protos samples scripts tests -name __pycache__ -prune -exec rm -rf {} +
 

@@ -41,7 +41,7 @@ ELSEWHERE: Final = {
 }
 
 #: Tests that mirror no module: of the project as a whole, or of several modules together.
-OF_THE_WHOLE: Final = frozenset({f"tests/test_{name}.py" for name in ("docs", "host", "mirror", "monitoring")})
+OF_THE_WHOLE: Final = frozenset({f"tests/test_{name}.py" for name in ("docs", "host", "make", "mirror", "monitoring")})
 #: Folders whose tests are of processes, or of what is beside them there, not of the packages' modules.
 MOST_LINES: Final = 400
 TIERS: Final = ("tests/bench/", "tests/cluster/", "tests/standalone/", "tests/samples/")

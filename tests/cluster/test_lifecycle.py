@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -142,7 +143,14 @@ def _unheld(node: Node) -> None:
     node.run("down")
 
 
-@pytest.mark.parametrize("end", [_told, _orphaned, _unheld], ids=["told", "orphaned", "unheld"])
+def _forgotten(node: Node) -> None:
+    """Its files are removed under it, its lock's too: `down` finds it all the same."""
+    for path in node.directory.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    node.run("down")
+
+
+@pytest.mark.parametrize("end", [_told, _orphaned, _unheld, _forgotten], ids=lambda end: end.__name__.strip("_"))
 def test_it_leaves_nothing(second: Node, end: Callable[[Node], None]) -> None:
     """With a pod in it: whoever is told to end it or dies."""
     before = _host()
@@ -174,3 +182,20 @@ def test_up_again_changes_nothing(second: Node) -> None:
     assert second.first_process == first
     assert "marked" in second.run("exec", "kubectl get namespaces -o name")
     assert "stopped" not in second.run("units"), "a component that a visitor left stopped is started"
+
+
+def test_whoever_interrupts_its_start_is_told_that_it_goes_on(second: Node) -> None:
+    """In a line; and `up` takes it up where it is."""
+    starting = second.start(
+        "import runpy, sys; sys.stderr = sys.stdout; sys.argv[1:] = ['up']\n"
+        "runpy.run_module('tests.cluster.node', run_name='__main__')"
+    )
+    wait_until(lambda: second.first_process, "the node does not begin")
+    starting.send_signal(signal.SIGINT)
+    said, _ = starting.communicate(timeout=30)
+    assert starting.returncode == 130
+    assert "make cluster-down ends it" in said
+    assert len(said.splitlines()) == 1
+    first = second.first_process
+    second.run("up")
+    assert second.first_process == first

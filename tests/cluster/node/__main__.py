@@ -125,3 +125,6 @@ if __name__ == "__main__":
     except (inside.NotUp, holder.Busy, RuntimeError) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; a node that is up, or on its way, goes on: make cluster-down ends it\n")
+        sys.exit(130)

@@ -51,7 +51,7 @@ def remove(within: float = 10.0) -> None:
             for tree in left:
                 for directory, _, _ in os.walk(tree, topdown=False):
                     os.rmdir(directory)
-        except OSError:
+        except OSError as error:
             if time.monotonic() > deadline:
-                raise
+                raise RuntimeError(f"a process of the node does not end: {error}") from None
             time.sleep(0.05)

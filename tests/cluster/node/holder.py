@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from tests.cluster.node import cgroups, store
-from tests.cluster.node.place import HOLDER_LOG, LOCK, PID, ROOT, STATE
+from tests.cluster.node.place import HOLDER_LOG, LOCK, PID, ROOT, RUN_VARIABLE, STATE
 
 _NAMESPACES: Final = (
     *("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"),
@@ -109,25 +109,39 @@ def holder() -> int | None:
 
 def clean() -> None:
     """Remove what a node leaves. For whoever has the lock; everything in it is dead or about to be."""
-    end_first_process()
+    end_processes()
     cgroups.remove()
     shutil.rmtree(STATE, ignore_errors=False) if STATE.exists() else None
 
 
-def end_first_process() -> None:
-    """Kill what is left of a node whose holder is gone, if it really is one."""
-    try:
-        pid = int(PID.read_text(encoding="utf-8"))
-        line = Path("/proc", str(pid), "cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError, ValueError):
-        return
-    if b"tests.cluster.node\0boot" in line and Path(f"/proc/{pid}/cwd").resolve() == ROOT:
-        descriptor = os.pidfd_open(pid)
+def end_processes() -> None:
+    """Kill what is left of a node whose holder is gone, or whose files are: nothing but /proc tells of it then."""
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit() or int(process.name) == os.getpid():
+            continue
         try:
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-            select.select([descriptor], [], [], 30.0)
+            descriptor = os.pidfd_open(int(process.name))
+        except OSError:
+            continue
+        try:
+            if _is_of_the_node(process):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                select.select([descriptor], [], [], 30.0)
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            # It ended meanwhile, or is another user's.
+            continue
         finally:
             os.close(descriptor)
+
+
+def _is_of_the_node(process: Path) -> bool:
+    """Whether it holds this very node, or is its first process."""
+    line = (process / "cmdline").read_bytes()
+    if not any(b"tests.cluster.node\0" + verb in line for verb in (b"hold", b"boot")):
+        return False
+    environment = dict(entry.partition(b"=")[::2] for entry in (process / "environ").read_bytes().split(b"\0"))
+    own = os.fsencode(os.environ.get(RUN_VARIABLE, ""))
+    return (process / "cwd").resolve() == ROOT and environment.get(os.fsencode(RUN_VARIABLE), b"") == own
 
 
 def open_log() -> IO[bytes]:

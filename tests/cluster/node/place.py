@@ -22,8 +22,9 @@ CACHE: Final = Path(os.environ.get("WML_CLUSTER_CACHE") or ROOT / ".cache" / "cl
 #: containerd's store with every image, never run from: a node gets a copy.
 STORE: Final = CACHE / "store"
 
+RUN_VARIABLE: Final = "WML_CLUSTER_NODE"
 #: A second node of this checkout, say for a test of nodes, has another.
-RUN: Final = Path(os.environ.get("WML_CLUSTER_NODE") or ROOT / ".cache" / "cluster").absolute()
+RUN: Final = Path(os.environ.get(RUN_VARIABLE) or ROOT / ".cache" / "cluster").absolute()
 #: Held locked, with the pid in it, by the process that holds the node.
 LOCK: Final = RUN / "node.lock"
 #: What that process said.
