@@ -59,7 +59,8 @@ def test_the_walkthrough_does_what_it_says(product: Product, tmp_path: Path) -> 
     for line in lines[2:behind]:
         said[line] = shell(product, line)
     with typed_behind(product, forward):
-        predict, delete = lines[behind + 1 :]
+        predict, delete, end = lines[behind + 1 :]
+        assert end == "kill %1"
         answers: list[str] = []
 
         def answered() -> bool:

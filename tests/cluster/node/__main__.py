@@ -22,7 +22,7 @@ import time
 from typing import Final
 
 from tests.cluster.node import holder, images, inside, manifests, units
-from tests.cluster.node.place import HOLDER_LOG, LOGS, ROOT
+from tests.cluster.node.place import HOLDER_LOG, LOGS, NODE_IP, ROOT
 
 _UP_WITHIN_S: Final = 180.0
 
@@ -91,6 +91,7 @@ def main(argv: list[str]) -> int:
             up()
         case ["apply"]:
             manifests.apply()
+            sys.stderr.write(f"the node is up; its pods reach it at {NODE_IP}: see README, On a node of its own\n")
         case ["down"]:
             down()
         case ["hold"]:
