@@ -146,7 +146,8 @@ def _unheld(node: Node) -> None:
 def _forgotten(node: Node) -> None:
     """Its files are removed under it, its lock's too: `down` finds it all the same."""
     for path in node.directory.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        # What still runs writes on meanwhile.
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
     node.run("down")
 
 
