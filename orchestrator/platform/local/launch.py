@@ -152,8 +152,8 @@ def server_spec(
         env = own | _MLSERVER_DEFAULTS | dict(template.env)
         others = env.get("PYTHONPATH")
         env |= {"PYTHONPATH": f"{_IN_MLSERVER}:{others}" if others else str(_IN_MLSERVER)} | _mlserver(place)
-    # Triton with models takes three seconds to end by itself; nothing that it holds is worth more than two.
-    return ProcessSpec(name="server", argv=argv, env=env, cwd=cwd, log=place.log, grace_s=2.0)
+    # Triton takes a little more than two seconds to end by itself, and leaves a directory in /tmp if it is killed.
+    return ProcessSpec(name="server", argv=argv, env=env, cwd=cwd, log=place.log, grace_s=4.0)
 
 
 def _triton(place: PodPlace, found: Installation) -> tuple[str, ...]:

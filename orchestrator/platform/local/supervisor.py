@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 POOLS_SOCKET: Final = "supervisor"
 #: All of an orderly end, the sweep aside. The contract gives ten seconds.
 _ORDERLY_S: Final = 7.0
-_POD_GRACE_S: Final = 2.0
+_POD_GRACE_S: Final = 4.0
 _SWEEP_S: Final = 2.0
 _TRIM_EVERY_S: Final = 10.0
 
