@@ -78,7 +78,7 @@ class Observer:
             target=target,
             last_good=last_good,
             pods=tuple(closed(pods[uid], memory.orphaned_since, now) for uid in sorted(pods)),
-            pools=tuple((r, pool.message) for r in sorted(runtimes) if (pool := self._fleet.pool(r)) is not None),
+            pools=tuple((r, pool.said) for r in sorted(runtimes) if (pool := self._fleet.pool(r)) is not None),
             copies=copies,
             route=route,
             stranger=stranger,

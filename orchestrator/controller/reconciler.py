@@ -202,7 +202,8 @@ class Reconciler:
         pod = seen.pod(room.pod)
         runtime = pod.pod.runtime if pod is not None else ""
         pool = [p for p in seen.pods if p.pod.runtime == runtime]
-        message = next((said for of, said in seen.pools if of == runtime), "")
+        known = self._view.pool(runtime)
+        message = known.message if known is not None else ""
         waited_s = self._keeper.starved_s(seen.name)
         return growth_wait(pool, limit=limit, message=message, waited_s=waited_s, now=self._clock())
 

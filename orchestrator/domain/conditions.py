@@ -63,7 +63,7 @@ def status_of(seen: Observation, timestamp: str) -> ModelStatus | None:
         runtime=target.runtime.name,
         conditions=conditions,
     )
-    if not seen.serves_target:
+    if not (seen.serves_target or seen.remembers_loading):
         return status
     return replace(
         status,

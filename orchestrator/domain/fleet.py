@@ -119,6 +119,13 @@ class Pool:
     replicas: int
     #: Why there are not as many as there should be, if that is no pod's fault.
     message: str = ""
+    #: What else is amiss, and keeps no pod away.
+    aside: str = ""
+
+    @property
+    def said(self) -> str:
+        """All that there is to say."""
+        return "; ".join(filter(None, (self.message, self.aside)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,6 @@ _OF_LOADS: Final = frozenset(
         Reason.MODEL_NOT_FOUND,
         Reason.STORAGE_ACCESS_DENIED,
         Reason.STORAGE_UNAVAILABLE,
-        Reason.STORAGE_CONFIG_INVALID,
         Reason.INVALID_MODEL_LAYOUT,
         Reason.MODEL_LOAD_FAILED,
         Reason.MODEL_TOO_LARGE,
@@ -49,6 +48,10 @@ def remember(
     not heard; `stale`: a request has come back from where it should be loaded.
     """
     copies = tuple(copies)
+    going = [c for c in copies if c.key == memory.evict]
+    if going and all(c.pod in silent for c in going):
+        # Nobody can have it leave, and it makes no room where it is asked for.
+        memory = replace(memory, evict=None)
     orphaned = orphaned_since(
         memory.orphaned_since, uid=uid, target=target, last_good=last_good, copies=copies, leaving=leaving, now=now
     )

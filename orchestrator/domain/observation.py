@@ -225,8 +225,15 @@ class Observation:
         """Whether the target loaded once: then it is Standby when no copy is left."""
         if self.model is None or not isinstance(self.target, Target):
             return False
-        remembered = (self.model.uid, self.target.revision) == (self.memory.uid, self.memory.revision)
-        return self.model.status.active_revision == self.target.revision or (remembered and self.memory.loaded)
+        return self.model.status.active_revision == self.target.revision or self.remembers_loading
+
+    @property
+    def remembers_loading(self) -> bool:
+        """Whether the target was seen loaded from here, whatever could be written down of it."""
+        if self.model is None or not isinstance(self.target, Target):
+            return False
+        own = (self.model.uid, self.target.revision) == (self.memory.uid, self.memory.revision)
+        return own and self.memory.loaded
 
 
 #: Or it might be.

@@ -265,7 +265,8 @@ class PoolBook:
         trouble = self._troubles.get(runtime, "") or (refusal_of(there) if there is not None else "")
         replicas = self._replicas(runtime, there)
         failure = self._failure(runtime) if replicas else ""
-        return Pool(replicas, "; ".join(filter(None, (trouble, failure, *sorted(self._refusals.values())))))
+        refusals = "; ".join(sorted(self._refusals.values()))
+        return Pool(replicas, "; ".join(filter(None, (trouble, failure))), aside=refusals)
 
 
 def _going(deployment: Raw) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from orchestrator.domain.demand import Want
 from orchestrator.domain.errors import PlatformUnavailable
+from orchestrator.domain.fleet import Pool
 from orchestrator.domain.pool import GROWTH_PATIENCE_S
+from orchestrator.domain.trained_model import ModelStatus
 from tests.orchestrator.controller.bench import Bench
 from tests.orchestrator.controller.fakes import FakePlatform, now
 
@@ -110,3 +114,35 @@ async def test_statuses_that_cannot_be_written_cost_no_loads() -> None:
         loads = len(bench.fleet.loads)
         await bench.after(300.0)
         assert len(bench.fleet.loads) == loads
+
+
+async def test_what_is_amiss_and_keeps_no_pod_away_is_no_reason_not_to_wait_for_one() -> None:
+    """A pool grows though the API server does not show its budgets: nobody leaves."""
+    bench = Bench(pods=2)
+
+    class Aside(FakePlatform):
+        def tell(self) -> None:
+            said = "the API server refuses to show PodDisruptionBudgets"
+            self.on_pods(tuple(self.pods), {r: Pool(count, aside=said) for r, count in self.replicas.items()})
+
+    bench.platform = Aside(runtimes=bench.platform.runtimes, storage=bench.platform.storage)
+    async with bench:
+        await bench.apply(*"abcd")
+        await bench.after(60.0)
+        assert bench.fleet.loaded() == set("abcd")
+
+
+async def test_that_a_model_loaded_is_written_down_however_slow_that_is() -> None:
+    """It may have left again when its turn comes: else the next leader would not know that it can stand by."""
+    bench = Bench()
+
+    class Slow(FakePlatform):
+        async def write_status(self, name: str, uid: str, status: ModelStatus) -> None:
+            await asyncio.sleep(20.0)
+            await super().write_status(name, uid, status)
+
+    bench.platform = Slow(runtimes=bench.platform.runtimes, storage=bench.platform.storage)
+    async with bench:
+        await bench.apply(*(f"m{number:02}" for number in range(40)))
+        await bench.after(2000.0)
+        assert all(model.status.active_revision for model in bench.platform.models.values())

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.domain.errors import ModelProblem, Reason
-from orchestrator.domain.fleet import NO_ROOM, Copy, CopyState, Failure
+from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure
 from orchestrator.domain.memory import commanded, evicting, hurried, remember, resumed, standing_by
 from orchestrator.domain.observation import MAX_CRASHES, Memory
 from orchestrator.domain.target import Target
@@ -185,18 +185,24 @@ def test_a_new_controller_does_not_call_ready_what_was_not() -> None:
     assert (memory.failure, memory.last_good.failure) == (failure, failure)
 
 
-def test_what_an_adapter_could_not_make_of_credentials_is_a_failure_to_a_new_controller_too() -> None:
-    """It is said of loads as well as of specs."""
-    failed = make_condition("Ready", "False", "StorageConfigInvalid", "not a URL")
-    assert resumed(make_model(status=make_status(failed, active="r1", observed_generation=1))).failure is not None
-
-
 def test_that_it_loaded_is_remembered_of_that_revision() -> None:
     """So that it stands by though its status cannot be written."""
     memory = look(FRESH, make_copy())
     assert memory.loaded
     assert look(memory).loaded
     assert not look(memory, target=make_target("r2")).loaded
+
+
+def test_what_is_only_in_silent_pods_need_not_leave() -> None:
+    """Nobody can have it leave: its model would wait for that, and be neither routed to nor loaded elsewhere."""
+    leaving = evicting(FRESH, make_key())
+    here, there = make_copy(pod="p1"), make_copy(pod="p2")
+
+    def evict(*copies: Copy) -> CopyKey | None:
+        return remember(leaving, uid=UID, target=make_target(), copies=copies, now=1.0, silent=("p1",)).evict
+
+    assert evict(here) is None
+    assert evict(here, there) == make_key()
 
 
 def test_a_load_is_for_a_request_if_it_was_commanded_or_hurried_for_one() -> None:

@@ -114,8 +114,8 @@ def test_what_is_not_shown_is_told_of_each_pool() -> None:
     book.trouble("triton-2.x", "worse")
     for kind in ("pods", "Deployments"):
         book.refused(kind, "no")
-    said = "worse; the API server refuses to show Deployments: no; the API server refuses to show pods: no"
-    assert book.pools() == {"triton-2.x": Pool(1, said)}
+    aside = "the API server refuses to show Deployments: no; the API server refuses to show pods: no"
+    assert book.pools() == {"triton-2.x": Pool(1, "worse", aside=aside)}
     book.refused("pods", "")
     book.refused("Deployments", "")
     assert book.pools() == {"triton-2.x": Pool(1, "worse")}

@@ -271,7 +271,7 @@ async def test_budgets_that_may_not_be_listed_stop_no_pool(fresh: World) -> None
     await eventually(lambda: fresh.pods is not None)
     await fresh.scaled(1)
     said = "the API server refuses to show PodDisruptionBudgets: cannot list poddisruptionbudgets"
-    await eventually(lambda: fresh.pool == Pool(1, said))
+    await eventually(lambda: fresh.pool == Pool(1, aside=said))
     fresh.fake.meet = lambda call: None
     await eventually(lambda: fresh.pool == Pool(1))
     fresh.fake.store.delete(BUDGET)
@@ -284,7 +284,7 @@ async def test_what_may_not_be_listed_any_more_is_the_pools_trouble(world: World
     await world.scaled(1)
     world.fake.meet = refused(resource, "list", "watch")
     world.fake.cut()
-    await eventually(lambda: world.pool is not None and world.pool.message.endswith(f": cannot list {resource}"))
+    await eventually(lambda: world.pool is not None and world.pool.said.endswith(f": cannot list {resource}"))
     assert world.pods == ()
     world.fake.meet = lambda call: None
     await eventually(lambda: world.pool == Pool(1))
