@@ -230,9 +230,9 @@ def _loaded_message(seen: Observation) -> str:
 def _unanswered_message(seen: Observation) -> str:
     pods = (p for c in seen.serving if (p := seen.pod(c.pod)) is not None)
     said = [f"pod {p.pod.name}{f': {p.pod.message}' if p.pod.message else ''}" for p in pods]
-    return (
-        f"neither requests nor its adapter are answered in {'; '.join(said)}: it is loaded elsewhere if there is room"
-    )
+    failure = seen.memory.failed
+    then = f"where it is tried again: {failure.message}" if failure is not None else "if there is room"
+    return f"neither requests nor its adapter are answered in {'; '.join(said)}: it is loaded elsewhere, {then}"
 
 
 def _as_before(seen: Observation) -> Verdict:

@@ -146,7 +146,9 @@ def _elsewhere(seen: Observation, now: float, due: list[float], key: CopyKey, ta
     need = max(seen.memory.reserve, room.needed if room is not None else 0, *(c.reserved for c in copies))
     failures = {c.pod: c.failure for c in copies if c.failure is not None}
     urgent = seen.want is not None and seen.want.load
-    pool = [p for p in _pool(seen) if (f := failures.get(p.pod.uid)) is None or f.reason == NO_ROOM]
+    # Where it failed it is not tried again for as long as a drain lasts. Silence may last longer.
+    again = seen.memory.unanswered and _retry_due(seen, now, due)
+    pool = [p for p in _pool(seen) if (f := failures.get(p.pod.uid)) is None or f.reason == NO_ROOM or again]
     pod = choose_pod((p for p in pool if p.pod.uid not in failures or p.free >= failures[p.pod.uid].needed), need=need)
     if pod is not None:
         return [LoadCopy(pod.pod.uid, key, target, need, urgent)]

@@ -55,14 +55,14 @@ def remember(
     orphaned = orphaned_since(
         memory.orphaned_since, uid=uid, target=target, last_good=last_good, copies=copies, leaving=leaving, now=now
     )
+    holders = [c.pod for c in copies if c.key.uid == uid and c.state is CopyState.LOADED]
+    unheard = bool(holders) and all(pod in silent for pod in holders)
+    memory = replace(memory, unanswered=unheard and (stale or memory.unanswered))
     before = None
     if last_good is not None:
-        before = replace(memory.last_good or Memory(), evict=memory.evict)
-        before = replace(_look(before, uid, last_good, copies, now, ending), evict=None)
-    memory = replace(_look(memory, uid, target, copies, now, ending), last_good=before, orphaned_since=orphaned)
-    loaded = [c.pod for c in copies if c.key.uid == uid and c.state is CopyState.LOADED]
-    unheard = bool(loaded) and all(pod in silent for pod in loaded)
-    return replace(memory, unanswered=unheard and (stale or memory.unanswered))
+        before = replace(memory.last_good or Memory(), evict=memory.evict, unanswered=memory.unanswered)
+        before = replace(_look(before, uid, last_good, copies, now, ending), evict=None, unanswered=False)
+    return replace(_look(memory, uid, target, copies, now, ending), last_good=before, orphaned_since=orphaned)
 
 
 def resumed(model: TrainedModel) -> Memory:
@@ -93,7 +93,9 @@ def _look(
 ) -> Memory:
     if isinstance(target, Target) and (memory.uid, memory.revision) != (uid, target.revision):
         failure = memory.failure if not memory.uid else None
-        memory = Memory(uid=uid, revision=target.revision, evict=memory.evict, failure=failure)
+        memory = Memory(
+            uid=uid, revision=target.revision, evict=memory.evict, failure=failure, unanswered=memory.unanswered
+        )
     leaving = [c for c in copies if c.key == memory.evict]
     if memory.evict is not None and all(c.state is CopyState.FAILED for c in leaving):
         # What left for another's sake waits for demand. What replaced it meanwhile has not had its turn, and what failed
@@ -104,7 +106,8 @@ def _look(
         return memory
     own_copies = [c for c in copies if (c.key.uid, c.key.revision) == (uid, target.revision) and c.key != memory.evict]
     loaded = [c for c in own_copies if c.state is CopyState.LOADED]
-    if loaded:
+    # What nobody answers for settles nothing of what is tried in its stead.
+    if loaded and not memory.unanswered:
         # What failed in another pod is of no account then.
         return replace(
             memory,

@@ -214,7 +214,7 @@ ROWS["nobody answers in its silent pod"] = (
         "False",
         "RuntimeUnavailable",
         "neither requests nor its adapter are answered in pod pod-p1: its node does not answer:"
-        " it is loaded elsewhere if there is room",
+        " it is loaded elsewhere, if there is room",
     ),
 )
 

@@ -9,8 +9,10 @@ import pytest
 from orchestrator.domain.action import Action, LoadCopy, MakeRoom, PublishRoute
 from orchestrator.domain.demand import Want
 from orchestrator.domain.fleet import NO_ROOM, CopyState, PodView
+from orchestrator.domain.loading import retry_delay
+from orchestrator.domain.memory import remember
 from orchestrator.domain.observation import Memory, Observation
-from orchestrator.domain.plan import plan
+from orchestrator.domain.plan import Plan, plan
 from orchestrator.domain.pool import GROWTH_PATIENCE_S
 from orchestrator.domain.routes import Route
 from tests.orchestrator.builders import (
@@ -55,13 +57,26 @@ def in_silence(*others: PodView, dead: PodView = DEAD, memory: Memory = UNANSWER
 
 
 def test_what_nobody_answers_for_is_loaded_elsewhere() -> None:
-    """Once: while it is on its way there, and when it failed there, nothing more is done. Nothing is taken away."""
+    """Once: while it is on its way there nothing more is done. Nothing is taken away."""
     seen = in_silence(make_view("p2"))
     assert actions(seen) == [load("p2")]
     on_its_way = make_copy(CopyState.DOWNLOADING, pod="p2", reserved=0)
     memory = replace(UNANSWERED, urgent=True)
     assert actions(replace(seen, copies=(*seen.copies, on_its_way), memory=memory)) == []
-    assert actions(replace(seen, copies=(*seen.copies, make_failed(pod="p2")))) == []
+
+
+def test_what_failed_elsewhere_is_tried_again_there_later_each_time() -> None:
+    """A pod on a dead node may be listed for days: a store that did not answer once is no reason to wait for it."""
+    seen = in_silence(make_view("p2"), memory=replace(UNANSWERED, loads=1))
+    failed = replace(seen, copies=(*seen.copies, make_failed(pod="p2")))
+    memory = remember(
+        failed.memory, uid=KEY.uid, target=make_target(), copies=failed.copies, now=NOW, silent=("p1",), stale=True
+    )
+    assert memory.failed is not None
+    assert memory.unanswered
+    tried = replace(failed, memory=replace(memory, credentials=make_target().credentials.version))
+    assert plan(tried, NOW + 1) == Plan(requeue_after=retry_delay(1) - 1)
+    assert actions(tried, NOW + retry_delay(1)) == [load("p2")]
 
 
 def test_silence_alone_moves_nothing() -> None:
