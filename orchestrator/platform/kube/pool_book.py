@@ -135,7 +135,8 @@ class PoolBook:
         match self._wishes.get(runtime):
             case None:
                 return Done()
-            case End():
+            # What cannot be read need not be to have no pods of it.
+            case End() | Keep(objects=str(), replicas=0):
                 if there is None or strange:
                     return Done()
                 return Delete(name=pool_name(runtime), uid=there["metadata"]["uid"])

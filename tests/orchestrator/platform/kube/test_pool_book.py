@@ -182,6 +182,16 @@ def test_a_runtime_that_cannot_be_read_stops_nothing_that_runs() -> None:
     assert (book.owner("triton-2.x"), book.pools()) == ("", {"triton-2.x": Pool(1)})
 
 
+def test_a_runtime_that_cannot_be_read_and_that_nobody_needs_has_no_pods() -> None:
+    """It is reported by whoever reads it: there is nothing to say of its pool."""
+    book = make_book(stored())
+    book.want("triton-2.x", Keep(objects="no spec", replicas=0))
+    assert isinstance(book.step("triton-2.x"), Delete)
+    none = make_book()
+    none.want("triton-2.x", Keep(objects="no spec", replicas=0))
+    assert none.step("triton-2.x") == Done()
+
+
 class PoolMachine(RuleBasedStateMachine):
     """An API server, a watch that lags behind it, somebody who meddles, and a worker that does what the book says."""
 
