@@ -186,9 +186,8 @@ class Reconciler:
         # What is in a pod on its way out waits for another.
         under_way = any(c.state is not CopyState.FAILED and seen.counts(c) for c in goal.target_copies)
         for_room = any(isinstance(a, MakeRoom) for a in decided.actions)
-        urgent = seen.want is not None and seen.want.load
         stands_by = decided.stands_by or (
-            goal.memory.evicted and goal.loaded_before and not urgent and not seen.serving
+            goal.memory.evicted and goal.loaded_before and not seen.urgent and not seen.serving
         )
         # Those that stand by wait for demand and not for pods: thousands need not be looked at when a pod changes.
         waits = target is not None and not under_way and not stands_by

@@ -32,7 +32,7 @@ def answer(seen: Observation) -> Answer:
             _GRPC_FAILED_PRECONDITION, f"model {seen.name!r} is not ready: {verdict.reason}: {verdict.message}"
         )
     if verdict.status == "True":
-        if not (seen.want and seen.want.load):
+        if not seen.urgent:
             return OnDemand()
         verdict = progress_verdict(seen.goal)
     return WaitFor(f"{verdict.reason}: {verdict.message}")

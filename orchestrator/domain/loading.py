@@ -62,7 +62,6 @@ def _load(seen: Observation, now: float, due: list[float]) -> list[Action] | Non
     target, key = seen.target, seen.target_key
     if not isinstance(target, Target) or key is None:
         return []
-    urgent = seen.want is not None and seen.want.load
     copies = seen.target_copies
     loaded = [c for c in copies if c.state is CopyState.LOADED]
     if any(seen.counts(c) for c in loaded):
@@ -83,7 +82,7 @@ def _load(seen: Observation, now: float, due: list[float]) -> list[Action] | Non
     memory = seen.memory
     # What loaded once may wait for demand, and so may a failed update of such; unless another revision answers.
     came_before = seen.loaded_before or (seen.last_good is not None and memory.failed is not None)
-    may_evict = urgent or not came_before or bool(seen.loaded)
+    may_evict = seen.urgent or not came_before or bool(seen.loaded)
     if memory.evicted and not may_evict:
         return []
     if memory.failed is not None and memory.room is None:
@@ -98,10 +97,8 @@ def _load(seen: Observation, now: float, due: list[float]) -> list[Action] | Non
     held = {c.pod for c in seen.serving}
     pod = choose_pod((p for p in pool if p.pod.uid in held), need=need) or choose_pod(pool, need=need)
     if pod is not None:
-        return [LoadCopy(pod.pod.uid, key, target, need, urgent)]
-    if (silence := max((_patience(p, now) for p in pool), default=0.0)) > 0:
-        # A pod that is not heard may have room: knowing less evicts nothing. But it does not keep the others for ever.
-        due.append(silence)
+        return [LoadCopy(pod.pod.uid, key, target, need, seen.urgent)]
+    if _silence(pool, now, due):
         return []
     roomiest = _roomiest(seen, pool)
     if roomiest is None:
@@ -114,13 +111,20 @@ def _load(seen: Observation, now: float, due: list[float]) -> list[Action] | Non
         return []
     if roomiest.total < need:
         # Pods are smaller than they were: the adapter refuses it with both numbers.
-        return [LoadCopy(roomiest.pod.uid, key, target, need, urgent)]
+        return [LoadCopy(roomiest.pod.uid, key, target, need, seen.urgent)]
     return [MakeRoom(roomiest.pod.uid, need)]
 
 
-def _patience(pod: PodView, now: float) -> float:
-    """For how many seconds more a pod that is not heard is taken for one that has room."""
-    return max(0.0, pod.since + GROWTH_PATIENCE_S - now) if pod.coming and not pod.known else 0.0
+def _silence(pool: Iterable[PodView], now: float, due: list[float]) -> bool:
+    """
+    Whether a pod that is not heard may have room: knowing less evicts nothing.
+
+    But it does not keep the others for ever: `due` gets the seconds until it counts no more.
+    """
+    left = max((p.since + GROWTH_PATIENCE_S - now for p in pool if p.coming and not p.known), default=0.0)
+    if left > 0:
+        due.append(left)
+    return left > 0
 
 
 def _roomiest(seen: Observation, pool: Iterable[PodView]) -> PodView | None:
@@ -145,17 +149,15 @@ def _elsewhere(seen: Observation, now: float, due: list[float], key: CopyKey, ta
     room = seen.memory.room
     need = max(seen.memory.reserve, room.needed if room is not None else 0, *(c.reserved for c in copies))
     failures = {c.pod: c.failure for c in copies if c.failure is not None}
-    urgent = seen.want is not None and seen.want.load
     # Where it failed it is not tried again for as long as a drain lasts. Silence may last longer.
     again = seen.memory.unanswered and _retry_due(seen, now, due)
     pool = [p for p in _pool(seen) if (f := failures.get(p.pod.uid)) is None or f.reason == NO_ROOM or again]
     pod = choose_pod((p for p in pool if p.pod.uid not in failures or p.free >= failures[p.pod.uid].needed), need=need)
     if pod is not None:
-        return [LoadCopy(pod.pod.uid, key, target, need, urgent)]
-    if not (urgent and seen.memory.unanswered):
+        return [LoadCopy(pod.pod.uid, key, target, need, seen.urgent)]
+    if not (seen.urgent and seen.memory.unanswered):
         return []
-    if (silence := max((_patience(p, now) for p in pool), default=0.0)) > 0:
-        due.append(silence)
+    if _silence(pool, now, due):
         return []
     roomiest = _roomiest(seen, pool)
     return [MakeRoom(roomiest.pod.uid, need)] if roomiest is not None and roomiest.total >= need else []
@@ -163,7 +165,7 @@ def _elsewhere(seen: Observation, now: float, due: list[float], key: CopyKey, ta
 
 def _hurry(seen: Observation, under_way: Iterable[Copy], key: CopyKey, target: Target) -> list[Action]:
     """A request waits for what was commanded when none did: once is enough."""
-    if seen.want is None or not seen.want.load or seen.memory.urgent:
+    if not seen.urgent or seen.memory.urgent:
         return []
     on_its_way = (c for c in under_way if c.state in PRESENT and seen.stays(c) and seen.heard(c))
     return [LoadCopy(c.pod, key, target, c.reserved, True, hurry=True) for c in on_its_way]

@@ -152,6 +152,11 @@ class Observation:
         """Its copies, in whatever state."""
         return tuple(c for c in self.copies if c.key == self.target_key)
 
+    @property
+    def urgent(self) -> bool:
+        """Whether a request waits for it to be loaded."""
+        return self.want is not None and self.want.load
+
     def stays(self, copy: Copy) -> bool:
         """Whether its pod is not on its way out."""
         pod = self.pod(copy.pod)
@@ -230,9 +235,8 @@ class Observation:
     @property
     def remembers_loading(self) -> bool:
         """Whether the target was seen loaded from here, whatever could be written down of it."""
-        if self.model is None or not isinstance(self.target, Target):
-            return False
-        own = (self.model.uid, self.target.revision) == (self.memory.uid, self.memory.revision)
+        key = self.target_key
+        own = key is not None and (key.uid, key.revision) == (self.memory.uid, self.memory.revision)
         return own and self.memory.loaded
 
 

@@ -89,7 +89,7 @@ def _wants(seen: Observation, copy: Copy) -> bool:
     # Of a hand-over: not tried there again.
     handed = seen.leaves and seen.stays(copy)
     # And what is silent makes up for nothing.
-    served = any(c.key == copy.key and (pod := seen.pod(c.pod)) is not None and pod.known for c in seen.serving)
+    served = any(c.key == copy.key and seen.heard(c) for c in seen.serving)
     return handed or (not served and seen.memory.pod in ("", copy.pod))
 
 
@@ -99,8 +99,7 @@ def _moved(seen: Observation, copy: Copy) -> bool:
     if pod is not None and pod.ending:
         return True
     others = (c for c in seen.copies if c.key == copy.key and seen.stays(c) and c.state in PRESENT)
-    known = any((p := seen.pod(c.pod)) is not None and p.known for c in others)
-    return known and not _may_have_replaced(seen, copy)
+    return any(map(seen.heard, others)) and not _may_have_replaced(seen, copy)
 
 
 def _may_have_replaced(seen: Observation, copy: Copy) -> bool:
