@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from adapters.domain.copies import Reason
 from adapters.domain.errors import LoadFailure
 from tests.adapters.layouts.laying import lay_triton as lay
+from tests.adapters.layouts.laying import refuses_empty
 
 CASES = {
     "onnxExternalData": ("onnx", ["net.onnx", "weights.bin"], ["1/model.onnx/model.onnx", "1/model.onnx/weights.bin"]),
@@ -68,13 +69,7 @@ EMPTY = {
 @pytest.mark.parametrize(("framework", "source", "empty"), EMPTY.values(), ids=EMPTY)
 def test_a_model_without_a_byte_is_none(framework: str, source: list[str], empty: str) -> None:
     """The server would say next to nothing of it. Another file may be empty, and so may what a user's own server takes."""
-    with pytest.raises(LoadFailure) as caught:
-        lay(framework, *source, empty=[empty])
-    failure = caught.value.failure
-    assert failure.reason is Reason.INVALID_MODEL_LAYOUT
-    assert failure.message == f"s3://b/p: '{empty}' is empty; expected a file with the model in it"
-    assert lay(framework, *source, empty=set(source) - {empty}).moves
-    assert lay("custom", *source, empty=[empty]).moves
+    refuses_empty(lay, framework, source, empty)
 
 
 REFUSED = {
