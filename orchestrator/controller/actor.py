@@ -20,7 +20,7 @@ from orchestrator.controller.residency import Residency
 from orchestrator.domain import memory as memories
 from orchestrator.domain.action import Action, LoadCopy, MakeRoom, PublishRoute, RemoveRoute, UnloadCopy
 from orchestrator.domain.eviction import choose_victims
-from orchestrator.domain.fleet import Copy, CopyKey, CopyState
+from orchestrator.domain.fleet import Copy, CopyKey, CopyRef, CopyState
 from orchestrator.ports import Activators, Fleet, FleetView, Mesh
 
 log = structlog.get_logger(__name__)
@@ -117,14 +117,14 @@ class Actor:
             return
         self._claims.make(name, pod, need, now)
         for key in victims:
-            self._observer.remember(key.model, memories.evicting(self._observer.memory(key.model), key))
+            self._observer.remember(key.model, memories.evicting(self._observer.memory(key.model), CopyRef(pod, key)))
             self._enqueue(key.model, 0.0)
             self._counts.evictions.add(view.pod.runtime)
             log.info("evicted", trained_model=key.model, pod=view.pod.name, revision=key.revision, in_favour_of=name)
 
     def _leaving(self, key: CopyKey, copy: Copy) -> bool:
         # Thousands that found no room may be known of one pod, and each of them asks: what holds nothing costs nothing.
-        going = copy.state is CopyState.LOADED and self._observer.memory(key.model).evict == key
+        going = copy.state is CopyState.LOADED and self._observer.memory(key.model).evict == copy.ref
         return going or copy.state is CopyState.UNLOADING
 
     def _pinned(self, key: CopyKey) -> bool:
@@ -134,7 +134,7 @@ class Actor:
         asked = {(m.uid, m.revision) for m in (memory, before) if m is not None}
         return (
             (key.uid, key.revision) not in asked
-            or memory.evict == key
+            or memory.evict is not None
             or self._activators.wanted(key.model) is not None
         )
 

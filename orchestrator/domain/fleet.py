@@ -54,6 +54,14 @@ class CopyKey:
     revision: str
 
 
+@dataclass(frozen=True, slots=True)
+class CopyRef:
+    """One copy among all: pods may hold the same revision of a model."""
+
+    pod: str
+    key: CopyKey
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOrder:
     """All that an adapter is told of a copy to make."""
@@ -93,6 +101,11 @@ class Copy:
     failure: Failure | None = None
     download_s: float | None = None
     load_s: float | None = None
+
+    @property
+    def ref(self) -> CopyRef:
+        """Which one it is."""
+        return CopyRef(self.pod, self.key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

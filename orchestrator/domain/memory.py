@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from orchestrator.domain.errors import ModelProblem, Reason
-from orchestrator.domain.fleet import NO_ROOM, PRESENT, Copy, CopyKey, CopyState, Failure
+from orchestrator.domain.fleet import NO_ROOM, PRESENT, Copy, CopyRef, CopyState, Failure
 from orchestrator.domain.observation import Memory
 from orchestrator.domain.orphan import orphaned_since
 from orchestrator.domain.target import Target
@@ -48,8 +48,7 @@ def remember(
     not heard; `stale`: a request has come back from where it should be loaded.
     """
     copies = tuple(copies)
-    going = [c for c in copies if c.key == memory.evict]
-    if going and all(c.pod in silent for c in going):
+    if memory.evict is not None and memory.evict.pod in silent:
         # Nobody can have it leave, and it makes no room where it is asked for.
         memory = replace(memory, evict=None)
     orphaned = orphaned_since(
@@ -96,15 +95,15 @@ def _look(
         memory = Memory(
             uid=uid, revision=target.revision, evict=memory.evict, failure=failure, unanswered=memory.unanswered
         )
-    leaving = [c for c in copies if c.key == memory.evict]
+    leaving = [c for c in copies if c.ref == memory.evict]
     if memory.evict is not None and all(c.state is CopyState.FAILED for c in leaving):
         # What left for another's sake waits for demand. What replaced it meanwhile has not had its turn, and what failed
         # on its way out is tried again as any failure.
-        own = (memory.evict.uid, memory.evict.revision) == (memory.uid, memory.revision)
+        own = (memory.evict.key.uid, memory.evict.key.revision) == (memory.uid, memory.revision)
         memory = replace(memory, evict=None, evicted=memory.evicted or (own and not leaving))
     if not isinstance(target, Target):
         return memory
-    own_copies = [c for c in copies if (c.key.uid, c.key.revision) == (uid, target.revision) and c.key != memory.evict]
+    own_copies = [c for c in copies if (c.key.uid, c.key.revision) == (uid, target.revision) and c.ref != memory.evict]
     loaded = [c for c in own_copies if c.state is CopyState.LOADED]
     # What nobody answers for settles nothing of what is tried in its stead.
     if loaded and not memory.unanswered:
@@ -160,9 +159,9 @@ def hurried(memory: Memory, target: Target) -> Memory:
     return replace(memory, urgent=True)
 
 
-def evicting(memory: Memory, key: CopyKey) -> Memory:
+def evicting(memory: Memory, copy: CopyRef) -> Memory:
     """This copy has to make room for another model's."""
-    return replace(memory, evict=key)
+    return replace(memory, evict=copy)
 
 
 def standing_by(memory: Memory) -> Memory:

@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from orchestrator.domain.demand import Want
 from orchestrator.domain.errors import ModelProblem
-from orchestrator.domain.fleet import Copy, CopyKey, CopyState, Failure, PodView
+from orchestrator.domain.fleet import Copy, CopyKey, CopyRef, CopyState, Failure, PodView
 from orchestrator.domain.routes import RouteView
 from orchestrator.domain.target import Target
 from orchestrator.domain.trained_model import TrainedModel
@@ -45,7 +45,7 @@ class Memory:
     #: Bytes the revision was last seen to reserve; 0 = never seen.
     reserve: int = 0
     #: The copy that must go to make room for another model.
-    evict: CopyKey | None = None
+    evict: CopyRef | None = None
     #: It went, or goes with a pod that ends, and comes back on demand.
     evicted: bool = False
     #: It has loaded, whether or not that could be written to its status.
@@ -195,7 +195,7 @@ class Observation:
 
         What they came in place of is on its way out, and does not answer again because they leave too.
         """
-        return tuple(c for c in self.answering if c.key != self.memory.evict)
+        return tuple(c for c in self.answering if c.ref != self.memory.evict)
 
     @property
     def answering(self) -> tuple[Copy, ...]:

@@ -59,12 +59,12 @@ def routing(seen: Observation, now: float, due: list[float]) -> list[Action]:
 
 def unloads(seen: Observation, now: float, due: list[float]) -> list[Action]:
     """Which copies leave now; `due` gets the seconds until another may."""
-    serving = {(c.pod, c.key) for c in seen.serving}
+    serving = {c.ref for c in seen.serving}
     before = seen.before
     actions: list[Action] = []
     for copy in seen.copies:
         pod = seen.pod(copy.pod)
-        if copy.state in _LEFT_ALONE or (copy.pod, copy.key) in serving or pod is None or not pod.known:
+        if copy.state in _LEFT_ALONE or copy.ref in serving or pod is None or not pod.known:
             continue
         if copy.state is not CopyState.LOADED:
             if any(_wants(one, copy) for one in (seen, before) if one is not None):

@@ -12,7 +12,7 @@ from orchestrator.controller.residency import Residency
 from orchestrator.domain.action import LoadCopy, MakeRoom, PublishRoute, RemoveRoute, UnloadCopy
 from orchestrator.domain.demand import Want
 from orchestrator.domain.errors import FleetError
-from orchestrator.domain.fleet import CopyKey, CopyState
+from orchestrator.domain.fleet import CopyKey, CopyRef, CopyState
 from orchestrator.domain.observation import Memory
 from orchestrator.domain.routes import Route
 from tests.orchestrator.builders import make_copy, make_key, make_pod, make_target
@@ -126,12 +126,24 @@ async def test_what_is_leaving_makes_room(state: CopyState) -> None:
     """Whether it is commanded already or only decided; nobody else leaves."""
     hands = Hands()
     going = hands.hold("a", since=3.0, state=state)
-    hands.observer.remember("a", Memory(uid=going.uid, revision=going.revision, evict=going))
+    hands.observer.remember("a", Memory(uid=going.uid, revision=going.revision, evict=CopyRef("p1", going)))
     hands.hold("b", since=1.0)
     hands.hold("c", since=2.0)
     await hands.actor.act("digits", MakeRoom("p1", 10))
     assert hands.leaving("b", "c") == []
     await hands.actor.act("digits", MakeRoom("p1", 20))
+    assert hands.leaving("b", "c") == ["b"]
+
+
+async def test_what_leaves_one_pod_leaves_no_other() -> None:
+    """One copy of a model at a time, or the first to go would answer again."""
+    hands = Hands()
+    key = hands.hold("a", since=1.0)
+    hands.observer.remember("a", Memory(uid=key.uid, revision=key.revision, evict=CopyRef("p2", key)))
+    hands.hold("b", since=2.0)
+    hands.hold("c", since=3.0)
+    await hands.actor.act("digits", MakeRoom("p1", 10))
+    assert hands.observer.memory("a").evict == CopyRef("p2", key)
     assert hands.leaving("b", "c") == ["b"]
 
 

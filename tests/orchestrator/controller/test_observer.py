@@ -5,7 +5,7 @@ from __future__ import annotations
 from orchestrator.controller.desired import DesiredState
 from orchestrator.controller.observer import Observer
 from orchestrator.domain.demand import Want
-from orchestrator.domain.fleet import CopyState, Failure, ServerState
+from orchestrator.domain.fleet import CopyRef, CopyState, Failure, ServerState
 from orchestrator.domain.memory import evicting
 from orchestrator.domain.observation import Memory
 from orchestrator.domain.routes import Route
@@ -116,9 +116,9 @@ def test_it_remembers_a_model_until_the_last_copy_is_gone() -> None:
     sight = Sight(make_model())
     sight.hold("p1", "r0", CopyState.UNLOADING)
     sight.observer.observe("digits")
-    sight.observer.remember("digits", evicting(sight.observer.memory("digits"), make_key("r0")))
+    sight.observer.remember("digits", evicting(sight.observer.memory("digits"), CopyRef("p1", make_key("r0"))))
     sight.deliver(storage=secret())
-    assert sight.observer.observe("digits").memory.evict == make_key("r0")
+    assert sight.observer.observe("digits").memory.evict == CopyRef("p1", make_key("r0"))
     sight.fleet.report("p1", Report(boot="b", full=True, server=ServerState.READY))
     sight.observer.observe("digits")
     sight.observer.observe("nobody")

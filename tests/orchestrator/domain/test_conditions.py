@@ -237,7 +237,7 @@ STILL_READY = {
     ),
     "its pod has not been heard by a new controller": make_observation(status=READY, pods=(make_view(known=False),)),
     "it is being evicted": make_observation(
-        status=READY, copies=(make_copy(),), memory=evicting(MEMORY, make_key()), route=make_route(acked=False)
+        status=READY, copies=(make_copy(),), memory=evicting(MEMORY, make_copy().ref), route=make_route(acked=False)
     ),
     "it was evicted": make_observation(status=READY, memory=standing_by(MEMORY)),
     "it was evicted, and its server died": make_observation(status=READY, memory=standing_by(MEMORY), pods=()),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.domain.errors import ModelProblem, Reason
-from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure
+from orchestrator.domain.fleet import NO_ROOM, Copy, CopyRef, CopyState, Failure
 from orchestrator.domain.memory import commanded, evicting, hurried, remember, resumed, standing_by
 from orchestrator.domain.observation import MAX_CRASHES, Memory
 from orchestrator.domain.target import Target
@@ -195,14 +195,15 @@ def test_that_it_loaded_is_remembered_of_that_revision() -> None:
 
 def test_what_is_only_in_silent_pods_need_not_leave() -> None:
     """Nobody can have it leave: its model would wait for that, and be neither routed to nor loaded elsewhere."""
-    leaving = evicting(FRESH, make_key())
+    leaving = evicting(FRESH, make_copy().ref)
     here, there = make_copy(pod="p1"), make_copy(pod="p2")
 
-    def evict(*copies: Copy) -> CopyKey | None:
-        return remember(leaving, uid=UID, target=make_target(), copies=copies, now=1.0, silent=("p1",)).evict
+    def evict(silent: str) -> CopyRef | None:
+        copies = (here, there)
+        return remember(leaving, uid=UID, target=make_target(), copies=copies, now=1.0, silent=(silent,)).evict
 
-    assert evict(here) is None
-    assert evict(here, there) == make_key()
+    assert evict("p1") is None
+    assert evict("p2") == here.ref
 
 
 def test_a_load_is_for_a_request_if_it_was_commanded_or_hurried_for_one() -> None:
@@ -239,7 +240,7 @@ def test_a_problem_with_the_spec_forgets_nothing() -> None:
 
 def test_what_left_for_another_comes_back_on_demand_only() -> None:
     """While it leaves it is not looked at; when it is gone it is evicted, until a load is commanded."""
-    leaving = evicting(FRESH, make_key())
+    leaving = evicting(FRESH, make_copy().ref)
     assert look(leaving, make_copy(CopyState.UNLOADING)) == leaving
     gone = look(leaving)
     assert (gone.evict, gone.evicted) == (None, True)
@@ -250,7 +251,7 @@ def test_what_left_for_another_comes_back_on_demand_only() -> None:
 
 def test_what_failed_on_its_way_out_is_tried_again() -> None:
     """Else it would be leaving for ever, and nobody would load it even on demand."""
-    failed = look(evicting(FRESH, make_key()), make_failed())
+    failed = look(evicting(FRESH, make_copy().ref), make_failed())
     assert (failed.evict, failed.evicted, failed.failure) == (None, False, FAILURE)
 
 
@@ -258,7 +259,7 @@ def test_what_failed_on_its_way_out_is_tried_again() -> None:
 def test_what_left_and_was_replaced_meanwhile_does_not_hold_back_its_successor(key: object, uid: str) -> None:
     """The new revision, or the new object of that name, has had no turn yet: it is not to wait for demand."""
     assert isinstance(key, type(make_key()))
-    gone = look(evicting(FRESH, key), uid=uid)
+    gone = look(evicting(FRESH, make_copy(key=key).ref), uid=uid)
     assert gone == FRESH
 
 

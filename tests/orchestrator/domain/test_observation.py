@@ -45,7 +45,7 @@ def test_the_target_serves_before_the_last_good_and_that_before_any() -> None:
         ((loading, stranger), ()),
     ]:
         assert make_observation(copies=copies, status=status, pods=PODS).serving == expected
-    leaving = Memory(uid=new.key.uid, revision="r1", evict=new.key)
+    leaving = Memory(uid=new.key.uid, revision="r1", evict=new.ref)
     assert make_observation(copies=(loading, good), status=status, pods=PODS, memory=leaving).serving == (good,)
     # What it came in place of goes with it.
     assert make_observation(copies=(new, good), status=status, pods=PODS, memory=leaving).serving == ()

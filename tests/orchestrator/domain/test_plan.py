@@ -369,13 +369,25 @@ def test_a_silent_pod_that_is_on_its_way_out_or_never_came_up_is_not_waited_for(
 
 def test_what_has_to_leave_is_withdrawn_and_unloaded_and_not_loaded_again() -> None:
     """Even if somebody asks for it meanwhile: first it goes."""
-    memory = evicting(MEMORY, KEY)
+    memory = evicting(MEMORY, make_copy().ref)
     seen = make_observation(
         copies=(make_copy(),), route=make_route(endpoint()), memory=memory, want=Want(load=True), status=LOADED_BEFORE
     )
     assert actions(seen) == [WITHDRAW]
     assert actions(replace(seen, route=make_route())) == [unload()]
     assert actions(replace(seen, route=make_route(since=NOW), copies=())) == []
+
+
+def test_of_two_copies_only_the_one_that_makes_room_leaves() -> None:
+    """A pod that was cut off has its copy still, and another has one by now: what is evicted there is served here."""
+    here, there = make_copy(), make_copy(pod="p2")
+    both = (make_view("p1"), make_view("p2"))
+    seen = make_observation(
+        pods=both, copies=(here, there), route=make_route(endpoint(), endpoint("p2")), memory=evicting(MEMORY, here.ref)
+    )
+    elsewhere = make_route(endpoint("p2"))
+    assert actions(seen) == [PublishRoute(elsewhere.route)]
+    assert actions(replace(seen, route=elsewhere)) == [unload()]
 
 
 def test_the_destructive_actions_are_those_that_take_away() -> None:

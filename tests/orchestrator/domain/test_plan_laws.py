@@ -12,7 +12,7 @@ from orchestrator.domain.action import LoadCopy, PublishRoute, UnloadCopy, destr
 from orchestrator.domain.conditions import ready_verdict
 from orchestrator.domain.demand import Want
 from orchestrator.domain.errors import ModelProblem, Reason
-from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure, PodView, ServerState
+from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyRef, CopyState, Failure, PodView, ServerState
 from orchestrator.domain.observation import Memory, Observation
 from orchestrator.domain.plan import plan
 from orchestrator.domain.routes import Route, RouteView
@@ -148,7 +148,7 @@ def make_any_memory(picks: Picks) -> Memory:
             room=None if failed else word,
             reserve=picks.pick(0, SIZE),
             # What failed neither leaves nor stands by: it was not there, and is tried again.
-            evict=None if failed else picks.pick(None, None, None, *KEYS),
+            evict=None if failed else picks.pick(None, None, None, *(CopyRef(uid, key) for uid in UIDS for key in KEYS)),
             evicted=not failed and picks.pick(False, True),
         ),
     )

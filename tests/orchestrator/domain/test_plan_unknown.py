@@ -112,7 +112,7 @@ def test_no_fact_that_becomes_unknown_takes_anything_away(seen: Observation, for
 def test_an_eviction_that_is_forgotten_takes_nothing_else_away() -> None:
     """What it came in place of is not the pod's answer again meanwhile: it goes, evicted or not; the evicted is withdrawn."""
     old, new = make_copy(key=make_key("r0")), make_copy()
-    evicting = Memory(uid=new.key.uid, revision="r1", evict=new.key)
+    evicting = Memory(uid=new.key.uid, revision="r1", evict=new.ref)
     seen = make_observation(copies=(old, new), route=make_route(endpoint()), memory=evicting)
     withdrawn = PublishRoute(Route("digits"))
     assert plan(seen, NOW).actions == (withdrawn, UnloadCopy("p1", old.key))

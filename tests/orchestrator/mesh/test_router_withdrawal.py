@@ -195,7 +195,7 @@ class World:
         """Another model needs the room."""
         for copy in self.fleet.copies(NAME):
             if copy.state is CopyState.LOADED:
-                self.observer.remember(NAME, memories.evicting(self.observer.memory(NAME), copy.key))
+                self.observer.remember(NAME, memories.evicting(self.observer.memory(NAME), copy.ref))
 
     def adapter(self, picks: Picks) -> None:
         """Goes on with what it was told, reports late, restarts with its server, is silent until it reports again."""
