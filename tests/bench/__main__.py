@@ -24,7 +24,7 @@ from typing import Any, Final, NoReturn
 from tests.bench import cold, on_cluster, ready, scale, warm
 from tests.bench.loader import BINARIES, BenchError
 from tests.bench.results import Machine, Results
-from tests.bench.tables import BEGIN, END, inserted
+from tests.bench.tables import BEGIN, END, inserted, render, summary
 from tests.bench.world import FULL, QUICK, World, say
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
@@ -105,7 +105,10 @@ def _render(data: Path, output: Path) -> None:
     results = Results.load(data.read_text(encoding="utf-8"))
     document = output / "benchmarks.md"
     text = document.read_text(encoding="utf-8") if document.exists() else f"{BEGIN}\n{END}\n"
-    document.write_text(inserted(text, results), encoding="utf-8")
+    document.write_text(inserted(text, render(results)), encoding="utf-8")
+    if output == _DOCS and results.cluster:
+        readme = _ROOT / "README.md"
+        readme.write_text(inserted(readme.read_text(encoding="utf-8"), summary(results.cluster)), encoding="utf-8")
     plots = [str(BINARIES / "python"), str(Path(__file__).with_name("plots.py")), str(data), str(output)]
     subprocess.run(plots, check=True)
 

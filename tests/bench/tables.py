@@ -1,5 +1,5 @@
 """
-The results as Markdown: the part of docs/benchmarks.md that a run writes.
+The results as Markdown: the part of docs/benchmarks.md that a run writes, and the sentence of README.md.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class NoPlace(Exception):
     """The document has no place for what was measured."""
 
 
-def inserted(document: str, results: Results) -> str:
-    """The document with the results of this run in the place of the last one's. Raises NoPlace."""
+def inserted(document: str, text: str) -> str:
+    """The document with this run's text in the place of the last one's. Raises NoPlace."""
     before, begin, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise NoPlace(f"no {BEGIN} … {END}")
-    return f"{before}{BEGIN}\n\n{render(results)}\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{text}\n{END}{after}"
 
 
 def render(results: Results) -> str:
@@ -44,6 +44,17 @@ def render(results: Results) -> str:
         *([_cluster(results.cluster)] if results.cluster else []),
     ]
     return "\n".join(section for section in sections if section)
+
+
+def summary(row: OnCluster) -> str:
+    """What a user of a cluster waits for, in a sentence."""
+    return (
+        "On a Kubernetes node on the same machine, with MLServer: from `kubectl apply` to READY "
+        f"{number(middle(row.warm))} s in a pool that runs and {number(middle(row.cold))} s in one whose pod is launched "
+        f"for it, medians; {row.models:,} models applied at once are READY after {number(row.models_s)} s, with an "
+        f"orchestrator of {number(row.memory[0])} MiB; of a leader that is killed another takes the place within "
+        f"{number(max(row.failover))} s.\n"
+    )
 
 
 def _run(results: Results) -> str:

@@ -136,7 +136,14 @@ def test_evicted_it_waits_for_demand() -> None:
 
 def test_its_eviction_is_remembered_as_its_own() -> None:
     """Not as the failed update's, which never was there."""
-    memory = remember(evicting(FAILED, make_copy(key=GOOD).ref), uid=GOOD.uid, target=make_target(), last_good=BEFORE, copies=(), now=NOW)
+    memory = remember(
+        evicting(FAILED, make_copy(key=GOOD).ref),
+        uid=GOOD.uid,
+        target=make_target(),
+        last_good=BEFORE,
+        copies=(),
+        now=NOW,
+    )
     assert memory.last_good is not None
     assert (memory.last_good.evicted, memory.evicted, memory.evict) == (True, False, None)
 

@@ -148,7 +148,9 @@ def make_any_memory(picks: Picks) -> Memory:
             room=None if failed else word,
             reserve=picks.pick(0, SIZE),
             # What failed neither leaves nor stands by: it was not there, and is tried again.
-            evict=None if failed else picks.pick(None, None, None, *(CopyRef(uid, key) for uid in UIDS for key in KEYS)),
+            evict=None
+            if failed
+            else picks.pick(None, None, None, *(CopyRef(uid, key) for uid in UIDS for key in KEYS)),
             evicted=not failed and picks.pick(False, True),
         ),
     )
