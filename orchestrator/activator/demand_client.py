@@ -71,7 +71,7 @@ class DemandClient:
 
     async def run(self) -> None:
         """Keep the stream until cancelled."""
-        backoff = Backoff(0.05, 1.0, random.random)
+        backoff = Backoff(0.05, 0.5, random.random)
         while True:
             for leader in self._leaders:
                 if await self._converse(leader):

@@ -37,6 +37,9 @@ log = structlog.get_logger(__name__)
 #: An adapter of the release before speaks the one before, and hands its models over in it.
 PROTOCOL: Final = 1
 
+#: Between attempts to reach an adapter: a pod is of use as soon as its adapter listens, and a refused attempt costs little.
+_DIAL_S: Final = (0.05, 0.25)
+
 #: A frozen or powered-off adapter's stream ends by these, not by TCP's patience.
 _CHANNEL_OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 10_000),
@@ -49,7 +52,8 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", 50),
     # For how long an attempt may go on, whatever its name says: a busy machine takes more than a moment.
     ("grpc.min_reconnect_backoff_ms", 2_000),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # The channel's own back-off comes on top of ours.
+    ("grpc.max_reconnect_backoff_ms", round(_DIAL_S[1] * 1000)),
 )
 _COMMAND_TIMEOUT_S: Final = 5.0
 
@@ -178,7 +182,7 @@ class FleetClient:
         return fleet_pb2_grpc.AdapterStub(line.channel)
 
     async def _watch(self, pod: Pod, line: Line) -> None:
-        backoff = Backoff(0.05, 1.0, random.random)
+        backoff = Backoff(*_DIAL_S, random.random)
         protocol, told = PROTOCOL, False
         try:
             while True:
