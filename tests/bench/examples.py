@@ -40,7 +40,7 @@ def everything(server: str = "mlserver") -> Results:
         command=NOTHING.command,
         warm=warm,
         first=FirstRequests(cold=(cold,), crowd=(crowd,)),
-        ready=(Ready(server=server, file=(0.1, 0.2, 0.3), start=(2.5, 3.0)),),
+        ready=(Ready(server=server, file=(0.1, 0.2, 0.3), start=(2.5, 3.0), away=(0.3, 0.4, 0.5)),),
         scale=Scale(
             registrations=(Registration(models=1_000, seconds=(4.0, 4.5)),),
             weights=tuple(

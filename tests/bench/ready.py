@@ -1,5 +1,5 @@
 """
-What a person waits for: a model that was applied, and a product that was started.
+What a person waits for: a model that was applied, a product that was started, an Envoy that died.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import grpc
 from tests.bench.ranges import Series
 from tests.bench.world import REAL, World, instant_model, say, started
 from tests.standalone.client import CallError, field_1
+from tests.standalone.faults import kill
 from tests.standalone.manifests import Document, trained_model
 from tests.standalone.stack import Stack, listens
 from tests.standalone.waiting import wait_until
@@ -33,6 +34,8 @@ class Ready:
     file: Series
     #: From the start of the product to the first answer of its one model.
     start: Series
+    #: From the kill of Envoy to the next answer. Older results do not have it.
+    away: Series = ()
 
 
 def measure(world: World) -> list[Ready]:
@@ -41,14 +44,16 @@ def measure(world: World) -> list[Ready]:
 
 
 def _measure(world: World, server: str) -> Ready:
-    starts = []
+    starts, aways = [], []
     for number in range(world.effort.starts):
-        say(f"ready: {server}, start {number + 1}")
-        starts.append(_start(world, server))
+        say(f"ready: {server}, start {number + 1}, and its Envoy killed")
+        start, away = _start(world, server)
+        starts.append(start)
+        aways.append(away)
     say(f"ready: {server}, {world.effort.files} files")
     with started(_stack(world, server), _model(world, server, "first")) as stack:
         files = [_file(world, stack, server, f"file-{number}") for number in range(world.effort.files)]
-    return Ready(server=server, file=tuple(files), start=tuple(starts))
+    return Ready(server=server, file=tuple(files), start=tuple(starts), away=tuple(aways))
 
 
 def _stack(world: World, server: str) -> Stack:
@@ -69,18 +74,26 @@ def _file(world: World, stack: Stack, server: str, name: str) -> float:
     return time.monotonic() - begun
 
 
-def _start(world: World, server: str) -> float:
+def _start(world: World, server: str) -> tuple[float, float]:
+    """Until it answers; and, its Envoy killed then, until it does so again."""
     stack = _stack(world, server)
     stack.apply(_model(world, server, "first"))
     request = field_1("first") + world.message.read_bytes()
     begun = time.monotonic()
     stack.launch()
     try:
-        wait_until(lambda: listens(stack.grpc_port), "nobody listens", within=_WITHIN_S, poll=_POLL_S)
-        wait_until(lambda: _answers(stack, request), "no answer", within=_WITHIN_S, poll=_POLL_S)
-        return time.monotonic() - begun
+        answered = _answered(stack, request)
+        killed = kill(stack.process("envoy"))
+        return answered - begun, _answered(stack, request) - killed.start
     finally:
         stack.stop()
+
+
+def _answered(stack: Stack, request: bytes) -> float:
+    """The moment of its next answer."""
+    wait_until(lambda: listens(stack.grpc_port), "nobody listens", within=_WITHIN_S, poll=_POLL_S)
+    wait_until(lambda: _answers(stack, request), "no answer", within=_WITHIN_S, poll=_POLL_S)
+    return time.monotonic()
 
 
 def _answers(stack: Stack, request: bytes) -> bool:

@@ -122,8 +122,9 @@ def _cold(cold: Cold) -> Iterator[tuple[str, ...]]:
 
 
 def _ready(results: Results) -> str:
-    cells = [(row.server, _most(row.file), spread(row.start)) for row in results.ready]
-    return _section("From a file, from nothing", ("server", "file to READY, s", "start to first answer, s"), cells)
+    cells = [(row.server, _most(row.file), spread(row.start), spread(row.away)) for row in results.ready]
+    head = ("server", "file to READY, s", "start to first answer, s", "Envoy killed, to next answer, s")
+    return _section("From a file, from nothing", head, cells)
 
 
 def _most(series: Series) -> str:
