@@ -31,6 +31,8 @@ COMMAND: Final = Path(__file__).resolve().parents[2] / ".venv" / "bin" / "wml-se
 _START_S: Final = 30.0
 _STOP_S: Final = 10.0
 _TAIL_LINES: Final = 30
+#: What lets root read what nobody may.
+_OVERRIDES: Final = "-dac_override,-dac_read_search"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,10 @@ class Stack(DesiredState):
         grpc_port: int = 0,
         admin_port: int = 0,
         disk_bytes: int = 0,
+        minds_modes: bool = False,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """`environment` is added to this process's."""
+        """`environment` is added to this process's. `minds_modes`: files' modes count for it though it is root."""
         super().__init__(root / "models")
         self.state = state or root / "state"
         #: What it prints; and where its processes are told to put temporary files.
@@ -71,6 +74,7 @@ class Stack(DesiredState):
         self._options = ["--recheck", f"{recheck:g}", "--pool-grace", f"{pool_grace:g}"]
         #: The size of a disk of its own for STATE.
         self._disk_bytes = disk_bytes
+        self._minds_modes = minds_modes
         self._process: subprocess.Popen[bytes] | None = None
         self.temporary.mkdir(exist_ok=True)
 
@@ -102,6 +106,8 @@ class Stack(DesiredState):
     def launch(self) -> None:
         """Start it and return at once."""
         command = leashed(self.arguments())
+        if self._minds_modes and os.geteuid() == 0:
+            command = ["setpriv", "--inh-caps", _OVERRIDES, "--bounding-set", _OVERRIDES, *command]
         if self._disk_bytes:
             self.state.mkdir(parents=True, exist_ok=True)
             command = on_small_disk(self.state, self._disk_bytes, command)

@@ -33,7 +33,7 @@ CUT: Final = ("trainedmodel-sklearn.yaml", "secret-storage-config.yaml")
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, store: Store, models: Models) -> Iterator[Stack]:
     """A stack whose directory, Secret and adapters are treated badly. The Secret's text spans lines, so that it can end early."""
-    stack = Stack(tmp_path_factory.mktemp("absence"))
+    stack = Stack(tmp_path_factory.mktemp("absence"), minds_modes=True)
     stack.secret(default=json.dumps(store.entry(), indent=2))
     stack.apply(
         trained_model("sklearn", models.uri("probe-1.joblib"), "sklearn"),
@@ -102,6 +102,24 @@ def test_a_directory_that_is_none_any_more(stack: Stack) -> None:
         mend()
         away.rename(stack.directory)
         reported(stack, since, "directory_usable")
+
+
+def test_what_may_not_be_read(stack: Stack) -> None:
+    """The directory may not be listed; or it may, and nothing in it be looked at; or a file in it may not be opened."""
+    before = {name: identity(stack, name) for name in NUMBERS}
+    file = stack.directory / CUT[0]
+    unlisted, unread = ("directory_unreadable", str(stack.directory)), ("manifest_invalid", file.name)
+    for path, mode, words, mended in (
+        (stack.directory, 0o300, unlisted, "directory_usable"),
+        (stack.directory, 0o600, unread, "manifest_mended"),
+        (file, 0o200, unread, "manifest_mended"),
+    ):
+        since, usual = lines(stack), path.stat().st_mode
+        path.chmod(mode)
+        reported(stack, since, *words, "Permission denied")
+        holds_for(lambda: still(stack, before), "a model changed", seconds=1.0)
+        path.chmod(usual)
+        reported(stack, since, mended)
 
 
 def test_a_directory_that_is_replaced_is_empty_for_a_moment(stack: Stack) -> None:
