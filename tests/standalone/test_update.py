@@ -7,6 +7,7 @@ Version n of a model is prober n: each answer says which version gave it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import pytest
 
@@ -18,6 +19,8 @@ from tests.standalone.waiting import wait_until
 from tests.standalone.watch import watching
 
 SUFFIX = {"sklearn": "joblib", "onnx": "onnx"}
+#: What the logs have once for each load that nothing was wrong with.
+TRY: Final = ("load_commanded", "copy_downloaded", "copy_loaded")
 
 
 @pytest.fixture(params=sorted(SUFFIX))
@@ -65,7 +68,7 @@ def test_change_and_change_back(
     shared: Stack, models: Models, name: str, framework: str, version: Callable[[int], Document]
 ) -> None:
     """
-    Another storageUri, and the first one again, under constant traffic.
+    Another storageUri, and the first one again, under constant traffic: each by the first try, so that no back-off has begun.
 
     Going back is where a server that looks at files' times alone would keep what it has.
     """
@@ -79,6 +82,9 @@ def test_change_and_change_back(
             wait_up_to_date(shared, name, models.uri(f"probe-{number}.{SUFFIX[framework]}"))
     assert watch.witness.phases(name) == [1, 2, 1]
     watch.readiness.check(name)
+    of_it = [line for line in shared.text().splitlines() if f'"trained_model": "{name}"' in line]
+    assert {event: sum(f'"event": "{event}"' in line for line in of_it) for event in TRY} == dict.fromkeys(TRY, 3)
+    assert not [line for line in of_it if '"level": "warning"' in line]
 
 
 def test_changes_that_come_faster_than_they_can_be_made(
