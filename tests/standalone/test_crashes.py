@@ -190,7 +190,7 @@ def test_everything_at_once(battered: Stack, models: Models) -> None:
         for processes in before:
             wait_started_again(battered, processes)
         wait_warm(watch)
-        watch.excuse_away(killed)
+        watch.excuse_away(killed, within=BACK_S)
     battered.wait_ready(*WARM, *TURNS)
 
 

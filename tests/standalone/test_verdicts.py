@@ -11,6 +11,7 @@ from tests.standalone import witness
 from tests.standalone.readiness import Readiness
 from tests.standalone.verdicts import Outcome, Said, Sample, Window, lies, phases, said_instead
 from tests.standalone.watch import LEAST, Watch
+from tests.standalone.witness import RATE
 
 
 def answer(sent: float, ended: float, number: int) -> Outcome:
@@ -139,3 +140,15 @@ def test_envoy_that_was_away_excuses_until_it_takes_connections() -> None:
 def test_model_that_was_hardly_heard_was_not_watched() -> None:
     watch = Watch(Told(*ENOUGH[1:]), Readiness("http://nowhere"), ("m", "n"))
     assert judged(watch) == f"m answered {LEAST - 1} requests only"
+
+
+def test_a_witness_that_hardly_asked_watched_nothing() -> None:
+    """Two requests a second are not fifty, though enough of them were answered in the end."""
+
+    def verdict(lasted: float) -> str:
+        told = Told(*ENOUGH)
+        told.lasted = lasted
+        return judged(Watch(told, Readiness("http://nowhere"), ("m", "n")))
+
+    assert not verdict(len(ENOUGH) / RATE)
+    assert verdict(len(ENOUGH) / 2) == f"{len(ENOUGH)} requests in {len(ENOUGH) / 2:.1f} s: nobody watched"

@@ -19,10 +19,12 @@ from tests.standalone.witness import DEADLINE_S, RATE, Testimony, Witness
 
 #: Around a kill, beside the dying itself: what it had in its hands is lost, and nobody can have known.
 MARGIN_S: Final = 0.1
-#: How long an Envoy may be away. Two seconds are promised on a machine that has nothing else to do.
+#: How long an Envoy may be away on a machine that does other things, too; what `make bench` measures is held to two seconds.
 AWAY_S: Final = 10.0
 #: Whoever was heard less often was not watched.
 LEAST: Final = 20
+#: Of RATE, how much has to have been sent: a busy machine sends late, and what is late is left out.
+SHARE: Final = 0.4
 
 
 class Watch:
@@ -40,10 +42,10 @@ class Watch:
         for name in names:
             self._windows[name].append(Window(died.start - MARGIN_S, died.end + MARGIN_S))
 
-    def excuse_away(self, killed: Window) -> None:
+    def excuse_away(self, killed: Window, *, within: float = AWAY_S) -> None:
         """Envoy was killed then: until it takes this client's connection again, nobody listens on its port."""
         back = self.witness.connected(killed.end)
-        assert back - killed.start < AWAY_S, f"Envoy was away for {back - killed.start:.1f} s"
+        assert back - killed.start < within, f"Envoy was away for {back - killed.start:.1f} s"
         for name in self._names:
             self._windows[name].append(Window(killed.start - MARGIN_S, back))
 
@@ -56,6 +58,8 @@ class Watch:
         for name in self._names:
             answered = sum(o.code is grpc.StatusCode.OK for o in self.witness.of(name))
             assert answered >= LEAST, f"{name} answered {answered} requests only"
+        sent, due = len(self.witness.outcomes), RATE * self.witness.lasted
+        assert sent >= SHARE * due, f"{sent} requests in {self.witness.lasted:.1f} s: nobody watched"
 
     def _excused(self, outcome: Outcome) -> bool:
         return outcome.code is grpc.StatusCode.UNAVAILABLE and any(

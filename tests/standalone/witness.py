@@ -41,6 +41,8 @@ class Testimony:
     """What became of requests."""
 
     def __init__(self) -> None:
+        #: How long was asked, seconds; known when it is over.
+        self.lasted = 0.0
         self._lock = threading.Lock()
         self._outcomes: list[Outcome] = []
         self._connected: list[float] = []
@@ -160,12 +162,13 @@ class Witness(Testimony):
             self._connected.append(time.monotonic())
 
     def _run(self) -> None:
-        due = time.monotonic()
+        due = began = time.monotonic()
         while self._pause_s is not None and not self._stop.wait(max(0.0, due - time.monotonic())):
             turn = next(self._turns)
             self._send(self._models[turn % len(self._models)], turn, lambda _: None)
             # What a busy machine was late for is left out, not made up for.
             due = max(due + self._pause_s, time.monotonic())
+        self.lasted = time.monotonic() - began
 
     def _send(self, model: str, turn: int, done: Callable[[Outcome], None]) -> None:
         assert self._channel is not None
