@@ -8,21 +8,26 @@ what only the whole product shows.
 from __future__ import annotations
 
 import itertools
+import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+from tests.adapters.storage.stores import ACCESS, SECRET, rclone
 from tests.small_disk import filled, seen_by
 from tests.standalone.liar import Liar
-from tests.standalone.manifests import serving_runtime, trained_model
+from tests.standalone.manifests import s3_entry, serving_runtime, trained_model
 from tests.standalone.models import Models
 from tests.standalone.stack import Stack
-from tests.standalone.traffic import Traffic
 from tests.standalone.verdicts import lies
 from tests.standalone.waiting import wait_until
 from tests.standalone.watch import watching
 from tests.standalone.witness import Witness
 
 MIB = 1 << 20
+GIB = 1 << 30
+#: Objects beside a model.
+MANY = 500
 #: How long the runtime's loads may take, and so how long a slow download has a place.
 PATIENCE_S = 5.0
 
@@ -38,7 +43,8 @@ def test_a_full_disk_fails_a_model_and_nothing_else(make_stack: Callable[..., St
             staged = [path for path in state.glob("pods/*/scratch/staging/*/**/*") if path.is_file()]
             return [path.name for path in [*staged, *state.glob("pods/*/models/*/model/*")]]
 
-        with Traffic(stack.target, "serves", models.probes, models.probe_labels) as traffic:
+        with watching(stack, models, "serves") as watch:
+            watch.witness.heard("serves", 0)
             with filled(state, leaving=8 * MIB):
                 stack.apply(trained_model("waits", models.uri("probe-1.joblib"), "sklearn"))
                 found = stack.wait_condition("waits", "StorageUnavailable")
@@ -49,8 +55,7 @@ def test_a_full_disk_fails_a_model_and_nothing_else(make_stack: Callable[..., St
             with filled(state):
                 stack.apply(trained_model("comes-late", models.uri("probe-2.joblib"), "sklearn"))
                 stack.apply(trained_model("waits", models.uri("probe-3.joblib"), "sklearn"))
-                answered = traffic.answered
-                wait_until(lambda: traffic.answered > answered + 200, "no requests are answered", within=60)
+                watch.witness.heard("serves", 0, times=100, within=60)
                 assert {stack.condition(name).status for name in ("serves", "waits")} == {"True"}
             stack.wait_ready("comes-late")
             wait_until(
@@ -60,12 +65,54 @@ def test_a_full_disk_fails_a_model_and_nothing_else(make_stack: Callable[..., St
                 lambda: f"not updated: {stack.get('waits')}\n{stack.tail()}",
                 within=60,
             )
-        traffic.check()
+        watch.readiness.check("serves")
         with stack.client() as client:
             for name, number in (("serves", 0), ("waits", 3), ("comes-late", 2)):
                 answer = client.classes(name, models.probes[:1])
                 assert answer[0] == 100 * number + models.probe_labels[0], name
         wait_until(lambda: len(files()) == 3, lambda: f"files: {files()}")
+
+
+def test_a_large_model_of_many_objects_is_no_matter_to_others(
+    shared: Stack, models: Models, name: str, tmp_path: Path
+) -> None:
+    """
+    While it is fetched and loaded, and when it goes: those in the same server and in the other one lose nothing.
+
+    That the adapter stays small is in its own tests.
+    """
+    shared.apply(serving_runtime("roomy", "mlserver", ["sklearn"], memory=str(4 * GIB)))
+    beside, elsewhere = f"{name}-beside", f"{name}-elsewhere"
+    shared.apply(trained_model(beside, models.uri("probe-1.joblib"), "sklearn", runtime="roomy"))
+    shared.apply(trained_model(elsewhere, models.uri("probe-2.onnx"), "onnx"))
+    shared.wait_ready(beside, elsewhere)
+    prefix = tmp_path / "bucket" / "prefix"
+    (prefix / "parts").mkdir(parents=True)
+    for number in range(MANY):
+        (prefix / "parts" / f"{number:04}").write_bytes(b"%04d" % number)
+    shutil.copyfile(models.file("probe-3.joblib"), prefix / "model.joblib")
+    with (prefix / "large.bin").open("wb") as sparse:
+        sparse.truncate(GIB)
+    # Without ETags: to know that of the large object, the server would read all of it for each request.
+    with rclone(tmp_path, etags=False) as endpoint, watching(shared, models, beside, elsewhere) as watch:
+        shared.secret(large=s3_entry(endpoint, ACCESS, SECRET))
+        watch.witness.heard(beside, 1)
+        shared.apply(trained_model(name, "s3://bucket/prefix", "sklearn", runtime="roomy", key="large"))
+        shared.wait_ready(name, within=120)
+        watch.witness.heard(beside, 1)
+        with shared.client() as client:
+            assert client.classes(name, models.probes[:1])[0] == 300 + models.probe_labels[0]
+        shared.delete(name)
+        shared.wait_gone(name)
+        watch.witness.heard(beside, 1)
+        watch.witness.heard(elsewhere, 2)
+    watch.readiness.check(beside, elsewhere)
+    assert f'"objects": {MANY + 2}, ' in shared.text()
+    shared.secret(large=None)
+    shared.delete(beside, elsewhere)
+    for each in (beside, elsewhere):
+        shared.wait_gone(each)
+    shared.remove("servingruntime-roomy.yaml")
 
 
 def test_stores_that_fail_in_every_way_hold_up_nobody(shared: Stack, liar: Liar, models: Models, name: str) -> None:
