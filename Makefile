@@ -98,6 +98,17 @@ VERSIONED = -X k8s.io/component-base/version.gitVersion=v$(KUBERNETES) \
 	@cd $(NODE)/coredns && $(GO) build -ldflags '-s -w' -o $(CURDIR)/.runtimes/kubernetes/bin/ tool
 	@touch $@
 
+# KServe's definitions as it publishes them, out of its Go module, checked against go.sum: nothing of it is carried here.
+KSERVE = github.com/kserve/kserve@$(shell sed -n 's|.*/kserve/kserve ||p' tests/cluster/kserve/go.mod)
+
+.runtimes/kserve/.stamp: .runtimes/bench/.stamp $(wildcard tests/cluster/kserve/go.*)
+	@cd tests/cluster/kserve && $(GO) mod download $(KSERVE)
+	@mkdir -p $(@D)
+	@for each in servingruntimes trainedmodels; do \
+	install -m 644 .cache/go/pkg/mod/$(KSERVE)/config/crd/full/serving.kserve.io_$$each.yaml $(@D)/$$each.yaml || exit 1; done
+	@rm -rf .cache/go/pkg/mod/$(KSERVE)
+	@touch $@
+
 # The product's image, in the storage of the tool that is here. ARGS: more for the build, see Containerfile.
 VERSION := $(shell sed -n 's/^version = //p' setup.cfg)
 IMAGE := quay.io/wml-serving/wml-serving:$(VERSION)
@@ -112,7 +123,7 @@ CLUSTER := .venv/bin/python -m tests.cluster.node
 
 cluster-parts: setup
 	@.venv/bin/python scripts/check_cluster
-	@$(MAKE) --no-print-directory .runtimes/kubernetes/.built
+	@$(MAKE) --no-print-directory .runtimes/kubernetes/.built .runtimes/kserve/.stamp
 	@$(CLUSTER) images
 
 cluster: cluster-parts

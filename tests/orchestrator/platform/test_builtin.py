@@ -15,58 +15,6 @@ from tests.orchestrator.platform.local.support import NAMESPACE, runtime_yaml
 from tests.orchestrator.platform.schemas import problems
 
 ROOT: Final = Path(__file__).resolve().parents[3]
-#: What KServe's definition, as published (v0.15 and later, the one with all fields), keeps of a ServingRuntime and of the
-#: parts of it that are used here: names only. All else it drops in silence.
-KSERVE: Final[dict[str, frozenset[str]]] = {
-    "spec": frozenset(
-        [
-            "affinity",
-            "annotations",
-            "builtInAdapter",
-            "containers",
-            "disabled",
-            "grpcDataEndpoint",
-            "grpcEndpoint",
-            "hostIPC",
-            "httpDataEndpoint",
-            "imagePullSecrets",
-            "labels",
-            "multiModel",
-            "nodeSelector",
-            "protocolVersions",
-            "replicas",
-            "storageHelper",
-            "supportedModelFormats",
-            "tolerations",
-            "volumes",
-            "workerSpec",
-        ]
-    ),
-    "builtInAdapter": frozenset(
-        ["env", "memBufferBytes", "modelLoadingTimeoutMillis", "runtimeManagementPort", "serverType"]
-    ),
-    "supportedModelFormats": frozenset(["autoSelect", "name", "priority", "version"]),
-    "containers": frozenset(
-        [
-            "args",
-            "command",
-            "env",
-            "envFrom",
-            "image",
-            "imagePullPolicy",
-            "lifecycle",
-            "livenessProbe",
-            "name",
-            "ports",
-            "readinessProbe",
-            "resources",
-            "securityContext",
-            "startupProbe",
-            "volumeMounts",
-            "workingDir",
-        ]
-    ),
-}
 
 
 def test_the_built_in_runtimes() -> None:
@@ -78,6 +26,8 @@ def test_the_built_in_runtimes() -> None:
     } == {name: set(runtime.auto_select) for name, runtime in runtimes.items()}
     assert [runtimes[name].server_type for name in ("triton-2.x", "mlserver-0.x")] == ["triton", "mlserver"]
     assert {runtime.raw["metadata"]["namespace"] for runtime in runtimes.values()} == {NAMESPACE}
+    # For KServe, too; that its definition takes them is in tests/cluster/test_beside_kserve.py.
+    assert {runtime.raw["spec"]["multiModel"] for runtime in runtimes.values()} == {True}
 
 
 @pytest.mark.parametrize("name", builtin_manifests())
@@ -86,18 +36,6 @@ def test_our_own_definition_takes_them(name: str) -> None:
     definition, *_ = yaml.safe_load_all((ROOT / "manifests/servingruntime-crd.yaml").read_text())
     (version,) = definition["spec"]["versions"]
     assert not problems(version["schema"]["openAPIV3Schema"], builtin_manifests()[name])
-
-
-@pytest.mark.parametrize("name", builtin_manifests())
-def test_kserves_definition_drops_nothing_of_them(name: str) -> None:
-    """A cluster that has KServe keeps its definition; what that one does not know is gone once it is applied."""
-    spec = builtin_manifests()[name]["spec"]
-    assert spec.keys() <= KSERVE["spec"]
-    assert spec["builtInAdapter"].keys() <= KSERVE["builtInAdapter"]
-    for part in ("supportedModelFormats", "containers"):
-        for item in spec[part]:
-            assert item.keys() <= KSERVE[part]
-    assert spec["multiModel"] is True
 
 
 def test_a_broken_installation_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
