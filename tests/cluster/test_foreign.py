@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 
 from tests.cluster.cluster import Cluster, condition_of
+from tests.cluster.mounted import taken_up
 from tests.cluster.node import units
 from tests.cluster.pods import pod
 from tests.cluster.product import ORCHESTRATOR, Product, trained_model
@@ -185,7 +186,7 @@ def test_models_of_other_namespaces_are_left_alone(warm: Product, space: Cluster
 
 
 def test_certificates_that_are_deleted_are_made_again(warm: Product, name: str) -> None:
-    """All three: what is connected stays so, and what is loaded next is loaded with the new ones."""
+    """All three: what is connected stays so, and every pod goes on with the new ones, without a lost request."""
     cluster, loaded = warm.cluster, copies(warm)
     old = {secret: cluster.get("secret", secret)["data"]["tls.crt"] for secret in CERTIFICATES}
     with witnessed(warm) as witness:
@@ -193,6 +194,7 @@ def test_certificates_that_are_deleted_are_made_again(warm: Product, name: str) 
         for secret in CERTIFICATES:
             made = cluster.until("secret", secret, lambda _: True, "is not made again", within=150)
             assert made["data"]["tls.crt"] != old[secret]
+        taken_up(warm)
         changes_happen(warm, name)
         answered(witness)
     witness.check()
@@ -218,8 +220,14 @@ def test_an_authority_that_is_deleted_is_followed_by_another(warm: Product, name
             trusted = base64.b64decode(data["ca.crt"])
             assert trusted == base64.b64decode(made) + base64.b64decode(old[AUTHORITY]["ca.crt"])
             assert (data["tls.crt"] == old[secret]["tls.crt"]) == (secret in kept)
+        taken_up(warm)
+        # Everybody connects anew, to one with a certificate that only the new authority has signed.
+        before = warm.holder()
+        cluster.delete("pod", warm.leader()["metadata"]["name"], wait=False)
+        wait_until(lambda: warm.holder() not in {"", before}, "nobody else leads")
         changes_happen(warm, name)
         answered(witness)
+        settled(warm)
     witness.check()
     assert copies(warm) == loaded
 
