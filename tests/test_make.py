@@ -1,4 +1,9 @@
-"""What make does of itself, before a verb's own program runs: a recorder stands in for the Kubernetes node's."""
+"""
+What make does of itself, before a verb's own program runs.
+
+A recorder stands in for the Kubernetes node's, and for what builds images: the Containerfile itself is built by
+tests/cluster/node/images.py, for the cluster's tests.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -66,3 +72,47 @@ def test_without_a_node_nobody_is_asked(checkout: Path) -> None:
     """Neither where there never was one, nor where make has set up nothing."""
     assert make(checkout, "clean").returncode == 0
     assert not (checkout / "told").exists()
+
+
+def test_a_cluster_is_a_node_with_the_product(checkout: Path) -> None:
+    """In this order, once their parts are built."""
+    done = make(checkout, "--old-file=cluster-parts", "cluster", "cluster-down")
+    assert done.returncode == 0, done.stderr
+    assert (checkout / "told").read_text() == "up\napply\ndown\n"
+
+
+@pytest.fixture
+def tools(checkout: Path) -> Path:
+    """A PATH with nothing that builds images, and what the Makefile needs to be read."""
+    shutil.copy(ROOT / "setup.cfg", checkout)
+    folder = checkout / "tools"
+    folder.mkdir()
+    for name in ("make", "sed", "cut"):
+        found = shutil.which(name)
+        assert found
+        (folder / name).symlink_to(found)
+    return folder
+
+
+@pytest.mark.parametrize("tool", ["buildah", "podman", "docker"])
+def test_the_image_is_built_under_the_name_that_the_manifests_have(checkout: Path, tools: Path, tool: str) -> None:
+    """By whichever tool there is, from the Containerfile, with what one gives it besides."""
+    (tools / tool).symlink_to(checkout / "recorder")
+    done = make(checkout, "images", "ARGS=--layers --quiet", PATH=str(tools))
+    assert done.returncode == 0, done.stderr
+    read = yaml.safe_load((ROOT / "manifests" / "workloads.yaml").read_text())
+    (image,) = {
+        each["image"]
+        for item in read["items"]
+        for each in item["spec"]["template"]["spec"]["containers"]
+        if each["name"] == "orchestrator"
+    }
+    built = ["build", "--file", "Containerfile", "--tag", image, "--layers", "--quiet", "."]
+    assert (checkout / "told").read_text().splitlines() == built
+
+
+def test_without_a_tool_no_image_is_built(checkout: Path, tools: Path) -> None:
+    """And it is said what is missing."""
+    done = make(checkout, "images", PATH=str(tools))
+    assert done.returncode != 0
+    assert "needs buildah, podman or docker" in done.stderr

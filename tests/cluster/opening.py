@@ -63,7 +63,11 @@ def storage(bare: Cluster, models: Models) -> Iterator[Store]:
 def installed(bare: Cluster, store: Store, models: Models) -> Product:
     """The product, applied as a user applies it, and with credentials for the store that has the models."""
     product = Product(bare, store, models)
-    product.apply_manifests()
+    if bare.external:
+        product.apply_manifests()
+    else:
+        # What `make cluster` ends with.
+        node.main(["apply"])
     product.upload_samples()
     product.store_credentials()
     for deployment in ("wml-serving-orchestrator", "wml-serving-mesh"):

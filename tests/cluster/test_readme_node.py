@@ -54,6 +54,7 @@ def shell(line: str) -> str:
 def test_the_walkthrough_does_what_it_says(product: Product, demo: Path) -> None:
     """From a store that pods reach to a prediction; the node is up already, and stays for other tests."""
     up, store, *lines, down = (line.replace(".demo/", f"{demo}/") for line in LINES)
+    # What they tell the node's program is in tests/test_make.py; opening.py, and test_lifecycle.py, tell it the same.
     assert (up, down) == ("make cluster", "make cluster-down")
     *lines, predict = lines
     try:

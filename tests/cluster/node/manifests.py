@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -76,14 +77,23 @@ def namespace(name: str = NAMESPACE) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
 
+def write(directory: Path, *, namespace: str = NAMESPACE) -> None:
+    """All objects as a directory that kubectl takes."""
+    directory.mkdir(exist_ok=True)
+    for number, each in enumerate(rendered(namespace=namespace)):
+        (directory / f"{number:02}.yaml").write_text(yaml.safe_dump(each), encoding="utf-8")
+
+
 def apply() -> None:
-    """Apply all of it to the node, in its namespace, at once, as a user does."""
-    _kubectl("apply", "-f", "-", objects=[namespace()])
-    _kubectl("apply", "--namespace", NAMESPACE, "-f", "-", objects=rendered())
+    """Apply all of it to the node, in its namespace, in one command, as a user does."""
+    _kubectl("apply", "-f", "-", stdin=yaml.safe_dump(namespace()))
+    with tempfile.TemporaryDirectory() as directory:
+        write(Path(directory))
+        _kubectl("apply", "--namespace", NAMESPACE, "-f", directory)
 
 
-def _kubectl(*arguments: str, objects: list[dict[str, Any]]) -> None:
-    done = inside.run(("kubectl", *arguments), stdin=yaml.safe_dump_all(objects), timeout=120)
+def _kubectl(*arguments: str, stdin: str | None = None) -> None:
+    done = inside.run(("kubectl", *arguments), stdin=stdin, timeout=120)
     changed = [line for line in done.stdout.splitlines() if not line.endswith(" unchanged")]
     sys.stderr.write("".join(f"{line}\n" for line in changed))
     if done.returncode:
