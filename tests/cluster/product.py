@@ -5,8 +5,6 @@ The product in the cluster, as its users have it: its objects, its port, and not
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator
@@ -15,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc
-import yaml
 
 from tests.cluster.cluster import Cluster, condition_of
 from tests.cluster.node import manifests
@@ -24,7 +21,6 @@ from tests.standalone.client import CallError, Client
 from tests.standalone.models import SAMPLES, Models
 from tests.standalone.waiting import wait_until
 
-CLIENT: Final = Path(__file__).resolve().parents[2] / "samples" / "client.py"
 #: Key of Secret storage-config that the samples name.
 KEY: Final = "example-models"
 PORT: Final = 8033
@@ -66,9 +62,7 @@ class Product:
 
     def render_manifests(self, directory: Path) -> None:
         """Write them into the directory, with this build's images and for this namespace."""
-        directory.mkdir(exist_ok=True)
-        for number, rendered in enumerate(manifests.rendered(namespace=self.cluster.namespace)):
-            (directory / f"{number:02}.yaml").write_text(yaml.safe_dump(rendered))
+        manifests.write(directory, namespace=self.cluster.namespace)
 
     def store_entry(self) -> str:
         """The store's entry of Secret storage-config, as JSON text."""
@@ -163,11 +157,3 @@ class Product:
             return False
 
         wait_until(refused, f"{name} is not refused with {code.name}")
-
-    def sample_client(self, name: str, address: str) -> str:
-        """What samples/client.py prints."""
-        digits = self.models.file("digits.npz")
-        command = [sys.executable, str(CLIENT), name, "--address", address, "--digits", str(digits)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=90)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
