@@ -15,12 +15,12 @@ import pytest
 from tests.cluster.cluster import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
-SUITES = ("real_api.py", "real_desired.py")
+SUITES = ("real_api.py", "real_desired.py", "real_pools.py")
 
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_the_api_server_does_what_the_tests_own_does(bare: Cluster, suite: str) -> None:
-    """Objects, lists, watches, an election; statuses, events, schemas."""
+    """Objects, lists, watches, an election; statuses, events, schemas; pools, admission, owners of fields."""
     bare.apply(*sorted((ROOT / "manifests").glob("*-crd.yaml")))
     path = ROOT / "tests" / "orchestrator" / "platform" / "kube" / suite
     said = bare.python("-m", "pytest", "-q", str(path), timeout=240.0)

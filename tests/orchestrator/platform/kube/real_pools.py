@@ -5,7 +5,7 @@ Pools on the API server of KUBECONFIG, which has the definitions of manifests/.
 
 Here is what the tests' own server does not know: schemas, admission, owners of
 fields, and that an apply which changes nothing is no write. Nothing need run
-pods there. Not collected by itself, as real_api.py.
+pods there. Not collected by itself: the cluster tier runs it, as real_api.py.
 """
 
 from __future__ import annotations
@@ -166,7 +166,8 @@ async def test_what_the_server_refuses_is_told_in_its_words(api: KubeApi, namesp
         await eventually(lambda: "tolerations[0].operator" in world.said["triton-2.x"].message)
         assert (await world.until(1))["spec"] == before["spec"]
         await pools.scale(world.runtime, 1)
-        await eventually(lambda: world.said == {"triton-2.x": Pool(1)})
+        # A cluster that runs pods may have something else to say: here there is no account for them.
+        await eventually(lambda: "tolerations" not in world.said["triton-2.x"].message)
 
 
 async def test_somebody_who_is_quicker_with_the_name_is_not_overwritten(api: KubeApi, namespace: str) -> None:
