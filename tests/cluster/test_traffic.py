@@ -16,12 +16,47 @@ import pytest
 
 from tests.cluster.balanced import Balanced
 from tests.cluster.cluster import condition_of
-from tests.cluster.product import ORCHESTRATOR, Product, trained_model
+from tests.cluster.product import MESH, ORCHESTRATOR, Product, trained_model
 from tests.cluster.runtimes import copied
+from tests.cluster.warm import NUMBER, WARM
 from tests.standalone.models import Models
 from tests.standalone.waiting import wait_until
 
 SUFFIX: Final = {"sklearn": "joblib", "onnx": "onnx"}
+#: What clients have sent to the Envoy of a pod, as it counts itself.
+ASKED: Final = r"""
+import urllib.request
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+stats = opener.open(r"http://127.0.0.1:9901/stats?filter=^http\.mesh\.downstream_rq_total$", timeout=10).read()
+print(int(stats.split()[1]))
+"""
+#: Which addresses a name has.
+NAMED: Final = "import socket, sys; print(*{a[4][0] for a in socket.getaddrinfo(sys.argv[1], None)})"
+
+
+def asked(product: Product) -> dict[str, int]:
+    """Address of a mesh pod → requests that its Envoy got."""
+    return {
+        pod["status"]["podIP"]: int(
+            product.cluster.execute(pod["metadata"]["name"], "python3", "-c", ASKED, container="activator")
+        )
+        for pod in product.cluster.pods(MESH)
+    }
+
+
+def test_every_envoy_is_asked(warm: Product) -> None:
+    """The Service's name is the addresses of its pods, and a client that goes round-robin sends to all of them alike."""
+    service = f"wml-serving.{warm.cluster.namespace}.svc.cluster.local"
+    before = asked(warm)
+    assert len(before) == 2
+    # Names of somebody's cluster are not known here.
+    if not warm.cluster.external:
+        assert set(warm.cluster.python("-c", NAMED, service).split()) == before.keys()
+    with Balanced(warm, WARM) as witness:
+        witness.heard(WARM, NUMBER, times=40)
+    witness.check()
+    more = [count - before[address] for address, count in asked(warm).items()]
+    assert min(more) >= 20, more
 
 
 @pytest.mark.parametrize("framework", sorted(SUFFIX))
