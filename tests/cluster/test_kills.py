@@ -213,3 +213,10 @@ def test_a_server_hangs(loaded: Product, hung: Watching) -> None:
     witness.check()
     said = [reason for reason, _ in groupby(hung.values(HUNG))]
     assert said[said.index("Loaded") :] == ["Loaded", "RuntimeUnavailable", "Loaded"]
+
+    def events() -> list[tuple[str, str]]:
+        about = [(e, e["involvedObject"]) for e in cluster.all("events")]
+        return [(e["type"], e["reason"]) for e, o in about if (o["kind"], o["name"]) == ("TrainedModel", HUNG)]
+
+    # Written a little after the condition.
+    wait_until(lambda: ("Warning", "RuntimeUnavailable") in events(), lambda: f"no Event says so: {events()}", poll=1)
