@@ -18,12 +18,24 @@ ROOT = Path(__file__).resolve().parents[2]
 CLIENT = ".venv/bin/python samples/client.py"
 
 
+def pods(product: Product, runtime: str) -> set[str]:
+    """By uid, all that its pool has, ready or not."""
+    return {pod["metadata"]["uid"] for pod in product.cluster.all("pods", f"wmlserving.ai.ibm.com/runtime={runtime}")}
+
+
 @pytest.mark.parametrize("framework", ["sklearn", "onnx"])
 def test_a_model_is_applied_checked_asked_and_deleted(product: Product, framework: str) -> None:
-    """The samples' files, kubectl, and the client made from the protocol's file; the first finds no pod, and waits for one."""
+    """The samples' files, kubectl, and the client made from the protocol's file; a second model needs no pod of its own."""
     cluster, name = product.cluster, f"{framework}-digits"
     cluster.apply(ROOT / "samples" / f"{framework}.yaml")
-    product.until_ready(name, within=180)
+    first = product.until_ready(name, within=180)
+    runtime, second = first["status"]["runtime"], f"{name}-second"
+    launched = pods(product, runtime)
+    assert launched
+    with product.model(second, first["spec"]["model"]["storageUri"], framework):
+        # Seconds, since that is what a download and a load take.
+        product.until_ready(second)
+        assert pods(product, runtime) <= launched
 
     table = cluster.kubectl("get", "trainedmodels", name)
     header, row = (line.split() for line in table.splitlines())
