@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from typing import Final
 
 from tests.cluster.cluster import KubectlError
+from tests.cluster.cold import cold
+from tests.cluster.meanwhile import Meanwhile
 from tests.cluster.node import images, inside
 from tests.cluster.node import store as node_store
 from tests.cluster.node.place import NODE
 from tests.cluster.product import LEASE, Product
-from tests.cluster.warm import RUNTIME, WARM, answered, changes_happen, copies, settled, witnessed
+from tests.cluster.warm import NUMBER, RUNTIME, WARM, answered, changes_happen, copies, settled, witnessed
 from tests.standalone.waiting import holds_for, wait_until
 
 OURS: Final = "app.kubernetes.io/name=wml-serving"
@@ -84,16 +86,17 @@ def test_a_kubelet_that_is_started_again_changes_nothing(warm: Product, name: st
 
 
 def test_a_past_that_is_gone_is_not_missed(warm: Product, name: str) -> None:
-    """After etcd's compaction watches cannot go on from where they were: all is listed again, by the same leader."""
+    """After etcd's compaction watches cannot go on: the same leader lists all again, and finds what was changed."""
     before, started, lease = copies(warm), restarts(warm), warm.cluster.get("lease", LEASE)["spec"]
     known = lists_again(warm)
-    with witnessed(warm) as witness:
+    with Meanwhile(warm, name) as changes, witnessed(warm) as witness:
         # A server that starts knows no rights yet, and would refuse a watch for that.
         with warm.cluster.out_of_reach():
+            changes.make()
             with warm.cluster.without("apiserver"):
                 warm.cluster.python("-c", COMPACT)
             answers(warm)
-        changes_happen(warm, name)
+        changes.heard()
         wait_until(
             lambda: (lists_again(warm) - known).keys() >= FOLLOWED,
             lambda: f"{FOLLOWED} are not listed again: {lists_again(warm)}, {known}",
@@ -135,18 +138,28 @@ def test_an_upgrade_rolls_out_adapters_and_keeps_models(warm: Product) -> None:
 
 
 def test_a_minute_without_the_api_server(warm: Product, name: str) -> None:
-    """Requests flow; the leader gives up in time and once, and one leads when there is a lease to be had again."""
+    """
+    Requests flow; the leader gives up in time and once, and one leads when there is a lease to be had again.
+
+    What users have done meanwhile happens then, and a request for a model that nobody can load before is answered.
+    """
     before, started = copies(warm), restarts(warm)
-    with witnessed(warm) as witness:
-        with warm.cluster.without("apiserver"):
-            holds_for(lambda: not witness.lost, "a request was lost", seconds=60)
-        answers(warm)
+    with Meanwhile(warm, name) as changes, witnessed(warm) as witness, cold(warm, "cold-in-an-outage") as ask:
+        # Pods find the API server some seconds after users do: what these do until then is as if done all the time.
+        with warm.cluster.out_of_reach():
+            with warm.cluster.without("apiserver"):
+                holds_for(lambda: not witness.lost, "a request was lost", seconds=30)
+                answer = ask()
+                holds_for(lambda: not witness.lost, "a request was lost", seconds=30)
+            answers(warm)
+            changes.make()
         # Long before the kubelet has looked again: until then all pods are called not ready.
-        changes_happen(warm, name, within=30)
+        changes.heard(within=30)
+        assert answer().number == NUMBER, answer()
         answered(witness)
     witness.check()
     assert copies(warm) == before
-    more = {where: count - started[where] for where, count in restarts(warm).items() if count != started[where]}
+    more = Counter(restarts(warm)) - Counter(started)
     # Whoever led ended, as it does when it cannot know whether it leads. Nothing else, and nobody twice.
     assert set(more.values()) <= {1}, more
     assert all(where.endswith("/orchestrator") for where in more), more
