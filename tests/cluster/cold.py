@@ -20,14 +20,20 @@ _HELD_S: Final = 120.0
 @contextmanager
 def cold(product: Product, name: str) -> Iterator[Callable[[], Callable[[], Outcome]]]:
     """A model whose pool was told just now to have a pod. Call what is given to ask it, and what that returns for the end."""
-    models = product.models
-    with (
-        own_runtime(product, name),
-        product.model(name, models.uri(f"probe-{NUMBER}.joblib"), "sklearn", runtime=name),
-        product.cluster.reach(product.cluster.pods(MESH)[0]["status"]["podIP"], PORT) as address,
-        Witness(address, (name,), models.probes, models.probe_labels, rate=0, deadline=_HELD_S) as witness,
-    ):
+    uri = product.models.uri(f"probe-{NUMBER}.joblib")
+    with own_runtime(product, name), product.model(name, uri, "sklearn", runtime=name), asking(product, name) as ask:
         product.cluster.until(
             "deployment", f"wml-serving-{name}", lambda found: found["spec"]["replicas"], "has no pod"
         )
+        yield ask
+
+
+@contextmanager
+def asking(product: Product, name: str) -> Iterator[Callable[[], Callable[[], Outcome]]]:
+    """The same of any model, there or not."""
+    models = product.models
+    with (
+        product.cluster.reach(product.cluster.pods(MESH)[0]["status"]["podIP"], PORT) as address,
+        Witness(address, (name,), models.probes, models.probe_labels, rate=0, deadline=_HELD_S) as witness,
+    ):
         yield lambda: witness.ask(name)

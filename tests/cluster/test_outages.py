@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from tests.cluster.cluster import KubectlError
-from tests.cluster.cold import cold
+from tests.cluster.cold import asking, cold
 from tests.cluster.meanwhile import Meanwhile
 from tests.cluster.node import images, inside
 from tests.cluster.node import store as node_store
@@ -144,7 +144,12 @@ def test_a_minute_without_the_api_server(warm: Product, name: str) -> None:
     What users have done meanwhile happens then, and a request for a model that nobody can load before is answered.
     """
     before, started = copies(warm), restarts(warm)
-    with Meanwhile(warm, name) as changes, witnessed(warm) as witness, cold(warm, "cold-in-an-outage") as ask:
+    with (
+        Meanwhile(warm, name) as changes,
+        witnessed(warm) as witness,
+        cold(warm, "cold-in-an-outage") as ask,
+        asking(warm, changes.created) as ask_new,
+    ):
         # Pods find the API server some seconds after users do: what these do until then is as if done all the time.
         with warm.cluster.out_of_reach():
             with warm.cluster.without("apiserver"):
@@ -153,9 +158,12 @@ def test_a_minute_without_the_api_server(warm: Product, name: str) -> None:
                 holds_for(lambda: not witness.lost, "a request was lost", seconds=30)
             answers(warm)
             changes.make()
+            # Nobody leads. Whoever does next has not seen it, and must not say that it is not there.
+            new = ask_new()
         # Long before the kubelet has looked again: until then all pods are called not ready.
         changes.heard(within=30)
         assert answer().number == NUMBER, answer()
+        assert new().number == NUMBER, new()
         answered(witness)
     witness.check()
     assert copies(warm) == before

@@ -92,6 +92,11 @@ class Reflector:
         #: Why there is to be a list again; empty: there is not.
         self._again = ""
         self._contact: float | None = None
+        #: When the last list that was delivered had been asked for.
+        self._asked_at = float("-inf")
+        #: Around all that `run` waits for; and what is set once a list that was asked for anew is there, or refused.
+        self._waits: asyncio.Timeout | None = None
+        self._renewed = asyncio.Event()
 
     @property
     def age_s(self) -> float:
@@ -101,21 +106,50 @@ class Reflector:
     async def run(self) -> Never:
         """Until cancelled."""
         while True:
-            self._since = None
-            wanted_s = 0.0
+            self._waits = waits = asyncio.timeout(None)
             try:
-                await self._round()
-            except ApiUnreachable as error:
-                self._lost(str(error))
-            except ApiError as error:
-                # Trouble that passes leaves the version good; a list again is right after all else.
-                if error.expired or not error.passing:
-                    self._forget(str(error))
-                self._lost(str(error))
-                if not (error.expired or error.passing):
-                    self._refused(error.message)
-                wanted_s = error.retry_after_s or 0.0
-            await asyncio.sleep(max(wanted_s, self._backoff.after(self._lasted_s(), _STABLE_S)))
+                async with waits:
+                    await self._round_and_pause()
+            except TimeoutError:
+                if not waits.expired():
+                    raise
+                # By `renew`. Of the newest state there is, and not of one that is no older than what was seen.
+                self._forget("a term begins")
+                self._version = ""
+                self._backoff.reset()
+
+    async def renew(self, within_s: float) -> None:
+        """
+        Return once the newest state has been listed, now or within the last seconds; or the server refuses to list it.
+
+        A watch cannot say how old what it has shown is: it may be about to be taken up again, or its connection may be
+        dead. While `run` runs.
+        """
+        await self.synced.wait()
+        if self._clock() - self._asked_at <= within_s:
+            return
+        self._renewed.clear()
+        if self._waits is not None and not self._waits.expired():
+            self._waits.reschedule(asyncio.get_running_loop().time())
+        await self._renewed.wait()
+
+    async def _round_and_pause(self) -> None:
+        self._since = None
+        wanted_s = 0.0
+        try:
+            await self._round()
+        except ApiUnreachable as error:
+            self._lost(str(error))
+        except ApiError as error:
+            # Trouble that passes leaves the version good; a list again is right after all else.
+            if error.expired or not error.passing:
+                self._forget(str(error))
+            self._lost(str(error))
+            if not (error.expired or error.passing):
+                self._refused(error.message)
+                self._renewed.set()
+            wanted_s = error.retry_after_s or 0.0
+        await asyncio.sleep(max(wanted_s, self._backoff.after(self._lasted_s(), _STABLE_S)))
 
     async def _round(self) -> None:
         """A list if one is needed, and one watch up to its end."""
@@ -140,6 +174,7 @@ class Reflector:
         self._again = self._again or why
 
     async def _list(self) -> None:
+        asked_at = self._clock()
         try:
             result = await self._api.list(self._path, self._selectors | _not_older(self._version))
         except ApiError as error:
@@ -154,7 +189,9 @@ class Reflector:
         if self.synced.is_set():
             log.info("watch_listed_again", path=self._path, problem=self._again)
         self._again = ""
+        self._asked_at = asked_at
         self.synced.set()
+        self._renewed.set()
 
     async def _watch(self) -> None:
         query = {

@@ -3,7 +3,8 @@ The API server as a source of desired state.
 
 Two halves, since a standby keeps itself warm: `watch` follows the four kinds
 for ever and folds what it sees, `run` delivers the fold to a leader's sink.
-Nothing is delivered before each kind has been listed once and the built-in
+Nothing is delivered before each kind has been listed, by now and not by
+whatever this process saw while it stood by, and the built-in
 runtimes have been asked for: what has not been read is not absent. One that the
 server then fails to make is. What comes
 in one turn of the loop is one delivery, and changes of models alone cost what
@@ -42,6 +43,8 @@ log = structlog.get_logger(__name__)
 REFUSED_S: Final = 60.0
 #: For so long answers are waited for that a server gives when it starts; or for as long as somebody's webhook is down.
 PATIENCE_S: Final = 5.0
+#: A leader that begins lists anew what it listed longer ago.
+FRESH_S: Final = 1.0
 #: Of an object that cannot be read.
 _INVALID: Final = "InvalidManifest"
 
@@ -105,7 +108,7 @@ class KubeSource:
 
     async def run(self, sink: DesiredSink) -> Never:
         """Deliver what there is, then changes, until cancelled; and see that the built-in runtimes are there."""
-        await asyncio.gather(*(reflector.synced.wait() for reflector in self._reflectors.values()))
+        await asyncio.gather(*(reflector.renew(FRESH_S) for reflector in self._reflectors.values()))
         self._cache.wanted.clear()
         refused = await self._create(self._keeper.names)
         async with asyncio.TaskGroup() as tasks:

@@ -234,6 +234,20 @@ async def test_a_standby_is_warm_and_takes_over(bench: Bench) -> None:
         await eventually(lambda: "c" in sink.models)
 
 
+async def test_a_leader_begins_with_what_there_is_and_not_with_what_it_saw(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the API server was away somebody made a model; its watch comes back later than the lease."""
+    monkeypatch.setattr(source_module, "FRESH_S", 0.0)
+    bench.put("a")
+    await eventually(lambda: bench.source.shown("a"))
+    bench.fake.meet = lambda call: Answer(503, "away") if call.verb == "watch" else None
+    bench.fake.cut()
+    bench.put("b")
+    async with bench.leading() as sink:
+        assert sink.models.keys() == {"a", "b"}
+
+
 async def test_an_absence_in_a_list_is_no_deletion(bench: Bench) -> None:
     """The watch was broken, and its version is gone (law 9)."""
     bench.put("a")
