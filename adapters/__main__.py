@@ -188,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
         "--tls-dir", type=Path, help="tls.crt, tls.key and ca.crt: leaders prove who they are; without it anybody leads"
     )
     add("--server-type", required=True, choices=sorted(_SERVERS))
-    add("--server", required=True, help="the model server's gRPC address")
+    add("--server", required=True, type=_address, help="the model server's gRPC address")
     add("--model-dir", required=True, type=Path, help="the server's repository; all in it is the adapter's")
     add("--scratch", required=True, type=Path, help="on the same file system; all in it is the adapter's")
     add("--capacity-bytes", required=True, type=_positive, help="bytes of model memory")
@@ -215,6 +215,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--silent-seconds", type=_seconds, help="a server that is silent for so long has hung; else by its type")
     add("--conceal", action="store_true", help="from other processes of its user, in a pod where it sees them")
     return parser
+
+
+def _address(text: str) -> str:
+    """A pod's own address of IPv6 comes without the brackets that a name with a port needs."""
+    host, _, port = text.rpartition(":")
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else text
 
 
 def _positive(text: str) -> int:

@@ -316,9 +316,10 @@ class Installer:
         where = f"its log ({settings.server_log})" if settings.server_log else "its log"
         if said == NO_REASON:
             said = f"{said}; see {where}"
-        elif " " not in said.strip():
+        else:
             # A pickle that is none is a KeyError of MLServer's: "8".
-            said = f"it says '{said}', and more in {where}"
+            words = said if " " in said.strip() else f"it says '{said}'"
+            said = f"{words}; more in {where}"
         text = (
             f"{settings.runtime} ({settings.server_type}) could not load this {order.source.framework} model "
             f"from {order.source.uri}: {said}"

@@ -188,12 +188,20 @@ def _verify(seen: Observation, loaded: list[Copy], key: CopyKey, target: Target)
     return [LoadCopy(c.pod, key, target, c.reserved, True, verify=True) for c in known]
 
 
+def _failed_where_nothing_stays(seen: Observation) -> bool:
+    """Whether the pod where it failed goes or is gone, and with it maybe the reason: a ServingRuntime that was mended."""
+    pod, failure = seen.pod(seen.memory.pod), seen.memory.failure
+    return bool(seen.memory.pod) and (pod is None or pod.leaving) and not (failure is not None and failure.crashed)
+
+
 def _retry_due(seen: Observation, now: float, due: list[float]) -> bool:
     memory, target = seen.memory, seen.target
     assert isinstance(target, Target)
     if memory.failed_at is None or memory.credentials != target.credentials.version:
         return True
     if memory.failure is not None and memory.failure.source_changed:
+        return True
+    if _failed_where_nothing_stays(seen):
         return True
     if memory.given_up and seen.target_copies:
         # Its adapter looks at its source. Once it is gone nobody does: then it costs another try.

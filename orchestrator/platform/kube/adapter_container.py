@@ -45,7 +45,8 @@ def adapter_container(runtime: ServingRuntime, settings: PodSettings, *, server:
         "args": [
             f"--listen={host_port(ANYWHERE, ADAPTER_PORT)}",
             f"--server-type={runtime.server_type}",
-            f"--server=127.0.0.1:{server_port}",
+            # As the mesh dials it: a server that listens on loopback alone serves nobody, and must not be called ready.
+            f"--server=$(POD_IP):{server_port}",
             f"--model-dir={REPOSITORY}",
             f"--scratch={MODELS_DIRECTORY}/{ADAPTER}",
             f"--capacity-bytes={max(1, runtime.capacity_bytes)}",
@@ -59,6 +60,7 @@ def adapter_container(runtime: ServingRuntime, settings: PodSettings, *, server:
         ],
         "env": [
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
             {"name": "HOME", "value": "/tmp"},
             {"name": "PYTHONDONTWRITEBYTECODE", "value": "1"},
             *(said.get("env") or ()),

@@ -134,7 +134,7 @@ class Directory:
                 if identity in file.missing:
                     leaving.append(Owned(file=name, document=document))
                 elif (holder := objects.get(identity)) is not None:
-                    reason = f"{identity} is already defined in {holder.file}; that one stays"
+                    reason = f"{identity} is defined in {holder.file}, too: of two files the first by name counts"
                     problems.add(Problem(name, document.line, reason))
                 else:
                     objects[identity] = Owned(file=name, document=document)

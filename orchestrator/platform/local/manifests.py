@@ -168,7 +168,8 @@ def _field_path(field: str) -> Path:
 
 def _model(identity: ObjectId, line: int, value: Mapping[str, Any], namespace: str) -> Document:
     metadata = {
-        part: {str(key): str(text) for key, text in written.items()}
+        # A key without a value is none, as for kubectl.
+        part: {str(key): str(text) for key, text in written.items() if text is not None}
         for part in ("labels", "annotations")
         if isinstance(written := value["metadata"].get(part), dict) and written
     }

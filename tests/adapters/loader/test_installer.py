@@ -76,7 +76,7 @@ async def test_a_failed_update_leaves_the_old_revision_serving(world: World) -> 
     failure = failure_of(world, "m", "2")
     assert failure.reason is Reason.MODEL_LOAD_FAILED
     assert failure.message == (
-        "triton-2.x (triton) could not load this onnx model from s3://b/bad: 1/model.onnx: bad model ***"
+        "triton-2.x (triton) could not load this onnx model from s3://b/bad: 1/model.onnx: bad model ***; more in its log (kubectl logs p)"
     )
     await until(lambda: len(world.files()) == 2)
     assert (world.places.model("m") / "1" / "model.onnx").read_bytes() == b"model A"
@@ -130,9 +130,7 @@ async def test_a_server_that_says_next_to_nothing_is_quoted_as_that(world: World
     world.store.objects["mute"] = b"mute model"
     world.load("m", path="mute")
     await world.until(lambda: world.state("m") is FAILED)
-    assert failure_of(world, "m").message.endswith(
-        "from s3://b/mute: it says '8', and more in its log (kubectl logs p)"
-    )
+    assert failure_of(world, "m").message.endswith("from s3://b/mute: it says '8'; more in its log (kubectl logs p)")
 
 
 async def test_a_server_that_gives_no_reason_has_a_log(world: World) -> None:

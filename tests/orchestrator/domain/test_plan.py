@@ -271,6 +271,16 @@ def test_it_is_tried_at_once_when_something_was_mended(seen: Observation) -> Non
     assert actions(seen) == [load()]
 
 
+def test_it_is_tried_at_once_when_the_pod_where_it_failed_is_gone() -> None:
+    """Another has come, of a ServingRuntime that was mended perhaps. Not what took its server down: it may have been that."""
+    another = make_observation(pods=(make_view("p2"),), copies=(), memory=replace(failed(), pod="p1"))
+    assert actions(another) == [load("p2")]
+    assert actions(replace(another, pods=(make_view("p1"), make_view("p2")))) == []
+    assert actions(replace(another, pods=(make_view("p1", terminating=True), make_view("p2")))) == [load("p2")]
+    crashed = replace(failed(), pod="p1", crashes=2, failure=Failure(reason="x", message="died", crashed=True))
+    assert actions(replace(another, memory=crashed)) == []
+
+
 def test_a_request_does_not_hurry_a_failed_load() -> None:
     """Else a client that polls would undo the back-off."""
     assert actions(make_observation(copies=(make_failed(),), memory=failed(), want=Want(load=True))) == []

@@ -17,7 +17,7 @@ def test_it_is_told_where_its_server_is_and_what_it_may_fill() -> None:
     assert made["args"] == [
         "--listen=[::]:8085",
         "--server-type=triton",
-        "--server=127.0.0.1:9000",
+        "--server=$(POD_IP):9000",
         "--model-dir=/models/repository",
         "--scratch=/models/adapter",
         f"--capacity-bytes={1 << 30}",
