@@ -94,8 +94,9 @@ class Reflector:
         self._contact: float | None = None
         #: When the last list that was delivered had been asked for.
         self._asked_at = float("-inf")
-        #: Around all that `run` waits for; and what is set once a list that was asked for anew is there, or refused.
+        #: Around all that `run` waits for; whether the newest state is to be listed, and what is set once that is over.
         self._waits: asyncio.Timeout | None = None
+        self._renewing = False
         self._renewed = asyncio.Event()
 
     @property
@@ -113,9 +114,8 @@ class Reflector:
             except TimeoutError:
                 if not waits.expired():
                     raise
-                # By `renew`. Of the newest state there is, and not of one that is no older than what was seen.
-                self._forget("a term begins")
-                self._version = ""
+                # By `renew`.
+                self._again = self._again or "a term begins"
                 self._backoff.reset()
 
     async def renew(self, within_s: float) -> None:
@@ -123,11 +123,12 @@ class Reflector:
         Return once the newest state has been listed, now or within the last seconds; or the server refuses to list it.
 
         A watch cannot say how old what it has shown is: it may be about to be taken up again, or its connection may be
-        dead. While `run` runs.
+        dead. Of a server that fails at the list a watch that was begun anew has to do. While `run` runs.
         """
         await self.synced.wait()
         if self._clock() - self._asked_at <= within_s:
             return
+        self._renewing = True
         self._renewed.clear()
         if self._waits is not None and not self._waits.expired():
             self._waits.reschedule(asyncio.get_running_loop().time())
@@ -147,12 +148,14 @@ class Reflector:
             self._lost(str(error))
             if not (error.expired or error.passing):
                 self._refused(error.message)
-                self._renewed.set()
+                self._done_renewing()
             wanted_s = error.retry_after_s or 0.0
         await asyncio.sleep(max(wanted_s, self._backoff.after(self._lasted_s(), _STABLE_S)))
 
     async def _round(self) -> None:
         """A list if one is needed, and one watch up to its end."""
+        if self._renewing:
+            await self._list_newest()
         if self._listed:
             try:
                 await self._watch()
@@ -168,15 +171,29 @@ class Reflector:
         await self._list()
         await self._watch()
 
+    async def _list_newest(self) -> None:
+        """For `renew`. Trouble that passes is the watch's to tell, which is next: what it shows may be all there is."""
+        try:
+            await self._list(newest=True)
+        except (ApiUnreachable, ApiError) as error:
+            if isinstance(error, ApiError) and not error.passing:
+                raise
+            log.info("watch_not_listed_again", path=self._path, problem=str(error))
+
+    def _done_renewing(self) -> None:
+        self._renewing = False
+        self._renewed.set()
+
     def _forget(self, why: str) -> None:
         """The version is not to be followed any further."""
         self._listed = False
         self._again = self._again or why
 
-    async def _list(self) -> None:
+    async def _list(self, *, newest: bool = False) -> None:
+        """Of at least what was seen, or of the newest state there is."""
         asked_at = self._clock()
         try:
-            result = await self._api.list(self._path, self._selectors | _not_older(self._version))
+            result = await self._api.list(self._path, self._selectors | _not_older("" if newest else self._version))
         except ApiError as error:
             if not (self._version and error.expired):
                 raise
@@ -191,7 +208,7 @@ class Reflector:
         self._again = ""
         self._asked_at = asked_at
         self.synced.set()
-        self._renewed.set()
+        self._done_renewing()
 
     async def _watch(self) -> None:
         query = {
@@ -203,6 +220,7 @@ class Reflector:
         async with self._api.watch(self._path, query) as events:
             self._heard()
             self._since = self._clock()
+            self._done_renewing()
             if self._lost_at is not None:
                 log.info("watch_restored", path=self._path, lasted_s=round(self._clock() - self._lost_at, 1))
                 self._lost_at = None

@@ -248,6 +248,18 @@ async def test_a_leader_begins_with_what_there_is_and_not_with_what_it_saw(
         assert sink.models.keys() == {"a", "b"}
 
 
+async def test_a_server_that_fails_at_lists_stops_no_leader(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its watches have shown is what there is, for all that can be known."""
+    monkeypatch.setattr(source_module, "FRESH_S", 0.0)
+    bench.put("a")
+    await eventually(lambda: bench.source.shown("a"))
+    bench.fake.meet = lambda call: Answer(500, "etcd") if call.verb == "list" else None
+    async with bench.leading() as sink:
+        assert sink.models.keys() == {"a"}
+        bench.put("b")
+        await eventually(lambda: "b" in sink.models)
+
+
 async def test_an_absence_in_a_list_is_no_deletion(bench: Bench) -> None:
     """The watch was broken, and its version is gone (law 9)."""
     bench.put("a")
