@@ -19,7 +19,7 @@ import structlog
 from orchestrator.domain.errors import ModelProblem, Reason, surprise
 from orchestrator.domain.serving_runtime import ServingRuntime
 from orchestrator.domain.storage import StorageConfig
-from orchestrator.domain.target import Target, last_good, resolve
+from orchestrator.domain.target import Target, as_active, last_good, resolve
 from orchestrator.domain.trained_model import ModelStatus, TrainedModel
 
 log = structlog.get_logger(__name__)
@@ -161,9 +161,15 @@ class DesiredState:
                 self._targets[name] = ModelProblem(Reason.MODEL_LOAD_FAILED, surprise(error))
         return self._targets[name]
 
-    def last_good(self, name: str) -> Target | None:
-        """The last revision that loaded, if it is another than the target's and can be made again."""
+    def last_good(self, name: str, loaded: Target | None = None) -> Target | None:
+        """
+        The last revision that loaded, if it is another than the target's and can be made again.
+
+        `loaded`: what is known to have loaded last, where that may not be in the status yet.
+        """
         model, target = self.model(name), self.target(name)
+        if model is not None and loaded is not None:
+            model = replace(model, status=as_active(model.status, loaded))
         if model is None or (isinstance(target, Target) and target.revision == model.status.active_revision):
             return None
         try:

@@ -37,10 +37,11 @@ class Observer:
         """Everything about the model, now."""
         model = self._desired.model(name)
         target = self._desired.target(name)
-        last_good = self._desired.last_good(name)
         copies = self._fleet.copies(name)
         stranger = self._mesh.stranger(name)
         before, now = self.memory(name), self._clock()
+        loaded = before.loaded if model is not None and before.uid == model.uid else None
+        last_good = self._desired.last_good(name, loaded)
         want = self._activators.wanted(name)
         if model is not None and not before.uid:
             # Nothing has been seen of any revision of it, whatever was seen of the one before.

@@ -17,7 +17,7 @@ from orchestrator.domain import trained_model
 from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.fleet import CopyState
 from orchestrator.domain.observation import Observation
-from orchestrator.domain.target import Target
+from orchestrator.domain.target import Target, as_active
 from orchestrator.domain.trained_model import Condition, ModelStatus, TrainedModel
 
 #: Conditions' messages are for people: no store or server may fill etcd through them.
@@ -52,27 +52,20 @@ def status_of(seen: Observation, timestamp: str) -> ModelStatus | None:
         _condition("UpToDate", up_to_date_verdict(seen), old, timestamp),
     )
     target = seen.target
+    loaded = target if seen.serves_target or seen.remembers_loading else seen.memory.loaded
+    if isinstance(loaded, Target):
+        # Also of a target that was changed again before its status could be stored.
+        old = as_active(old, loaded)
     if not isinstance(target, Target):
         return replace(
             old, url=trained_model.url(model.name), observed_generation=model.generation, conditions=conditions
         )
-    status = replace(
+    return replace(
         old,
         url=trained_model.url(model.name),
         observed_generation=model.generation,
         runtime=target.runtime.name,
         conditions=conditions,
-    )
-    if not (seen.serves_target or seen.remembers_loading):
-        return status
-    return replace(
-        status,
-        active_revision=target.revision,
-        active_storage_uri=target.uri,
-        active_framework=target.framework,
-        active_runtime=target.runtime.name,
-        active_secret_key=target.secret_key,
-        active_reload=target.reload,
     )
 
 

@@ -93,7 +93,12 @@ def _look(
     if isinstance(target, Target) and (memory.uid, memory.revision) != (uid, target.revision):
         failure = memory.failure if not memory.uid else None
         memory = Memory(
-            uid=uid, revision=target.revision, evict=memory.evict, failure=failure, unanswered=memory.unanswered
+            uid=uid,
+            revision=target.revision,
+            evict=memory.evict,
+            failure=failure,
+            unanswered=memory.unanswered,
+            loaded=memory.loaded if memory.uid == uid else None,
         )
     leaving = [c for c in copies if c.ref == memory.evict]
     if memory.evict is not None and all(c.state is CopyState.FAILED for c in leaving):
@@ -116,7 +121,7 @@ def _look(
             room=None,
             crashes=0,
             reserve=loaded[0].reserved,
-            loaded=True,
+            loaded=target,
             evicted=not any(c.pod not in ending and c.state in PRESENT for c in own_copies),
         )
     for copy in own_copies:

@@ -48,8 +48,8 @@ class Memory:
     evict: CopyRef | None = None
     #: It went, or goes with a pod that ends, and comes back on demand.
     evicted: bool = False
-    #: It has loaded, whether or not that could be written to its status.
-    loaded: bool = False
+    #: What loaded last of this object, whether or not that could be written to its status.
+    loaded: Target | None = None
     #: The load that was commanded last was for a request that waits.
     urgent: bool = False
     #: It is in silent pods only, and a request has come back from there: for all that can be known, nobody answers.
@@ -235,9 +235,8 @@ class Observation:
     @property
     def remembers_loading(self) -> bool:
         """Whether the target was seen loaded from here, whatever could be written down of it."""
-        key = self.target_key
-        own = key is not None and (key.uid, key.revision) == (self.memory.uid, self.memory.revision)
-        return own and self.memory.loaded
+        key, loaded = self.target_key, self.memory.loaded
+        return key is not None and loaded is not None and (key.uid, key.revision) == (self.memory.uid, loaded.revision)
 
 
 #: Or it might be.

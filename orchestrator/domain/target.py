@@ -10,7 +10,14 @@ from dataclasses import dataclass, replace
 from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.serving_runtime import ServingRuntime, choose_runtime
 from orchestrator.domain.storage import SECRET_NAME, Credentials, StorageConfig, find_credentials
-from orchestrator.domain.trained_model import DEFAULT_SECRET_KEY, S3Uri, TrainedModel, parse_storage_uri, revision
+from orchestrator.domain.trained_model import (
+    DEFAULT_SECRET_KEY,
+    ModelStatus,
+    S3Uri,
+    TrainedModel,
+    parse_storage_uri,
+    revision,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +62,19 @@ def resolve(model: TrainedModel, runtimes: Iterable[ServingRuntime], storage: St
         credentials=credentials,
         secret_key=model.secret_key,
         reload=model.reload,
+    )
+
+
+def as_active(status: ModelStatus, target: Target) -> ModelStatus:
+    """The status with all that this target, which has loaded, was made from."""
+    return replace(
+        status,
+        active_revision=target.revision,
+        active_storage_uri=target.uri,
+        active_framework=target.framework,
+        active_runtime=target.runtime.name,
+        active_secret_key=target.secret_key,
+        active_reload=target.reload,
     )
 
 

@@ -11,7 +11,7 @@ from orchestrator.controller.controller import WORKERS
 from orchestrator.controller.reporter import REWRITE_S
 from orchestrator.domain.demand import ReadyAt, Want
 from orchestrator.domain.errors import PlatformUnavailable
-from orchestrator.domain.fleet import Failure
+from orchestrator.domain.fleet import Failure, LoadOrder
 from orchestrator.domain.trained_model import ModelStatus
 from tests.orchestrator.builders import make_condition, make_status
 from tests.orchestrator.controller.bench import Bench
@@ -72,6 +72,35 @@ async def test_what_changes_while_a_status_is_written_is_told_afterwards() -> No
         ready = [status.condition("Ready") for _, status in bench.platform.writes]
         assert [condition.reason for condition in ready if condition is not None] == told
         assert [reason for _, _, reason, _ in bench.platform.events] == told
+
+
+@pytest.mark.parametrize("slow_s", [0.0, 5.0])
+async def test_what_served_last_comes_back_though_its_status_was_late(
+    slow_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """v2 serves while the API server takes its time, v3 comes and fails, the server dies: v2 is the last good one."""
+    async with Bench() as bench:
+        await bench.apply("digits")
+        bench.platform.slow_s = slow_s
+        await bench.apply("digits", storage_uri="s3://models/v2")
+        (second,) = bench.fleet.observed.copies("digits")
+        load, failure = bench.fleet.load, Failure(reason="ModelNotFound", message="no v3")
+
+        async def without_v3(pod: str, order: LoadOrder) -> None:
+            bench.fleet.broken = {"digits": failure} if order.uri.endswith("v3") else {}
+            await load(pod, order)
+
+        monkeypatch.setattr(bench.fleet, "load", without_v3)
+        await bench.apply("digits", storage_uri="s3://models/v3")
+        await bench.after(6.0)
+        bench.platform.slow_s = 0.0
+        await bench.after(6.0)
+        assert bench.platform.models["digits"].status.active_storage_uri == "s3://models/v2"
+        assert bench.ready == {"digits": LOADED}
+        bench.fleet.kill("p1")
+        await bench.after(3.0)
+        assert second.key in {c.key for c in bench.fleet.observed.copies("digits")}
+        assert bench.ready == {"digits": LOADED}
 
 
 async def test_a_platform_that_is_away_is_a_line_and_no_traceback() -> None:

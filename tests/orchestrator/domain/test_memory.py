@@ -87,7 +87,7 @@ def test_a_loaded_copy_settles_all_whatever_failed_elsewhere() -> None:
     copies = (make_copy(pod="p1", reserved=3 * MIB), make_failed(pod="p2"))
     for order in (copies, copies[::-1]):
         memory = look(FAILED, *order)
-        assert memory == replace(FRESH, reserve=3 * MIB, loaded=True)
+        assert memory == replace(FRESH, reserve=3 * MIB, loaded=make_target())
 
 
 @pytest.mark.parametrize(
@@ -188,9 +188,12 @@ def test_a_new_controller_does_not_call_ready_what_was_not() -> None:
 def test_that_it_loaded_is_remembered_of_that_revision() -> None:
     """So that it stands by though its status cannot be written."""
     memory = look(FRESH, make_copy())
-    assert memory.loaded
-    assert look(memory).loaded
-    assert not look(memory, target=make_target("r2")).loaded
+    assert memory.loaded == make_target()
+    assert look(memory).loaded == make_target()
+    changed = look(memory, target=make_target("r2"))
+    assert changed.loaded == make_target()
+    assert look(changed, make_copy(key=make_key("r2")), target=make_target("r2")).loaded == make_target("r2")
+    assert look(memory, uid="another", target=make_target("r2")).loaded is None
 
 
 def test_what_is_only_in_silent_pods_need_not_leave() -> None:
