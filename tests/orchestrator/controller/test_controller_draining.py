@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.domain.demand import Want
-from orchestrator.domain.fleet import Pod
+from orchestrator.domain.fleet import Failure, Pod
 from orchestrator.domain.routes import Route
 from tests.orchestrator.builders import endpoint, make_pod
 from tests.orchestrator.controller.bench import Bench
@@ -203,3 +205,19 @@ async def test_a_limit_that_is_not_said_any_more_ends_nobody() -> None:
         await bench.after(100.0)
         assert bench.platform.replicas == {"mlserver-0.x": 2}
         assert bench.fleet.loaded() == {"a", "b", "c"}
+
+
+async def test_what_failed_is_tried_in_the_pod_that_comes_after() -> None:
+    """A ServingRuntime was mended: its new pod has nothing of the old one's back-off, which is minutes by then."""
+    async with Bench() as bench:
+        bench.fleet.broken["digits"] = Failure(reason="ModelLoadFailed", message="Model digits not found")
+        await bench.apply("digits")
+        await bench.after(400.0)
+        assert bench.ready == {"digits": ("False", "ModelLoadFailed")}
+        loads = len(bench.fleet.loads)
+        del bench.fleet.broken["digits"]
+        (old,) = bench.platform.pods
+        list_pods(bench, replace(old, terminating=True), make_pod("new"))
+        await bench.after(2.0)
+        assert bench.fleet.loads[loads:] == [("new", "digits")]
+        assert bench.ready == {"digits": LOADED}

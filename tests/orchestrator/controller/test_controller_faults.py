@@ -16,7 +16,7 @@ from orchestrator.domain.observation import Observation
 from orchestrator.domain.routes import Route
 from orchestrator.domain.target import Target, resolve
 from orchestrator.domain.trained_model import TrainedModel
-from tests.orchestrator.builders import endpoint, make_model, make_pod, make_runtime
+from tests.orchestrator.builders import endpoint, make_model, make_runtime
 from tests.orchestrator.controller.bench import Bench, secret
 
 pytestmark = pytest.mark.looptime
@@ -160,23 +160,6 @@ async def test_a_pod_that_does_not_come_up_is_not_waited_for_for_ever() -> None:
         await bench.apply("d")
         await bench.after(5.0)
         assert bench.fleet.loaded() == {"c", "d"}
-
-
-async def test_what_failed_is_tried_in_the_pod_that_comes_after() -> None:
-    """A ServingRuntime was mended: its new pod has nothing of the old one's back-off, which is minutes by then."""
-    async with Bench() as bench:
-        bench.fleet.broken["digits"] = Failure(reason="ModelLoadFailed", message="Model digits not found")
-        await bench.apply("digits")
-        await bench.after(400.0)
-        assert bench.ready == {"digits": ("False", "ModelLoadFailed")}
-        loads = len(bench.fleet.loads)
-        del bench.fleet.broken["digits"]
-        (old,) = bench.platform.pods
-        bench.platform.pods = [replace(old, terminating=True), make_pod("new")]
-        bench.platform.tell()
-        await bench.after(2.0)
-        assert bench.fleet.loads[loads:] == [("new", "digits")]
-        assert bench.ready == {"digits": LOADED}
 
 
 async def test_a_raised_limit_counts_at_once() -> None:
