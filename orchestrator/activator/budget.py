@@ -8,9 +8,11 @@ flow control.
 
 There are three pools, because a permit may be held while another kind is waited
 for: `early` (read to learn the model's name, and held while the model loads),
-`requests` (read when the model is there) and `responses`. A response's holder
-needs nothing more to finish, a request's only a response's permit: no circle,
-so no deadlock, and each pool drains by itself.
+`requests` (read when the model is there) and `responses`. A request's holder
+needs an answer and a response's permit; a response's needs its client to take
+it, and is cut off if that takes too long (delivery.py). No circle, so no
+deadlock: `responses` drains by itself, whatever clients do, and the others as
+servers answer.
 
 What is counted is messages as Python holds them. gRPC has a copy of its own
 while a message comes and while it goes out, so a pool counts half of what it may

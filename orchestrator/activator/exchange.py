@@ -9,6 +9,7 @@ a connection included: the server may have begun.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -85,10 +86,11 @@ async def exchange(
     *,
     metadata: Metadata,
     timeout: float | None,
+    deadline: float | None,
     max_message_bytes: int,
 ) -> Response:
     """
-    Send the request and read the one response, when there is room for it.
+    Send the request and read the one response, when there is room for it: room is waited for until `deadline`.
 
     Raises NotThere.
     """
@@ -98,9 +100,10 @@ async def exchange(
     try:
         # Only now does a response exist: a permit taken earlier would be idle for as long as the model computes.
         initial = forwarded(await call.initial_metadata())
-        permit = await hold.permit(pool, max_message_bytes, None)
+        permit = await hold.permit(pool, max_message_bytes, deadline)
         if permit is None:
-            return _overloaded(hold)
+            late = deadline is not None and asyncio.get_running_loop().time() >= deadline
+            return _without_room(hold, late=late)
         try:
             answer = await call.read()
         except grpc.aio.AioRpcError as error:
@@ -126,14 +129,14 @@ async def status_of(call: grpc.aio.Call) -> Status:
     return Status(await call.code(), await call.details() or "", forwarded(await call.trailing_metadata()))
 
 
-def _overloaded(hold: Hold) -> Response:
+def _without_room(hold: Hold, *, late: bool) -> Response:
     pool = hold.budget.responses
     return Response(
         (),
         None,
         None,
         Status(
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.RESOURCE_EXHAUSTED,
             f"{pool.used} of {pool.total} bytes for responses are in use, and {pool.line} wait: try again later",
             (),
         ),

@@ -3,8 +3,9 @@ ModelStreamInfer: messages both ways for as long as both sides like.
 
 A stream that came here cold stays here. Its messages cannot have a permit
 before they are read, for the next may come in an hour; so they are charged when
-they are here, and a stream whose message finds no room ends. What bounds the
-process is the number of streams, each with at most one message a way.
+they are here, and a stream whose message finds no room ends, as does one whose
+client does not take its answers (delivery.py). What bounds the process is the
+number of streams, each with at most one message a way.
 
 Only what has not begun is sent elsewhere: a stream moves on when a server cannot
 be connected, not when it says that it lacks the model.
@@ -18,6 +19,7 @@ import grpc
 
 from orchestrator.activator.budget import Pool
 from orchestrator.activator.channels import Channels, Connection
+from orchestrator.activator.delivery import deliver
 from orchestrator.activator.exchange import Status, status_of
 from orchestrator.activator.hold import Hold
 from orchestrator.activator.identity import BadIdentity, agreed, forwarded
@@ -114,7 +116,7 @@ class Stream(Request):
                 if permit is None:
                     raise _no_room(pool, len(message))
                 try:
-                    await self.call.write(message)
+                    await deliver(self.call, message)
                 finally:
                     self.hold.release(pool, permit)
         except grpc.aio.AioRpcError as error:

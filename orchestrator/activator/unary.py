@@ -4,7 +4,8 @@ Requests of one message: ModelInfer, ModelMetadata and ModelReady.
 The message is read when the model is there, not before: until then it stays with
 its client. Without an id in the metadata it has to be read first to know which
 model to ask for; such messages have a small share of the budget, and over it
-are refused rather than kept waiting behind one another.
+are refused rather than kept waiting behind one another. The answer is not held
+for longer than a client may take over it (delivery.py).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import grpc
 
 from orchestrator.activator.budget import Permit, Pool
 from orchestrator.activator.channels import Channels
+from orchestrator.activator.delivery import deliver
 from orchestrator.activator.exchange import NotThere, Response, exchange, may_be_the_callers
 from orchestrator.activator.hold import Hold
 from orchestrator.activator.identity import BadIdentity, agreed, named_in_message
@@ -108,6 +110,7 @@ class Unary(Request):
                 self._message,
                 metadata=self.forwarded(),
                 timeout=self.call.time_remaining(),
+                deadline=self.deadline if self.own_deadline else None,
                 max_message_bytes=self._max,
             )
         finally:
@@ -122,7 +125,7 @@ class Unary(Request):
                 # Headers of its own keep an error from looking like one that the mesh should retry.
                 await self.call.send_initial_metadata(response.initial)
             if response.message is not None:
-                await self.call.write(response.message)
+                await deliver(self.call, response.message)
         finally:
             if response.permit is not None:
                 self.hold.release(self.hold.budget.responses, response.permit)
