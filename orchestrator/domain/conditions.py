@@ -20,7 +20,8 @@ from orchestrator.domain.observation import Observation
 from orchestrator.domain.target import Target, as_active
 from orchestrator.domain.trained_model import Condition, ModelStatus, TrainedModel
 
-#: Conditions' messages are for people: no store or server may fill etcd through them.
+#: Messages are for people: no object, store or server may fill etcd through them, nor the header in which gRPC sends one.
+#: In bytes of UTF-8: gRPC makes three of one that is not ASCII, and its clients take 8 KiB.
 MESSAGE_LIMIT: Final = 2048
 
 
@@ -31,7 +32,12 @@ class Verdict:
     status: str
     #: A Reason; text, because a status written by another version may hold one that this one does not know.
     reason: str
+    #: At most MESSAGE_LIMIT: what is beyond is cut.
     message: str
+
+    def __post_init__(self) -> None:
+        cut = self.message.encode(errors="replace")[:MESSAGE_LIMIT].decode(errors="ignore")
+        object.__setattr__(self, "message", cut)
 
 
 Policy = Callable[[Observation], Verdict | None]
@@ -252,7 +258,7 @@ def _condition(kind: str, verdict: Verdict, old: ModelStatus, timestamp: str) ->
         type=kind,
         status=verdict.status,
         reason=verdict.reason,
-        message=verdict.message[:MESSAGE_LIMIT],
+        message=verdict.message,
         last_transition_time=timestamp,
     )
     before = old.condition(kind)

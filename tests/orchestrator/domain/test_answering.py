@@ -21,6 +21,7 @@ from tests.orchestrator.builders import (
     make_memory,
     make_observation,
     make_status,
+    make_view,
 )
 from tests.orchestrator.domain.test_plan_laws import observations
 from tests.properties import examples
@@ -80,6 +81,18 @@ def failed(reason: str = "ModelNotFound") -> Memory:
 def test_an_activator_is_told_where_or_why_not_or_to_wait(seen: Observation, expected: object) -> None:
     """NOT_FOUND for what is not there, FAILED_PRECONDITION at once for what failed; Standby loads on demand only."""
     assert answer(seen) == expected
+
+
+@pytest.mark.parametrize("character", ["k", "ß"])
+def test_no_answer_is_longer_than_grpc_takes(character: str) -> None:
+    """It ends as a header, of which a client takes 8 KiB, with three bytes for each that is not ASCII."""
+    long = ModelProblem(Reason.STORAGE_KEY_NOT_FOUND, character * 200_000)
+    refused = answer(make_observation(target=long))
+    waits = answer(make_observation(pods=(make_view(message=character * 200_000),), status=LOADED_BEFORE, lost=True))
+    assert isinstance(refused, Refused)
+    assert isinstance(waits, WaitFor)
+    for told in (refused, waits):
+        assert 2_000 < len(told.message.encode()) < 2_500
 
 
 @examples(500)
