@@ -130,7 +130,10 @@ class ObservedFleet:
                 self._pods[uid] = _Entry(PodView(pod=pod, unheard=inherited and bool(pod.adapter), since=self._clock()))
                 self._by_runtime.setdefault(pod.runtime, set()).add(uid)
                 runtimes.add(pod.runtime)
-            elif entry.view.pod != pod:
+                continue
+            # A server does not become another's while it runs, whatever is written on its pod.
+            pod = replace(pod, runtime=entry.view.pod.runtime)
+            if entry.view.pod != pod:
                 # What was said at an address that is not the pod's any more is not heard there again.
                 known = entry.view.known and entry.view.pod.adapter == pod.adapter
                 since = entry.view.since if known == entry.view.known else self._clock()

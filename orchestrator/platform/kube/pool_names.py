@@ -62,8 +62,16 @@ def is_pools(raw: Mapping[str, Any]) -> bool:
 
 
 def runtime_of(raw: Mapping[str, Any]) -> str:
-    """The ServingRuntime that an object of a pool is of; "" if it does not say."""
-    return annotations_of(raw).get(ANNOTATION_RUNTIME) or labels_of(raw).get(LABEL_RUNTIME) or ""
+    """
+    The ServingRuntime that an object of a pool is of; "" if it does not say.
+
+    What it says may have been edited by hand, its name cannot be: of annotation and label, the one that its name agrees
+    with. A pod's name is its Deployment's, and two parts that make it another's each time.
+    """
+    said = [annotations_of(raw).get(ANNOTATION_RUNTIME) or "", labels_of(raw).get(LABEL_RUNTIME) or ""]
+    name = str(raw["metadata"].get("name") or "")
+    names = {name, name.rsplit("-", 2)[0]}
+    return next((runtime for runtime in said if runtime and pool_name(runtime) in names), said[0] or said[1])
 
 
 def _short(text: str, limit: int) -> str:

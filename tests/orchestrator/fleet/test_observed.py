@@ -60,10 +60,11 @@ class FleetMachine(RuleBasedStateMachine):
     def snapshot(self) -> dict[str, dict[CopyKey, Copy]]:
         return {uid: dict(copies) for uid, copies in self.pods.items()}
 
-    @rule(listed=st.sets(uids))
-    def list_pods(self, listed: set[str]) -> None:
-        """A complete list: who is missing is gone, with all it held."""
+    @rule(listed=st.sets(uids), renamed=st.sets(uids))
+    def list_pods(self, listed: set[str], renamed: set[str]) -> None:
+        """A complete list: who is missing is gone, with all it held. What a known pod says of its runtime is no news."""
         before = self.snapshot()
+        said = {uid: "another" if uid in renamed and uid in before else RUNTIMES[uid] for uid in sorted(listed)}
         for uid in self.pods.keys() - listed:
             for key in list(self.pods[uid]):
                 self.vanish(uid, key)
@@ -73,7 +74,7 @@ class FleetMachine(RuleBasedStateMachine):
         for uid in listed - self.pods.keys():
             self.pods[uid] = {}
             self.boots[uid] = ""
-        changes = self.fleet.list_pods(make_pod(uid, RUNTIMES[uid]) for uid in sorted(listed))
+        changes = self.fleet.list_pods(make_pod(uid, runtime) for uid, runtime in said.items())
         self.check(changes, before)
         moved = before.keys() ^ self.pods.keys()
         assert changes.runtimes == {RUNTIMES[uid] for uid in moved}
@@ -339,3 +340,14 @@ def test_a_pod_without_an_address_is_not_one_that_may_hold_something() -> None:
     fleet = ObservedFleet()
     fleet.list_pods([make_pod("p1", adapter="", endpoint=""), make_pod("p2")])
     assert [view.unheard for view in fleet.pods()] == [False, True]
+
+
+def test_a_pod_stays_of_the_runtime_that_it_was_first_listed_with() -> None:
+    """Whoever edits its annotation makes no other server of it; and it goes as it came."""
+    fleet = make_fleet("p1", "p3")
+    assert fleet.list_pods([make_pod("p1", "triton-2.x"), make_pod("p3", "triton-2.x")]) == NOTHING
+    moved = make_pod("p1", "triton-2.x", adapter="elsewhere:1")
+    assert fleet.list_pods([moved, make_pod("p3", "triton-2.x")]).runtimes == {"mlserver-0.x"}
+    assert [(view.pod.uid, view.pod.adapter) for view in fleet.pods("mlserver-0.x")] == [("p1", "elsewhere:1")]
+    assert fleet.list_pods([make_pod("p3", "triton-2.x")]).runtimes == {"mlserver-0.x"}
+    assert (fleet.pods("mlserver-0.x"), len(fleet.pods("triton-2.x"))) == ((), 1)

@@ -56,3 +56,15 @@ def test_an_object_says_whose_it_is() -> None:
     assert (runtime_of({"metadata": {}}), is_pools({"metadata": {"labels": None}})) == ("", False)
     assert SELECTOR.count("=") == 2
     assert all(pair.split("=")[1] == pool_labels("x")[pair.split("=")[0]] for pair in SELECTOR.split(","))
+
+
+@pytest.mark.parametrize("edited", ["annotation", "label"])
+@pytest.mark.parametrize("kind", ["Pod", "Deployment"])
+def test_an_object_whose_annotation_or_label_was_edited_is_still_that_pools(edited: str, kind: str) -> None:
+    """A name cannot be edited; and a new leader is to see what the one before saw."""
+    name = pool_name("mlserver-0.x") + ("-5d4f8c7b9d-x2x7q" if kind == "Pod" else "")
+    for said in ("triton-2.x", "mlserver-0.x-5d4f8c7b9d", "mlserver"):
+        labels, annotations = pool_labels("mlserver-0.x"), {ANNOTATION_RUNTIME: "mlserver-0.x"}
+        (labels if edited == "label" else annotations)[LABEL_RUNTIME] = said
+        raw = {"metadata": {"name": name, "labels": labels, "annotations": annotations}}
+        assert runtime_of(raw) == "mlserver-0.x"
