@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from orchestrator.domain.addresses import host_port
+from orchestrator.domain.errors import surprise
 from orchestrator.domain.fleet import NODE_SILENT, Pod
 from orchestrator.platform.kube.mesh_pods import Standing, standing
 from orchestrator.platform.kube.names import ADAPTER_PORT
@@ -51,6 +52,15 @@ def runtime_pods(raws: Iterable[Mapping[str, Any]], stuck: Collection[str] = ())
     """
     pods = [pod_of(raw, stuck=raw["metadata"]["uid"] in stuck) for raw in raws if not _over(raw) and runtime_of(raw)]
     return tuple(sorted(pods, key=lambda pod: (pod.name, pod.uid)))
+
+
+def unread(raw: Mapping[str, Any]) -> str:
+    """Why nothing can be made of a pod that says what nobody expected: that is its own trouble. Else ""."""
+    try:
+        _ = pod_of(raw), unmade(raw), ready(raw)
+    except Exception as error:
+        return surprise(error)
+    return ""
 
 
 def unmade(raw: Mapping[str, Any]) -> bool:

@@ -21,6 +21,7 @@ from typing import Final, Never
 
 import structlog
 
+from orchestrator.domain.errors import surprise
 from orchestrator.domain.fleet import Pod, Pool
 from orchestrator.domain.serving_runtime import API_VERSION, ServingRuntime
 from orchestrator.machinery.backoff import Backoff
@@ -210,6 +211,11 @@ class KubePools:
             self._retry(runtime, error.retry_after_s or 0.0)
         except _Overtaken:
             log.warning("pool_left", runtime=runtime, problem="this process does not lead any more")
+        except Exception as error:
+            # One that nobody expected is this pool's trouble: the others are to be kept.
+            log.exception("pool_failed", runtime=runtime)
+            self._trouble(runtime, "Unexpected", surprise(error))
+            self._retry(runtime)
         else:
             self._backoffs.pop(runtime, None)
             if again:

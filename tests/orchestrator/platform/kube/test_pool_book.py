@@ -320,3 +320,24 @@ class PoolMachine(RuleBasedStateMachine):
 
 TestPoolMachine = PoolMachine.TestCase
 TestPoolMachine.settings = examples(100, stateful_step_count=25, deadline=None)
+
+
+def test_a_pod_that_cannot_be_read_is_as_it_was_and_says_so() -> None:
+    """Nor does it end whoever follows all of them. One that was never read has no address; others are as they are."""
+    book = make_book()
+    book.pod("ADDED", make_raw_pod("p1", podIP="10.0.0.7"))
+    book.pod("MODIFIED", make_raw_pod("p1", podIP="10.0.0.8", conditions=["odd"]))
+    book.pod("ADDED", make_raw_pod("p2", containerStatuses=["odd"]))
+    book.pod("ADDED", make_raw_pod("p3", podIP="10.0.0.9"))
+    for _ in range(2):
+        addresses = {pod.name: pod.adapter for pod in book.pods()}
+        assert addresses == {"p1": "10.0.0.7:8085", "p2": "", "p3": "10.0.0.9:8085"}
+        assert [pod.message.startswith("internal error") for pod in book.pods()] == [True, True, False]
+        raws = (make_raw_pod("p1", conditions=["odd"]), make_raw_pod("p2", phase="Running", containerStatuses=["odd"]))
+        book.list_pods([*raws, make_raw_pod("p3", podIP="10.0.0.9")])
+    book.pod("MODIFIED", make_raw_pod("p1", podIP="10.0.0.8"))
+    book.pod("DELETED", make_raw_pod("p2", containerStatuses=["odd"]))
+    assert [(pod.name, pod.adapter, pod.message) for pod in book.pods()] == [
+        ("p1", "10.0.0.8:8085", ""),
+        ("p3", "10.0.0.9:8085", ""),
+    ]

@@ -248,13 +248,17 @@ async def test_somebody_elses_deployment_is_left_alone_and_told(world: World, ow
     await eventually(lambda: world.pool == Pool(1) and world.there() is not None)
 
 
-async def test_what_the_server_refuses_is_told_and_tried_again(world: World) -> None:
-    """A quota, an invalid spec: the message is the API server's own, once; it goes with the trouble."""
-    world.fake.meet = lambda call: MINE if call.verb == "apply" else None
+@pytest.mark.parametrize(
+    ("answer", "reason", "said"),
+    [(MINE, "Forbidden", "exceeded quota: deployments"), (Answer(200, {}), "Unexpected", "please report it")],
+)
+async def test_what_is_refused_is_told_and_tried_again(world: World, answer: Answer, reason: str, said: str) -> None:
+    """A quota, an invalid spec: in the API server's own words, once, until it is over. What nobody expected, too."""
+    world.fake.meet = lambda call: answer if call.verb == "apply" else None
     await world.scale(1)
-    await eventually(lambda: world.pool == Pool(1, "the API server refuses: exceeded quota: deployments"))
+    await eventually(lambda: world.pool is not None and world.pool.message.endswith(said))
     await eventually(lambda: len(world.writes()) > 2)
-    assert [(reason, uid) for _, uid, reason, _ in world.reports] == [("Forbidden", "runtime-1")]
+    assert [(why, uid) for _, uid, why, _ in world.reports] == [(reason, "runtime-1")]
     world.fake.meet = lambda call: None
     await eventually(lambda: world.pool == Pool(1) and world.there() is not None)
 
