@@ -97,10 +97,7 @@ class FleetClient:
         for uid, pod in listed.items():
             if uid not in self._watches:
                 self._dialled[uid] = pod.adapter
-                self._lines[uid] = Line(
-                    pod.adapter, options=_CHANNEL_OPTIONS, identities=self._identities, role=ADAPTER
-                )
-                self._watches[uid] = asyncio.create_task(self._watch(pod, self._lines[uid]), name=f"watch {pod.name}")
+                self._watches[uid] = asyncio.create_task(self._watch(pod), name=f"watch {pod.name}")
         self._announce(changes)
 
     async def heard(self, patience_s: float) -> None:
@@ -181,7 +178,10 @@ class FleetClient:
             raise FleetError(f"pod {pod} is gone")
         return fleet_pb2_grpc.AdapterStub(line.channel)
 
-    async def _watch(self, pod: Pod, line: Line) -> None:
+    async def _watch(self, pod: Pod) -> None:
+        # Made here, since a task that is cancelled before its first step could not close it.
+        line = Line(pod.adapter, options=_CHANNEL_OPTIONS, identities=self._identities, role=ADAPTER)
+        self._lines[pod.uid] = line
         backoff = Backoff(*_DIAL_S, random.random)
         protocol, told = PROTOCOL, False
         try:

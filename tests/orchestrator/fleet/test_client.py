@@ -17,6 +17,7 @@ from orchestrator.domain.fleet import CopyState
 from orchestrator.fleet import client as client_module
 from orchestrator.fleet.convert import key_to_proto
 from orchestrator.fleet.observed import Changes, Report
+from orchestrator.transport.line import Line
 from protos import fleet_pb2
 from tests.orchestrator.builders import make_pod
 from tests.orchestrator.fleet.bench import EPOCH, KEY, Bench, FakeAdapter
@@ -240,3 +241,28 @@ async def test_a_pod_that_gets_another_address_is_dialled_there(bench: Bench, tm
     finally:
         await bench.client.close()
         await moved.stop()
+
+
+async def test_a_pod_that_goes_before_it_was_dialled_leaves_no_channel(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gets an address and is gone in one turn of the loop, in which its watch cannot even begin."""
+    lines: list[Line] = []
+
+    def make_line(*args: Any, **kwargs: Any) -> Line:
+        lines.append(Line(*args, **kwargs))
+        return lines[-1]
+
+    def closed() -> bool:
+        return all(each.channel.get_state() is grpc.ChannelConnectivity.SHUTDOWN for each in lines)
+
+    monkeypatch.setattr(client_module, "Line", make_line)
+    bench.client.list_pods([bench.pod, make_pod("p2", adapter="127.0.0.1:1")])
+    bench.client.list_pods([bench.pod])
+    await eventually(closed)
+    with pytest.raises(FleetError, match="pod p2 is gone"):
+        await bench.client.unload("p2", KEY)
+    bench.client.list_pods([bench.pod, make_pod("p2", adapter="127.0.0.1:1")])
+    await eventually(lambda: bool(lines))
+    await bench.client.close()
+    assert closed()
