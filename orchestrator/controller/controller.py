@@ -83,14 +83,21 @@ class Controller:
             # Before their models, which would say what ailed the pool of a ServingRuntime that was there before.
             for runtime in pools:
                 self._queue.add(Key("pool", runtime))
-        for name in changed:
-            self._queue.add(Key("model", name))
+        self.models_changed(changed)
+        if self.synced.is_set():
+            # Not of the first list: pods may be silent yet, and what is said here counts when they tell what they hold.
+            self._said_deleted(deleted or ())
         self.synced.set()
 
     def change(self, models: Mapping[str, TrainedModel | None], *, deleted: Collection[tuple[str, str]] = ()) -> None:
         """Some models, of which something is new."""
         self._removals.deleted(deleted)
         self.models_changed(self._desired.change(models))
+        self._said_deleted(deleted)
+
+    def _said_deleted(self, models: Collection[tuple[str, str]]) -> None:
+        """Also of one that came and went unseen: what is said of it is forgotten only when it is looked at."""
+        self.models_changed(frozenset(name for name, _ in models))
 
     def fleet_changed(self, models: frozenset[str], runtimes: frozenset[str]) -> None:
         """Copies of these models changed; so did pods of these runtimes."""

@@ -93,6 +93,8 @@ class ObjectCache:
     _changed: dict[str, None] = field(default_factory=dict)
     _deleted: dict[tuple[str, str], None] = field(default_factory=dict)
     _common: bool = False
+    #: Whether anybody takes news: a standby does not, and what has come and gone meanwhile is none.
+    _taken: bool = False
 
     def replace(self, kind: Kind, raws: list[Raw]) -> None:
         """A complete list."""
@@ -125,7 +127,7 @@ class ObjectCache:
         """Take it."""
         models = {name: self.models.get(name) for name in self._changed}
         told = News(models=models, deleted=tuple(self._deleted), common=self._common)
-        self._changed, self._deleted, self._common = {}, {}, False
+        self._changed, self._deleted, self._common, self._taken = {}, {}, False, True
         return told
 
     def _there(self, kind: Kind, raw: Raw) -> None:
@@ -157,7 +159,10 @@ class ObjectCache:
         self.problems.pop((kind, name), None)
         match kind:
             case Kind.MODEL:
-                if self.models.pop(name, None) is not None:
+                known = self.models.pop(name, None) is not None
+                if not self._taken:
+                    self._changed.pop(name, None)
+                elif known:
                     self._changed[name] = None
             case Kind.RUNTIME:
                 if name in self.runtimes and not (held and name in self.builtins):

@@ -72,7 +72,7 @@ class Bench:
             counts=self.counts,
             clock=now,
         )
-        removals = Removals(residency=self.residency, recorder=self.platform, clock=now)
+        self.removals = Removals(residency=self.residency, recorder=self.platform, clock=now)
         self.reconciler = Reconciler(
             desired=self.desired,
             observer=self.observer,
@@ -80,7 +80,7 @@ class Bench:
             view=self.fleet.observed,
             activators=self.activators,
             residency=self.residency,
-            removals=removals,
+            removals=self.removals,
             keeper=self.keeper,
             pools=self.platform,
             statuses=self.platform,
@@ -98,7 +98,7 @@ class Bench:
             desired=self.desired,
             keeper=self.keeper,
             reconciler=self.reconciler,
-            removals=removals,
+            removals=self.removals,
             counts=self.counts,
         )
         self.fleet.on_change = self.controller.fleet_changed

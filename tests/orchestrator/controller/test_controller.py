@@ -69,6 +69,19 @@ async def test_a_deleted_model_leaves_nothing_behind() -> None:
         assert set(bench.desired._targets) == set(bench.desired._status) == {"other"}
 
 
+@pytest.mark.parametrize("common", [False, True])
+async def test_a_deletion_of_what_was_never_seen_leaves_nothing_behind(common: bool) -> None:
+    """A model that came and went between two deliveries, be something else new or not."""
+    async with Bench() as bench:
+        await bench.deliver(deleted=())
+        if common:
+            await bench.deliver(deleted=[("digits", "uid-digits")])
+        else:
+            bench.controller.change({"digits": None}, deleted=[("digits", "uid-digits")])
+            await bench.after()
+        assert not bench.removals._deleted
+
+
 async def test_a_frozen_envoy_holds_up_a_withdrawal_for_five_seconds() -> None:
     """Then the copy goes all the same: memory is not held for who does not answer."""
     async with Bench() as bench:

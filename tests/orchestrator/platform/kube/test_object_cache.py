@@ -246,6 +246,20 @@ def test_deletions_that_nobody_asks_for_are_bounded(monkeypatch: pytest.MonkeyPa
     assert [name for name, _ in cache.news().deleted] == ["m3", "m4"]
 
 
+def test_a_standby_keeps_nothing_of_models_that_came_and_went() -> None:
+    """Who takes news for the first time takes all there is: what was there before is no news to them."""
+    cache = ObjectCache()
+    for number in range(5):
+        cache.event(Kind.MODEL, "ADDED", model(f"m{number}"))
+        cache.event(Kind.MODEL, "MODIFIED", broken(f"m{number}", version=2, uid="second"))
+        cache.event(Kind.MODEL, "DELETED", model(f"m{number}", version=3, uid="second"))
+    assert not cache._changed
+    cache.event(Kind.MODEL, "ADDED", model("a"))
+    assert names(cache.news()) == {"a": True}
+    cache.event(Kind.MODEL, "DELETED", model("a", version=2))
+    assert names(cache.news()) == {"a": False}
+
+
 steps = st.lists(
     st.tuples(st.sampled_from("abc"), st.sampled_from(["ADDED", "MODIFIED", "DELETED", "list"])), max_size=12
 )
