@@ -25,6 +25,8 @@ DEFAULT_MEMORY_BYTES: Final = 1 << 30
 #: Kept free of models: the server's own needs. ModelMesh's default.
 DEFAULT_BUFFER_BYTES: Final = 128 << 20
 DEFAULT_LOAD_TIMEOUT_S: Final = 90.0
+#: Adapters count bytes in 64 bits. Kubernetes reads all that is more as this.
+MOST_BYTES: Final = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +130,7 @@ def parse_serving_runtime(raw: Mapping[str, Any]) -> ServingRuntime:
         server_type=str(server_type),
         frameworks=tuple(dict.fromkeys(f["name"] for f in formats)),
         auto_select=frozenset(f["name"] for f in formats if f.get("autoSelect") is True),
-        memory_bytes=parse_bytes(memory, "spec.containers.resources.limits.memory") if memory else DEFAULT_MEMORY_BYTES,
+        memory_bytes=_memory(memory, "spec.containers.resources.limits.memory") if memory else DEFAULT_MEMORY_BYTES,
         buffer_bytes=_non_negative(adapter.get("memBufferBytes", DEFAULT_BUFFER_BYTES), "memBufferBytes"),
         load_timeout_s=_non_negative(adapter.get("modelLoadingTimeoutMillis", 90_000), "modelLoadingTimeoutMillis")
         / 1000,
@@ -194,6 +196,13 @@ def _literals(env: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
         if name and "valueFrom" not in entry:
             pairs.append((name, value))
     return tuple(pairs)
+
+
+def _memory(value: Any, name: str) -> int:
+    memory = parse_bytes(value, name)
+    if memory > MOST_BYTES:
+        raise InvalidManifest(name, f"{value!r} is more than {MOST_BYTES} bytes")
+    return memory
 
 
 def _non_negative(value: Any, name: str) -> int:

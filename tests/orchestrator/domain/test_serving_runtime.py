@@ -151,6 +151,17 @@ def test_what_is_no_runtime_is_refused_by_its_field(path: str, value: object, fi
     assert "hidden" not in str(caught.value)
 
 
+def test_a_memory_limit_that_an_adapter_cannot_tell_of_is_refused() -> None:
+    """It counts bytes in 64 bits. One less is read."""
+    limit = "spec.containers.resources.limits.memory"
+    for memory in ("8Ei", "9e30", 1 << 63):
+        with pytest.raises(InvalidManifest) as caught:
+            parse_serving_runtime(changed("spec/containers", [{"resources": {"limits": {"memory": memory}}}]))
+        assert str(caught.value) == f"{limit}: {memory!r} is more than 9223372036854775807 bytes"
+    raw = changed("spec/containers", [{"resources": {"limits": {"memory": "9223372036854775807"}}}])
+    assert parse_serving_runtime(raw).memory_bytes == (1 << 63) - 1
+
+
 TRITON = make_runtime("triton-2.x", frameworks=("onnx", "sklearn"), auto_select=frozenset({"onnx"}))
 MLSERVER = make_runtime("mlserver-0.x", frameworks=("sklearn",), auto_select=frozenset({"sklearn"}))
 OFF = make_runtime("a-off", frameworks=("onnx",), auto_select=frozenset({"onnx"}), unused="spec.disabled is true")
