@@ -45,7 +45,7 @@ class Forwarder:
             return unavailable("this replica stands by, and none is known to lead: try again in some seconds")
         if not leader.address or _FORWARDED in request.headers:
             return unavailable(f"this replica stands by; {leader.name} leads: ask it")
-        url = URL(f"http://{leader.address}{request.raw_path}", encoded=True)
+        url = URL(f"http://{leader.address}{request.rel_url.raw_path_qs}", encoded=True)
         try:
             async with self._session.get(url, headers={_FORWARDED: "1"}, allow_redirects=False) as answer:
                 body = await answer.read()

@@ -83,6 +83,21 @@ async def test_a_standby_answers_as_the_leader_does(replicas: tuple[Replica, Rep
     assert ("pod-p1" in str(answer)) == path.endswith(("trainedmodels", "digits"))
 
 
+async def test_a_standby_asks_for_the_same_when_it_is_asked_as_a_proxy_is(replicas: tuple[Replica, Replica]) -> None:
+    """Whatever host is named in the request's line: a server has to take that form, too."""
+    leading, standing_by = replicas
+    leading.lead()
+    standing_by.leader = Leader(name="replica-0", address=leading.address)
+    answers = []
+    for replica in replicas:
+        reader, writer = await asyncio.open_connection("127.0.0.1", replica.port)
+        path = "http://other.example/v1/trainedmodels/no%2Fbody?a=%2F"
+        writer.write(f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+        answers.append((await reader.read()).partition(b"\r\n\r\n")[2])
+        writer.close()
+    assert answers == [b'{"message": "trainedmodels \\"no/body\\" not found"}'] * 2
+
+
 async def test_without_an_address_the_leader_is_named(replicas: tuple[Replica, Replica]) -> None:
     """As far as it is known."""
     replica, _ = replicas
