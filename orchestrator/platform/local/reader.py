@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from orchestrator.domain.errors import surprise
 from orchestrator.platform.local.directory import Directory, Merged
 from orchestrator.platform.local.documents import ParsedFile
 from orchestrator.platform.local.listing import Listing, Signature, look, read
@@ -92,4 +93,8 @@ class Reader:
             content = read(self._path / name, MAX_FILE_BYTES)
         except OSError as error:
             return ParsedFile.unreadable(name, 0, error.strerror or type(error).__name__)
-        return parse_file(name, content, self._namespace)
+        try:
+            return parse_file(name, content, self._namespace)
+        except Exception as error:
+            # This file's trouble, whatever it is: it must not end the controller, which would read it again at its start.
+            return ParsedFile.unreadable(name, 0, surprise(error))

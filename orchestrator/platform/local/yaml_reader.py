@@ -21,11 +21,14 @@ import yaml
 #: Values in one file, aliases counted as often as they are used.
 MAX_VALUES: Final = 1_000_000
 MAX_DEPTH: Final = 64
+#: Characters of a number. `1:1:1:…` is one, in base 60, that takes as long as the square of its length.
+MAX_NUMBER: Final = 1000
 #: Lines are kept this deep: `spec.containers[0].resources.limits` is the deepest that a message names.
 _LINES_DEPTH: Final = 5
 
 _TAG: Final = "tag:yaml.org,2002:"
 _TEXT_TAGS: Final = frozenset({f"{_TAG}str", f"{_TAG}timestamp", f"{_TAG}value"})
+_NUMBER_TAGS: Final = frozenset({f"{_TAG}int", f"{_TAG}float"})
 _MERGE: Final = object()
 
 Path = tuple[str | int, ...]
@@ -182,6 +185,8 @@ class _Reader:
             return event.value
         if tag == f"{_TAG}merge":
             return _MERGE
+        if tag in _NUMBER_TAGS and len(event.value) > MAX_NUMBER:
+            raise Unreadable(line, f"not a number of at most {MAX_NUMBER} characters; put it in quotes")
         node = yaml.ScalarNode(tag, event.value)
         try:
             if tag == f"{_TAG}null":
@@ -192,7 +197,7 @@ class _Reader:
                 return self._loader.construct_yaml_int(node)
             if tag == f"{_TAG}float":
                 return self._loader.construct_yaml_float(node)
-        except (ValueError, KeyError, OverflowError):
+        except (ValueError, LookupError, OverflowError):
             raise Unreadable(line, "not a number or truth value that can be read; put it in quotes") from None
         raise Unreadable(line, "a tag that is not read here")
 

@@ -74,6 +74,29 @@ def test_a_file_that_cannot_be_read_keeps_what_it_defined(tmp_path: Path) -> Non
     assert (len(merged.objects), len(merged.problems)) == (1, 1)
 
 
+def test_an_error_that_nobody_expected_is_its_files_trouble_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps what it defined, the others are read, and it is said where it happened."""
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.yaml").write_text(model_yaml(name))
+    reader = Reader(tmp_path, Directory(0.0), NAMESPACE)
+    reader.refresh(0.0)
+
+    def parse(file: str, content: bytes, namespace: str) -> ParsedFile:
+        if file == "a.yaml":
+            raise IndexError("whatever")
+        return parse_file(file, content, namespace)
+
+    monkeypatch.setattr(reader_module, "parse_file", parse)
+    replace_file(tmp_path / "a.yaml", "a: 1")
+    (tmp_path / "c.yaml").write_text(model_yaml("c"))
+    merged = reader.refresh(1.0).merged
+    assert [identity.name for identity in merged.objects] == ["a", "b", "c"]
+    (problem,) = merged.problems
+    assert str(problem).startswith("a.yaml: internal error of the orchestrator (IndexError in parse:")
+
+
 @pytest.mark.parametrize("text", [model_yaml("a"), SECRET, json.dumps(yaml.safe_load(model_yaml("a")))])
 def test_no_beginning_of_a_file_deletes_what_the_whole_defined(tmp_path: Path, text: str) -> None:
     """A writer that was interrupted anywhere, at the first byte too; what is no object then is reported with its line."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.platform.local import yaml_reader
@@ -52,6 +54,8 @@ def test_scalars_and_references(text: str, value: object) -> None:
         ("1: a", 1, "not text"),
         ("a: " + "9" * 5000, 1, "not a number"),
         ("a: " + "1:" * 300 + "1.5", 1, "not a number"),
+        ("a: 1" + ":1" * 100_000, 1, "not a number"),
+        ("namespace: 0x" + "f" * 5000, 1, "not a number"),
         ("a: \x00", 1, "not text"),
         ("[" * 3_000_000, 1, "deeper"),
         ("- " * 100_000, 1, "deeper"),
@@ -62,6 +66,27 @@ def test_refusals(text: str, line: int, reason: str) -> None:
     with pytest.raises(Unreadable) as caught:
         read_yaml(text)
     assert (line, True) == (caught.value.line, reason in caught.value.reason)
+
+
+@given(
+    st.sampled_from(
+        [
+            "",
+            "!",
+            "!!",
+            *(f"!!{tag}" for tag in ["int", "float", "bool", "null", "str", "timestamp", "binary", "merge", "value"]),
+        ]
+    ),
+    st.text("+-_.:019abxeEinfINF \t#'é\u0085") | st.text(),
+)
+@example("!!int", "")
+@example("!!float", "-")
+@example("!!int", "_")
+def test_whatever_a_scalar_says_it_is_a_value_or_refused(tag: str, text: str) -> None:
+    """What YAML's own reading of a number or a date raises, of which nobody has a list, included."""
+    for written in (text, yaml.safe_dump(text, default_style='"')):
+        with suppress(Unreadable):
+            read_yaml(f"{tag} {written}")
 
 
 def test_a_bomb_costs_what_it_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
