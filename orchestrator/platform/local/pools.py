@@ -39,6 +39,7 @@ log = structlog.get_logger(__name__)
 
 _BASE_S: Final = 0.05
 _CAP_S: Final = 2.0
+_TOO_LARGE: Final = f"the environment that its ServingRuntime gives it is larger than {MAX_LINE_BYTES >> 20} MiB"
 
 
 class SupervisorPools:
@@ -53,6 +54,8 @@ class SupervisorPools:
         self._wanted: dict[str, Wish] = {}
         #: Runtimes whose wish the supervisor has not been told in this connection.
         self._untold: set[str] = set()
+        #: What was asked for last and cannot be said, by runtime: no line has room for it.
+        self._unsayable: dict[str, Scale] = {}
         self._work = asyncio.Event()
         self._on_pods: OnPods | None = None
         #: What the supervisor said last; None: nothing yet.
@@ -60,30 +63,47 @@ class SupervisorPools:
 
     async def scale(self, runtime: ServingRuntime, replicas: int) -> None:
         """Have `replicas` pods of this runtime. Returns before they run."""
-        if not runtime.readable:
+        wish = Scale(PodTemplate.of(runtime), min(max(0, replicas), MAX_REPLICAS))
+        if runtime.readable and self._sayable(wish):
+            self._wish(runtime.name, wish)
+        elif not replicas:
             # Nothing to make one from: those that there are stay for as long as they are needed.
-            if not replicas:
-                await self.end(runtime.name)
-            return
-        self._wish(runtime.name, Scale(PodTemplate.of(runtime), min(max(0, replicas), MAX_REPLICAS)))
+            await self.end(runtime.name)
 
     async def end(self, runtime: str) -> None:
         """Have no pods of the runtime of that name. Returns before they are gone."""
         self._wish(runtime, End(runtime))
 
+    def _sayable(self, wish: Scale) -> bool:
+        """Whether the supervisor would take it. It would hang up on a line that is too long, and hear of no other pool."""
+        runtime = wish.template.runtime
+        if self._unsayable.get(runtime) == wish:
+            return False
+        if len(wish.line()) <= MAX_LINE_BYTES:
+            return True
+        if wish.replicas:
+            self._unsayable[runtime] = wish
+            log.warning("pool_refused", runtime=runtime, problem=_TOO_LARGE)
+            self._say()
+        return False
+
     def _wish(self, runtime: str, wish: Wish) -> None:
+        mended = self._unsayable.pop(runtime, None) is not None
         if self._wanted.get(runtime) != wish:
             self._wanted[runtime] = wish
             self._untold.add(runtime)
             self._work.set()
-            self._say()
+        elif not mended:
+            return
+        self._say()
 
     def _say(self) -> None:
         if self._on_pods is None or self._listed is None:
             return
         pods, pools = self._listed
         wanted = {r: Pool(wish.replicas if isinstance(wish, Scale) else 0) for r, wish in self._wanted.items()}
-        self._on_pods(pods, pools | wanted)
+        unsayable = {r: Pool(wish.replicas, _TOO_LARGE) for r, wish in self._unsayable.items()}
+        self._on_pods(pods, pools | wanted | unsayable)
 
     async def run(self, on_pods: OnPods) -> Never:
         """Call back with the complete list of pods and pools, now and on each change, until cancelled."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,16 @@ from orchestrator.platform.local.launch import PodTemplate
 from orchestrator.platform.local.pod_set import PodSet
 from orchestrator.platform.local.pools import SupervisorPools
 from orchestrator.platform.local.stack import Stack
-from orchestrator.platform.local.wire import MAX_REPLICAS, End, Epoch, Scale, Wish, parse_wish, pods_line
+from orchestrator.platform.local.wire import (
+    MAX_LINE_BYTES,
+    MAX_REPLICAS,
+    End,
+    Epoch,
+    Scale,
+    Wish,
+    parse_wish,
+    pods_line,
+)
 from tests.orchestrator.platform.local.support import half, running, serving
 from tests.orchestrator.waiting import eventually
 
@@ -88,6 +98,30 @@ async def test_a_runtime_that_cannot_be_read_makes_no_pod_and_ends_those_that_no
         assert lists.pools == {"r": Pool(1)}
         await pools.scale(bad, 0)
         assert lists.pools == {"r": Pool(0)}
+
+
+async def test_an_environment_that_no_line_has_room_for_is_its_runtimes_trouble_only(pods: PodSet, path: Path) -> None:
+    """It is told, once; what there is of it stays, and the pods of others come and go."""
+    pools, lists = SupervisorPools(path, Term(7), half), Lists()
+    huge, other = replace(RUNTIME, env=(("A", "x" * MAX_LINE_BYTES),)), replace(RUNTIME, name="other")
+    async with serving(pods, path), running(pools.run(lists)):
+        await eventually(lambda: lists.all)
+        await pools.scale(RUNTIME, 1)
+        await eventually(lambda: lists.last and len(lists.last) == 1)
+        with capture_logs() as lines:
+            for _ in range(2):
+                await pools.scale(huge, 2)
+            await pools.scale(other, 1)
+            await eventually(lambda: lists.last and len(lists.last) == 2)
+        assert [line["event"] for line in lines].count("pool_refused") == 1
+        assert lists.pools["r"].replicas == 2
+        assert "larger than 4 MiB" in lists.pools["r"].said
+        await pools.scale(RUNTIME, 1)
+        assert lists.pools == {"r": Pool(1), "other": Pool(1)}
+        await pools.scale(huge, 2)
+        await pools.scale(huge, 0)
+        assert lists.pools == {"r": Pool(0), "other": Pool(1)}
+        await eventually(lambda: lists.last and len(lists.last) == 1)
 
 
 async def test_a_supervisor_that_comes_and_goes(pods: PodSet, path: Path) -> None:
