@@ -62,7 +62,11 @@ class StatusWriter(Protocol):
     """Where statuses go."""
 
     async def write_status(self, name: str, uid: str, status: ModelStatus) -> None:
-        """Store the status of the model with that uid; a model that is gone is no error."""
+        """
+        Store the status of the model with that uid; a model that is gone is no error.
+
+        Raises PlatformUnavailable when it has to be written later.
+        """
 
 
 class Recorder(Protocol):

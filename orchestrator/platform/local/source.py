@@ -19,6 +19,7 @@ import structlog
 from watchfiles import awatch
 
 from orchestrator.domain.config import CONFIG_NAME
+from orchestrator.domain.errors import PlatformUnavailable
 from orchestrator.domain.serving_runtime import ServingRuntime, unreadable_runtime
 from orchestrator.domain.storage import SECRET_NAME, StorageConfig
 from orchestrator.domain.trained_model import ModelStatus
@@ -94,13 +95,20 @@ class DirectorySource:
         return [*troubles, *(str(problem) for problem in sorted(self._problems))]
 
     async def write_status(self, name: str, uid: str, status: ModelStatus) -> None:
-        """Store the status; a model that is gone, or is another by now, is no error. Raises OSError."""
+        """
+        Store the status; a model that is gone, or is another by now, is no error.
+
+        Raises PlatformUnavailable when it has to be written later.
+        """
         async with self._writing:
             record = self._records.get(name)
             if record is None or record.model.uid != uid or record.model.status == status:
                 return
             record = with_status(record, status)
-            await asyncio.to_thread(self._store.save, record)
+            try:
+                await asyncio.to_thread(self._store.save, record)
+            except OSError as error:
+                raise PlatformUnavailable(f"status of {name}: {error.strerror or type(error).__name__}") from error
             # Not delivered by itself: it is known to who wrote it, and a delivery costs a walk over all models.
             self._records[name] = record
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from orchestrator.domain.errors import PlatformUnavailable
 from orchestrator.domain.trained_model import ModelStatus
 from orchestrator.platform.builtin import builtin_runtimes
 from orchestrator.platform.local import source as source_module
@@ -282,6 +283,6 @@ async def test_a_full_disk_delivers_no_new_object(models: Path, start: Start, mo
             (models / "b.yaml").write_text(model_yaml("b"))
             await eventually(lambda: any(line["event"] == "state_unwritable" for line in lines))
             assert {"a"} == sink.models.keys()
-            with pytest.raises(OSError, match="No space"):
+            with pytest.raises(PlatformUnavailable, match="status of a: No space"):
                 await source.write_status("a", sink.models["a"].uid, ModelStatus(url="x"))
         await eventually(lambda: {"a", "b"} == sink.models.keys())
