@@ -15,6 +15,7 @@ import binascii
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from orchestrator.domain.config import CONFIG_NAME
@@ -33,6 +34,13 @@ _API: Final = {Kind.MODEL: MODEL_API, Kind.RUNTIME: RUNTIME_API, Kind.SECRET: "v
 #: Of these kinds one object only is the product's; a cluster's others are nobody's mistake.
 _ONLY: Final = {Kind.SECRET: SECRET_NAME, Kind.CONFIG: CONFIG_NAME}
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+#: What may stand where in a TrainedModel, as the CRD's schema has it.
+_KNOWN: Final[Mapping[tuple[str, ...], frozenset[str]]] = {
+    ("spec",): frozenset({"inferenceService", "model"}),
+    ("spec", "model"): frozenset({"framework", "memory", "storageUri"}),
+}
+#: So many unknown fields of one mapping are told.
+_MOST_UNKNOWN: Final = 5
 _STEP: Final = re.compile(r"[^.\[\]]+|\[\d+\]")
 
 
@@ -152,6 +160,9 @@ class _Reading:
             # This document's trouble, whatever it is, and not the directory's.
             self._broken[identity] = surprise(error)
             self._problems.append(Problem(self._file, line, f"{identity}: {surprise(error)}"))
+        if kind is Kind.MODEL and api == MODEL_API:
+            for field, reason in _unknown_fields(value):
+                self._ignore(raw.line_of((*path, *field)), f"{identity}: {reason}")
 
     def _unidentified(self, line: int, reason: str) -> None:
         self._unsure = True
@@ -159,6 +170,19 @@ class _Reading:
 
     def _ignore(self, line: int, reason: str) -> None:
         self._problems.append(Problem(self._file, line, reason, ignored=True))
+
+
+def _unknown_fields(value: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The fields of a TrainedModel that nobody reads, in the words of kubectl, and which may be meant."""
+    for where, known in _KNOWN.items():
+        written: Any = value
+        for step in where:
+            written = written.get(step) if isinstance(written, dict) else None
+        fields = written if isinstance(written, dict) else ()
+        for field in islice((field for field in fields if field not in known), _MOST_UNKNOWN):
+            meant = [name for name in known if name.lower() == field.lower()]
+            hint = f"; {meant[0]} is meant?" if meant else ""
+            yield (*where, field), f"unknown field {'.'.join((*where, field[:80]))!r}{hint}"
 
 
 def _field_path(field: str) -> Path:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 
 import pytest
+import yaml
 
 from orchestrator.domain.serving_runtime import ServingRuntime
 from orchestrator.domain.storage import StorageConfig
 from orchestrator.domain.trained_model import TrainedModel
 from orchestrator.platform.local import manifests
-from orchestrator.platform.local.documents import ConfigData, Document, Kind, ObjectId, ParsedFile
+from orchestrator.platform.local.documents import ConfigData, Document, Kind, ObjectId, ParsedFile, Problem
 from orchestrator.platform.local.manifests import MAX_FILE_BYTES, parse_file
 from tests.orchestrator.platform.local.support import NAMESPACE, model_yaml, runtime_yaml
 
@@ -157,8 +159,51 @@ def test_secrets_are_in_no_message(text: str) -> None:
 
 def test_only_known_fields_of_a_spec_count() -> None:
     """As under the CRD's schema, which drops others."""
-    assert only(model_yaml("m")).spec == only(model_yaml("m") + "  unknown: 1\n").spec
+    (document,) = parse(model_yaml("m") + "  unknown: 1\n").documents
+    assert only(model_yaml("m")).spec == document.spec
     assert only(model_yaml("m")).spec != only(model_yaml("m").replace("1Gi", "2Gi")).spec
+
+
+@pytest.mark.parametrize(
+    ("written", "line", "told"),
+    [
+        ("    storageURI: s3://b/m\n", 11, "unknown field 'spec.model.storageURI'; storageUri is meant?"),
+        ("    storage: s3://b/m\n", 11, "unknown field 'spec.model.storage'"),
+        ("  InferenceService: x\n", 11, "unknown field 'spec.InferenceService'; inferenceService is meant?"),
+        ("".join(f"  f{number}: 1\n" for number in range(1000)), 11, "unknown field 'spec.f0'"),
+    ],
+)
+def test_a_field_that_nobody_reads_is_told_and_stops_nothing(written: str, line: int, told: str) -> None:
+    """As kubectl tells it; nearly right names the one that is right."""
+    parsed = parse(model_yaml("m") + written)
+    assert (len(parsed.documents), parsed.broken, len(parsed.problems) <= 5) == (1, {}, True)
+    assert Problem("f.yaml", line, f"TrainedModel 'm': {told}", ignored=True) == parsed.problems[0]
+
+
+def test_a_field_that_is_missing_since_its_name_is_wrong_is_told_with_both() -> None:
+    """In a List, too. Of other kinds, and of what is no mapping, nothing is said."""
+    text = model_yaml("m").replace("storageUri", "storageURI")
+    listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": [yaml.safe_load(text)]})
+    for parsed in (parse(text), parse(listed, "f.json")):
+        reasons = [problem.reason.removeprefix("TrainedModel 'm': ") for problem in parsed.problems]
+        assert reasons == [
+            "spec.model.storageUri: required: a string",
+            "unknown field 'spec.model.storageURI'; storageUri is meant?",
+        ]
+    mixed = runtime_yaml("r").replace("serving.kserve.io/v1alpha1", "serving.kubeflow.org/v1alpha1")
+    assert [len(parse(text).problems) for text in (runtime_yaml("r") + "  unknown: 1\n", mixed)] == [0, 1]
+    assert len(parse(model_yaml("m").split("spec:")[0] + "spec: [1]\n").problems) == 1
+
+
+def test_the_fields_that_are_known_are_the_schemas() -> None:
+    """What an API server keeps is no mistake here."""
+    definition = next(yaml.safe_load_all((Path(__file__).parents[4] / "manifests/trainedmodel-crd.yaml").read_text()))
+    schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    for where, known in manifests._KNOWN.items():
+        here = schema
+        for step in where:
+            here = here["properties"][step]
+        assert known == here["properties"].keys()
 
 
 def test_bounds() -> None:
