@@ -67,6 +67,8 @@ class Platform:
     events: Callable[[str], list[dict[str, Any]]]
     #: What is wrong with the desired state as it was given, a line each.
     problems: Callable[[], list[str]]
+    #: Why the object of a model that is not known is not taken; "" if there is none.
+    refused: Callable[[str], str]
     pools: Pools
     mesh: MeshNodes
     term: Term
@@ -189,6 +191,7 @@ class ControlPlane:
                 use=self._use,
                 events=self._platform.events,
                 problems=self._platform.problems,
+                refused=self._platform.refused,
                 working=lambda: self._working,
                 figures=self._figures,
             )

@@ -139,7 +139,9 @@ class AdminServer:
         name = request.match_info["name"]
         view = _view(term, term.models.model(name), name)
         if view is None:
-            return web.json_response({"message": f'trainedmodels "{name}" not found'}, status=404)
+            why = term.refused(name)
+            said = f"was refused: {why}" if why else "not found"
+            return web.json_response({"message": f'trainedmodels "{name}" {said}'}, status=404)
         return _json(view | {"events": term.events(name)})
 
     async def _ask_leader(self, request: web.Request) -> web.Response:

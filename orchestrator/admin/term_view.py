@@ -47,6 +47,8 @@ class TermView:
     events: Callable[[str], list[dict[str, Any]]]
     #: What is wrong with the desired state as it was given, a line each.
     problems: Callable[[], list[str]]
+    #: Why the object of a model that is not known is not taken; "" if there is none.
+    refused: Callable[[str], str]
     #: Whether the first lists are in, the ports are open and reconciles run.
     working: Callable[[], bool]
     figures: Callable[[], Iterable[Figure]]

@@ -52,6 +52,7 @@ async def controller(settings_file: Path) -> None:
         recorder=events,
         events=events.list,
         problems=source.problems,
+        refused=source.refused,
         pools=SupervisorPools(Path(settings.supervisor), lease.term, random.random),
         mesh=FixedNodes(settings.mesh_nodes),
         term=lease.term,

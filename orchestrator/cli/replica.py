@@ -168,6 +168,7 @@ class Replica:
             recorder=self._events,
             events=self._events.list,
             problems=self._source.problems,
+            refused=self._source.refused,
             pools=KubePools(
                 self._api,
                 pods,

@@ -120,6 +120,11 @@ class KubeSource:
         """What a person should mend, a line each."""
         return sorted(str(problem) for problem in self._cache.problems.values())
 
+    def refused(self, name: str) -> str:
+        """Why the TrainedModel of that name cannot be read; "" if it can, or there is none."""
+        problem = self._cache.problems.get((Kind.MODEL, name))
+        return problem.reason if problem is not None else ""
+
     def shown(self, name: str) -> TrainedModel | None:
         """The model as the API server last showed it."""
         return self._cache.models.get(name)

@@ -77,6 +77,7 @@ class DirectorySource:
         #: What was logged last, so that each problem is one line.
         self._problems: frozenset[Problem] = frozenset()
         self._troubles: dict[str, str] = {}
+        self._broken: Mapping[ObjectId, str] = {}
 
     async def run(self, sink: DesiredSink) -> None:
         """Deliver until cancelled. Raises OSError when STATE cannot be read at the start."""
@@ -93,6 +94,10 @@ class DirectorySource:
         """What a person should mend in the directory now, a line each."""
         troubles = [f"{event.replace('_', ' ')}: {reason}" for event, reason in self._troubles.items() if reason]
         return [*troubles, *(str(problem) for problem in sorted(self._problems))]
+
+    def refused(self, name: str) -> str:
+        """Why the TrainedModel of that name in the directory could never be read; "" if it could, or there is none."""
+        return self._broken.get(ObjectId(Kind.MODEL, name), "")
 
     async def write_status(self, name: str, uid: str, status: ModelStatus) -> None:
         """
@@ -129,6 +134,7 @@ class DirectorySource:
                         identity = seen.identity
                         self._rewatch.set()
                     self._report(seen.merged.problems)
+                    self._broken = seen.merged.broken
                     # What an earlier stack knew and is missing now is either back or gone before the first delivery.
                     first = latest is None and seen.settled
                     again = latest is not None and seen.merged is not latest

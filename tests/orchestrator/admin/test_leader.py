@@ -47,6 +47,7 @@ class Replica:
                 use=lambda name: Use(idle_s=3.5, requests_per_s=0.25),
                 events=lambda name: [],
                 problems=lambda: ["one"],
+                refused=lambda _: "",
                 working=lambda: True,
                 figures=lambda: (),
             )

@@ -65,6 +65,7 @@ class Stack:
                 use=lambda name: Use(idle_s=3.5, requests_per_s=0.25),
                 events=lambda name: [{"reason": f"of {name}"}],
                 problems=lambda: ["a.yaml:6: TrainedModel 'typo': spec.model.memory: required"],
+                refused=lambda name: {"typo": "spec.model.memory: required"}.get(name, ""),
                 working=lambda: self.working,
                 figures=lambda: [self.loads.read()],
             )
@@ -122,6 +123,13 @@ async def test_a_model_that_is_not_there_is_not_found(stack: Stack, name: str) -
     status, body = await stack.get(f"/v1/trainedmodels/{name}")
     assert status == 404
     assert body["message"].startswith('trainedmodels "')
+    assert body["message"].endswith('" not found')
+
+
+async def test_a_model_whose_object_was_refused_is_told_so(stack: Stack) -> None:
+    """Somebody wrote it, and looks for it: that there is none would be wrong."""
+    status, body = await stack.get("/v1/trainedmodels/typo")
+    assert (status, body) == (404, {"message": 'trainedmodels "typo" was refused: spec.model.memory: required'})
 
 
 @pytest.mark.parametrize("path", ["/v1/trainedmodels", "/v1/trainedmodels/digits"])

@@ -58,6 +58,7 @@ class Api:
                 use=lambda name: Use(idle_s=3.5, requests_per_s=0.25),
                 events=lambda name: [EVENT],
                 problems=lambda: self.problems,
+                refused=lambda _: "",
                 working=lambda: True,
                 figures=lambda: (),
             )

@@ -302,6 +302,7 @@ async def test_an_object_that_cannot_be_read_says_so_itself(bench: Bench) -> Non
                 ("ServingRuntime", TRITON, "InvalidManifest"),
             }
             assert len(bench.source.problems()) == 2
+            assert [bool(bench.source.refused(name)) for name in ("a", "b", TRITON)] == [True, False, False]
             bench.put("a")
             await eventually(lambda: len(bench.source.problems()) == 1)
             await eventually(lambda: any(line["event"] == "object_mended" for line in lines))

@@ -173,6 +173,21 @@ async def test_a_runtime_that_could_never_be_read_says_why(models: Path, start: 
         await eventually(lambda: "mine" not in sink.runtimes)
 
 
+async def test_a_model_that_could_never_be_read_is_known_as_refused(models: Path, start: Start) -> None:
+    """Until it is mended, or gone. One that could be read once is served as it was, and is not."""
+    bad = model_yaml("a").replace("storageUri", "storageURI")
+    (models / "a.yaml").write_text(bad)
+    async with start() as (source, sink):
+        await eventually(lambda: source.refused("a") == "spec.model.storageUri: required: a string")
+        assert source.refused("b") == ""
+        replace_file(models / "a.yaml", model_yaml("a"))
+        await eventually(lambda: "a" in sink.models)
+        assert source.refused("a") == ""
+        replace_file(models / "a.yaml", bad)
+        await eventually(source.problems)
+        assert source.refused("a") == ""
+
+
 async def test_an_unreadable_directory_deletes_nothing(models: Path, start: Start, tmp_path: Path) -> None:
     """Moved away, it changes nothing; moved back, it is followed again, and what was removed meanwhile is gone."""
     (models / "a.yaml").write_text(model_yaml("a"))
