@@ -216,9 +216,10 @@ class DirectorySource:
                 )
                 async for _ in changes:
                     self._look.set()
-            except OSError as error:
+            except Exception as error:
+                # Nothing depends on it: the notifier has errors of its own, such as of a file whose name is not UTF-8.
                 if not told:
-                    log.warning("watch_failed", directory=str(self._path), reason=str(error), rescan_s=RESCAN_S)
+                    log.warning("watch_failed", directory=str(self._path), reason=_reason(error), rescan_s=RESCAN_S)
                 told = True
                 # Until the directory is there again: `_follow` says so.
                 try:
@@ -251,3 +252,9 @@ class DirectorySource:
         else:
             log.info("directory_usable", directory=str(self._path), after=event)
         self._troubles[event] = reason
+
+
+def _reason(error: Exception) -> str:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return str(error)

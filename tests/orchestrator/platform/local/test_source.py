@@ -188,6 +188,22 @@ async def test_a_model_that_could_never_be_read_is_known_as_refused(models: Path
         assert source.refused("a") == ""
 
 
+async def test_a_file_whose_name_is_no_text_is_read_as_any_other(models: Path, start: Start) -> None:
+    """The notifier fails at it; that is said once, and others are seen as before."""
+    odd = models / os.fsdecode(b"\xff.yaml")
+
+    def failed() -> bool:
+        odd.write_text(model_yaml("a") + "  unknown: 1\n")
+        return any(line["event"] == "watch_failed" for line in lines)
+
+    with capture_logs() as lines:
+        async with start() as (source, sink):
+            await eventually(failed)
+            (models / "b.yaml").write_text(model_yaml("b"))
+            await eventually(lambda: {"a", "b"} == sink.models.keys())
+            assert source.problems() == ["\udcff.yaml:11: TrainedModel 'a': unknown field 'spec.unknown'"]
+
+
 async def test_an_unreadable_directory_deletes_nothing(models: Path, start: Start, tmp_path: Path) -> None:
     """Moved away, it changes nothing; moved back, it is followed again, and what was removed meanwhile is gone."""
     (models / "a.yaml").write_text(model_yaml("a"))
