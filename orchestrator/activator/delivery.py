@@ -27,7 +27,7 @@ _LEAST_BYTES_PER_S: Final = 256 << 10
 #: By then gRPC has noticed that the call is over.
 _CUT_S: Final = 1.0
 
-_CORE: Final = importlib.import_module("grpc._cython.cygrpc")
+_CORE: Final[Any] = importlib.import_module("grpc._cython.cygrpc")
 
 
 async def deliver(call: ServerCall, message: bytes) -> None:
