@@ -1,8 +1,8 @@
 """
 What a plan can ask for, one value each.
 
-Of values alone, so that plans can be compared: two that ask for the same are
-equal, and an empty one asks for nothing.
+Actions hold values only, so that plans can be compared: two plans that ask for
+the same are equal, and an empty plan asks for nothing.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class LoadCopy:
     """
     Command a load.
 
-    `verify`: it is believed loaded, and a request says otherwise. `hurry`: it is on its way, and a request waits for it
-    by now.
+    `verify`: the copy is believed loaded, but a request was not served there. `hurry`: the copy is being loaded, and by
+    now a request waits for it.
     """
 
     pod: str
@@ -47,7 +47,7 @@ class LoadCopy:
 
     @property
     def order(self) -> LoadOrder:
-        """What the pod is told."""
+        """The command that the pod's adapter gets."""
         return LoadOrder(
             key=self.key,
             source=self.target.source,
@@ -80,7 +80,7 @@ Action = PublishRoute | RemoveRoute | LoadCopy | UnloadCopy | MakeRoom
 
 
 def destructive(actions: tuple[Action, ...]) -> frozenset[Action]:
-    """Those that take something away: law 9 is about them."""
+    """The actions that take something away. Nothing unknown may add one (law 9: absence never deletes)."""
     return frozenset(
         a
         for a in actions

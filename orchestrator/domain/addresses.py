@@ -6,21 +6,21 @@ from __future__ import annotations
 
 from typing import Final
 
-#: As a host to listen at: all addresses of this machine, of both families as far as its kernel has them.
+#: The host that means: listen at all addresses of this machine, IPv4 and IPv6 as far as its kernel has them.
 ANYWHERE: Final = "::"
 
 
 def host_port(host: str, port: int | str) -> str:
-    """The two as one text; an address of IPv6, whose own colons would be taken for the port's, in brackets."""
+    """`host:port`; an IPv6 address is put in brackets, since it has colons of its own."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def split(address: str) -> tuple[str, str]:
-    """Host and port of such a text, as they are; each empty where it is not there."""
+    """Host and port of a `host:port` text, unchecked; a part that is missing is empty."""
     host, _, port = address.rpartition(":")
     return host.removeprefix("[").removesuffix("]"), port
 
 
 def http_host(host: str) -> str | None:
-    """The same host for asyncio's servers, whose `::` is of IPv6 alone: for them all addresses have no name."""
+    """The host as asyncio's servers take it: for them `::` is IPv6 only, and None means all addresses."""
     return None if host == ANYWHERE else host

@@ -1,8 +1,8 @@
 """
-What an activator that asks for a model is told: law 4's other half.
+Answers to activators, from the same verdicts as the conditions.
 
-The same facts as the conditions', so that a request that is refused is refused
-with the words that the status has.
+So a request that is refused is refused with the reason and message that the
+model's status shows.
 """
 
 from __future__ import annotations

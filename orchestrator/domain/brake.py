@@ -1,14 +1,14 @@
 """
-How many of the models that serve may be taken away at once when nobody said so.
+How many serving models may be removed at once when nobody deleted them explicitly.
 
 A list can be wrong: an API server that came back without half of its objects,
-a watch that began anew on an older state. Acting on it is right in the end, so
-nothing is refused for ever; but it is done in portions that leave time for a
-better list. What was said explicitly is not asked here at all.
+a watch that began anew on an older state. Acting on the list is right in the
+end, so no removal is refused for ever; but models go in portions, which leaves
+time for a better list. Explicit deletions do not pass here at all.
 
-A portion is a fifth of what served when it began, one model at least. The next
-begins a while after the last removal of the one before: in no time shorter
-than that does more than one portion go, wherever one begins to count.
+A portion is a fifth of the models that served when it began, at least one. The
+next portion begins WINDOW_S after the last removal of the one before, so that
+no window of that length sees more than one portion go.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ WINDOW_S: Final = 60.0
 
 
 class Brake:
-    """The portion that is going. Times are seconds on one monotonic clock."""
+    """The current portion. Times are seconds on one monotonic clock."""
 
     def __init__(self) -> None:
-        #: Those that may go, until they are gone or are back.
+        #: Models that were let through, until they are gone or are listed again.
         self._passed: set[str] = set()
         self.limit = 0
-        #: How many of the portion have been let through, and when the last was.
+        #: How many models of the current portion were let through, and when the last one was.
         self._count = 0
         self._last = 0.0
 
     def wait(self, model: str, *, serving: int, now: float) -> float:
-        """In how many seconds to ask again whether the model may go; 0: now, and until `forget`. `serving` models do."""
+        """Seconds until the next try; 0: `model` may go, until `forget`. `serving`: how many models serve."""
         if model in self._passed:
             return 0.0
         if not self._count or now - self._last >= WINDOW_S:
@@ -44,5 +44,5 @@ class Brake:
         return 0.0
 
     def forget(self, model: str) -> None:
-        """It is gone, or is not to go any more. What has been let through stays counted."""
+        """The model is gone, or is not to go any more. It stays counted in its portion."""
         self._passed.discard(model)

@@ -1,10 +1,11 @@
 """
-The status of a model, derived from what is seen: the Status table of the contract as code.
+The status of a model, derived from an observation: when each condition is True or False, and with which reason.
 
-`ready_verdict` reads like that table: policies are asked in order and the first
-that has something to say decides. What was said before matters in three places
-only, each so that READY does not flap: a route that changes while a copy
-serves, Loaded ↔ Standby, and a failure that is being retried.
+`ready_verdict` asks policies in order, and the first that has a verdict decides
+(law 2: READY is the truth). The condition as it was before matters in three
+places only, each so that READY does not flap: a route that changes while a copy
+serves, Loaded ↔ Standby, and a failure that is being retried. What each reason
+means for a user is in docs/operations.md, Troubleshooting.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from orchestrator.domain.observation import Observation
 from orchestrator.domain.target import Target, as_active
 from orchestrator.domain.trained_model import Condition, ModelStatus, TrainedModel
 
-#: Messages are for people: no object, store or server may fill etcd through them, nor the header in which gRPC sends one.
-#: In bytes of UTF-8: gRPC makes three of one that is not ASCII, and its clients take 8 KiB.
+#: Longest message of a condition, in bytes of UTF-8: no object, store or server may fill etcd with its texts, nor the
+#: header in which gRPC sends a message (gRPC makes three bytes of each that is not ASCII, and its clients take 8 KiB).
 MESSAGE_LIMIT: Final = 2048
 
 
@@ -30,9 +31,9 @@ class Verdict:
     """One condition's new content."""
 
     status: str
-    #: A Reason; text, because a status written by another version may hold one that this one does not know.
+    #: A Reason, kept as text: a status written by another version may hold a reason that this version does not know.
     reason: str
-    #: At most MESSAGE_LIMIT: what is beyond is cut.
+    #: Cut to MESSAGE_LIMIT.
     message: str
 
     def __post_init__(self) -> None:
@@ -45,9 +46,9 @@ Policy = Callable[[Observation], Verdict | None]
 
 def status_of(seen: Observation, timestamp: str) -> ModelStatus | None:
     """
-    The status to show, with `timestamp` (RFC 3339) on what changed; None for a model that is gone.
+    The status to show, with `timestamp` (RFC 3339) on conditions that changed; None for a model that is gone.
 
-    Equal to the status the model has when nothing needs to be written.
+    When nothing needs to be written, it equals the status that the model has.
     """
     model = seen.model
     if model is None:
@@ -76,7 +77,7 @@ def status_of(seen: Observation, timestamp: str) -> ModelStatus | None:
 
 
 def held_status(model: TrainedModel, timestamp: str) -> ModelStatus:
-    """The last status of an object that was deleted and that somebody's finalizer holds: nothing answers for it."""
+    """The last status of a model that was deleted but whose object a finalizer of somebody else's keeps."""
     message = f"being deleted; finalizer {model.held_by} holds it"
     verdict = Verdict("False", Reason.RUNTIME_UNAVAILABLE, message)
     others = tuple(c for c in model.status.conditions if c.type != "Ready")
@@ -104,7 +105,7 @@ def up_to_date_verdict(seen: Observation) -> Verdict:
 
 
 def progress_verdict(seen: Observation) -> Verdict:
-    """How far the target is on its way into memory: what a request for it waits for, whatever READY says."""
+    """How far the target is on its way into memory, whatever READY says: what a waiting request is told."""
     return _comes(seen) or _runtime_starts(seen)
 
 
@@ -128,7 +129,7 @@ def _serves(seen: Observation) -> Verdict | None:
 
 
 def _may_serve_unheard(seen: Observation) -> Verdict | None:
-    """The spec cannot be served, but what served before it may do so on, in a pod that is silent."""
+    """The spec cannot be served, but a copy of an earlier one may still serve, in a pod that is silent."""
     if not isinstance(seen.target, ModelProblem) or all(p.known for p in seen.pods):
         return None
     assert seen.model is not None
@@ -136,7 +137,7 @@ def _may_serve_unheard(seen: Observation) -> Verdict | None:
 
 
 def _last_good_comes(seen: Observation) -> Verdict | None:
-    """Nothing serves, but the revision before can: it is brought back, or stands by."""
+    """Nothing serves, but the last good revision can: it is being brought back, or stands by."""
     before = seen.before
     if before is None or before.memory.failed is not None:
         return None
@@ -159,7 +160,7 @@ def _failed(seen: Observation) -> Verdict | None:
 
 
 def _was_lost(seen: Observation) -> Verdict | None:
-    """Its server died, or none is up to bring it back; so until it is loaded and routed again, or stands by."""
+    """The model's server died, or no pod is up to load it again. Holds until it is loaded and routed, or stands by."""
     if not seen.loaded_before or seen.memory.evicted:
         return None
     assert seen.model is not None
@@ -169,7 +170,7 @@ def _was_lost(seen: Observation) -> Verdict | None:
     if not lost and any(p.usable for p in pool):
         return None
     if not lost and any(not p.known for p in pool) and seen.model.status.ready:
-        # Unknown is no news.
+        # A pod's silence is no news: the condition stays.
         return _as_before(seen)
     what = "its server died" if seen.lost else "it went with its server"
     return Verdict("False", Reason.RUNTIME_UNAVAILABLE, _pool_message(seen, f"{what}; it is brought back"))
@@ -197,7 +198,7 @@ def _comes(seen: Observation) -> Verdict | None:
         return Verdict("False", Reason.LOADING, f"{target.runtime.name}: {why}")
     if any(p.usable for p in seen.pool()):
         if seen.memory.room is not None:
-            # What is not there for it: the room of these.
+            # Pods whose room the model might get, but which do not answer.
             silent = (p for p in seen.pool() if p.silent and not p.leaving and not p.pod.message)
             said = [*_pool_says(seen), *(f"pod {p.pod.name} does not answer" for p in silent)]
             return Verdict("False", Reason.LOADING, "; ".join([f"waiting for room in {target.runtime.name}", *said]))
@@ -247,7 +248,7 @@ def _pool_message(seen: Observation, what: str) -> str:
 
 
 def _pool_says(seen: Observation) -> list[str]:
-    """What the platform has to say of the target's pool, and of each pod."""
+    """The platform's messages about the target's pool and about each of its pods."""
     assert isinstance(seen.target, Target)
     said = [message for runtime, message in seen.pools if runtime == seen.target.runtime.name and message]
     return said + [f"pod {p.pod.name}: {p.pod.message}" for p in seen.pool() if p.pod.message]

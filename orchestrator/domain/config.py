@@ -1,8 +1,8 @@
 """
 ConfigMap `wml-serving-config`: what can be changed while the product runs.
 
-Each key stands alone. One that is no setting, or whose value is none, is a
-problem to report: it stops no other, and a setting keeps its last good value.
+Each key stands alone. A key that is no setting, or whose value cannot be read,
+is reported: other keys still apply, and the setting keeps its last good value.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _KNOWN: Final = (PODS_PER_RUNTIME, "poolGraceSeconds", "logLevel", f"{_IMAGE}<ru
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Live settings. Defaults are ModelMesh's, but for one pod a runtime on a laptop."""
+    """Live settings. The defaults are ModelMesh's, except for one pod per runtime, which suits a laptop."""
 
     #: The most pods that one runtime may have.
     pods_per_runtime: int = 1
     #: How long a pool without models lives on, seconds.
     pool_grace_s: float = 60.0
-    #: One of LOG_LEVELS; empty: as the process was started.
+    #: One of LOG_LEVELS; empty: the level that the process was started with.
     log_level: str = ""
     #: The server container's image in place of the ServingRuntime's, by the ServingRuntime's name.
     images: Mapping[str, str] = field(default_factory=dict)
@@ -40,9 +40,9 @@ def parse_config(
     data: Mapping[str, str], defaults: Config, last: Config | None = None
 ) -> tuple[Config, tuple[InvalidManifest, ...]]:
     """
-    Flat keys, values as text; and what is wrong with which key. Unknown keys are reported, since they are typos.
+    The settings in `data` (flat keys, values as text), and what is wrong with which key. Unknown keys are typos.
 
-    What is not said has its default; what cannot be read is as it was in `last`.
+    A missing key has its default; a value that cannot be read stays as it was in `last`.
     """
     last = last or defaults
     config, problems, images = replace(defaults, images={}), list[InvalidManifest](), dict(defaults.images)

@@ -1,7 +1,7 @@
 """
-What activators want, and what they are told.
+What activators want, and what the leader answers.
 
-An answer is the latest word on a model, never a history of it.
+An answer is the latest state of a model, never a history.
 """
 
 from __future__ import annotations
@@ -11,7 +11,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """One activator's interest in one model; several activators' wants are merged with `|`."""
+    """
+    One activator's interest in one model; several activators' wants are merged with `|`.
+
+    `load`: a request waits for it to be loaded. `stale`: a request came back from where it should be loaded.
+    """
 
     load: bool = False
     stale: bool = False
@@ -22,7 +26,7 @@ class Want:
 
 @dataclass(frozen=True, slots=True)
 class ReadyAt:
-    """Forward there. Endpoints are `host:port`."""
+    """Forward the request to one of these `host:port`."""
 
     endpoints: tuple[str, ...]
 
@@ -37,14 +41,14 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class WaitFor:
-    """Keep holding; the message says for what."""
+    """Keep holding the request; the message says what it waits for."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class OnDemand:
-    """Standby: a want with `load` would bring it back."""
+    """The model stands by: a want with `load` would have it loaded."""
 
 
 Answer = ReadyAt | Refused | WaitFor | OnDemand

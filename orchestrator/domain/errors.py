@@ -6,9 +6,9 @@ The tree:
 - `ProductError`
     - `InvalidManifest`: a document that is not the object it claims to be
     - `FleetError`: an adapter did not accept a command
-    - `PlatformUnavailable`: the platform did not do or store something now
-    - `Deposed`: another leads; ends the process
-    - `LeadLost`: another may lead; ends the process
+    - `PlatformUnavailable`: the platform could not do or store something now
+    - `Deposed`: another process leads; ends this one
+    - `LeadLost`: another process may lead; ends this one
     - `ModelProblem`: a TrainedModel that cannot be served as it stands; carries
       the condition reason and a message that says what to do
 
@@ -21,7 +21,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Condition reasons of a TrainedModel: the Status table of the contract."""
+    """Condition reasons of a TrainedModel; docs/operations.md, Troubleshooting, explains each to users."""
 
     LOADED = "Loaded"
     STANDBY = "Standby"
@@ -72,7 +72,7 @@ class ModelProblem(ProductError):
 
 
 def surprise(error: Exception) -> str:
-    """What is told of an error that nobody expected: its kind and its place. Its own text may hold anything."""
+    """A message for an unexpected error: its type and place only, since its text may hold anything (secrets, too)."""
     trace, where = error.__traceback__, ""
     while trace is not None:
         where, trace = f" in {trace.tb_frame.f_code.co_name}:{trace.tb_lineno}", trace.tb_next
@@ -84,7 +84,7 @@ class FleetError(ProductError):
 
 
 class PlatformUnavailable(ProductError):
-    """The platform, such as an API server, could not be asked, or puts it off; what was to be done is done later."""
+    """The platform (such as an API server) cannot be reached or asks to wait; the work is tried again later."""
 
     def __init__(self, problem: str, *, retry_after_s: float = 0.0) -> None:
         """`retry_after_s`: how long the platform asks to be left alone."""
@@ -93,7 +93,7 @@ class PlatformUnavailable(ProductError):
 
 
 class Deposed(ProductError):
-    """Another has taken the lead. Ends the process: whatever it knows is of an age that is over."""
+    """Another process has taken the lead. Ends this one: what it knows is out of date."""
 
     def __init__(self, epoch: int, successor: int) -> None:
         super().__init__(epoch, successor)
@@ -105,7 +105,7 @@ class Deposed(ProductError):
 
 
 class LeadLost(ProductError):
-    """The lead was not confirmed any more, so that another may have taken it. Ends the process."""
+    """The lead could not be confirmed any more, so another process may have taken it. Ends this one."""
 
     def __init__(self, epoch: int, why: str) -> None:
         super().__init__(epoch, why)

@@ -1,11 +1,11 @@
 """
-Which copies make room for another: least recently used first.
+Which copies make room for another model: least recently used first.
 
-A copy is not evicted while somebody waits for its model, nor before it has
-been there for a minimum time: without that, two models that do not fit together
-would replace each other at every request. Whoever needs the room waits for that
-time to be over; to take a copy instead that was used since would have what is
-asked for all the time leave for what is asked for now and then.
+A copy is not evicted while a request waits for its model, nor before it has
+been loaded for a minimum time: without that, two models that do not fit together
+would replace each other at every request. The model that needs the room waits
+until that time is over. It does not take a more recently used copy instead:
+models in steady use would leave for ones that are asked for now and then.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Resident:
     reserved: int
     loaded_at: float
     last_used: float
-    #: Somebody waits for it, or it is already going.
+    #: A request waits for its model, or the copy is leaving already.
     pinned: bool = False
 
 
@@ -34,14 +34,14 @@ def choose_victims(
     """
     The fewest least recently used copies whose bytes, with `free`, make `need`.
 
-    () when it fits as it is; None when even all that may leave do not make room, or one of these has just come.
+    () when `need` bytes are free; None when all copies that may leave do not make room, or one was loaded just now.
     """
     missing = need - free
     if missing <= 0:
         return ()
     chosen: list[CopyKey] = []
     for resident in sorted(residents, key=lambda r: (r.last_used, r.key)):
-        # Also one that is pinned: whoever waits for what has just come is about to be answered.
+        # Pinned copies, too: the requests that wait for a copy that was loaded just now are about to be answered.
         if now - resident.loaded_at < min_residency_s:
             return None
         if resident.pinned:

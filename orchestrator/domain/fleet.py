@@ -1,9 +1,9 @@
 """
 Runtime pods and the copies they hold, as the orchestrator knows them.
 
-A fact about a pod is present, absent or unknown. Unknown is what an adapter
-that does not answer leaves behind: its copies stay where they were last seen,
-and nothing may be removed because of it (law 9).
+A fact about a pod is present, absent or unknown. When an adapter does not
+answer, its pod is unknown: its copies are taken to be where they were last seen,
+and nothing may be removed because of its silence (law 9: absence never deletes).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class ServerState(StrEnum):
 
     STARTING = "Starting"
     READY = "Ready"
-    #: Its connection dropped: whatever it held is gone.
+    #: Its connection dropped: all copies that it held are gone.
     LOST = "Lost"
 
 
@@ -33,15 +33,15 @@ class CopyState(StrEnum):
     LOADED = "Loaded"
     UNLOADING = "Unloading"
     FAILED = "Failed"
-    #: Its adapter has a word for it that is not known here, and had no other before: nothing is taken away for its sake.
+    #: The adapter (a newer version) reports a state that is not known here: nothing is taken away because of it.
     UNKNOWN = "Unknown"
 
 
-#: Of a copy that is loaded, or on its way.
+#: The states of a copy that is loaded, or being loaded.
 PRESENT: Final = frozenset({CopyState.DOWNLOADING, CopyState.LOADING, CopyState.LOADED})
-#: The platform's word for a pod that its node says nothing of any more: that is no word about its server.
+#: The platform's message on a pod whose node does not report any more: it says nothing about the pod's server.
 NODE_SILENT: Final = "its node does not answer"
-#: The adapter's word for "it would fit if something else went"; never a condition reason.
+#: The adapter's reason for "the copy would fit if another left"; never a condition reason.
 NO_ROOM = "NoRoom"
 
 
@@ -56,7 +56,7 @@ class CopyKey:
 
 @dataclass(frozen=True, slots=True)
 class CopyRef:
-    """One copy among all: pods may hold the same revision of a model."""
+    """Identity of a copy among all pods: several may hold the same revision of a model."""
 
     pod: str
     key: CopyKey
@@ -64,7 +64,7 @@ class CopyRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOrder:
-    """All that an adapter is told of a copy to make."""
+    """All that an adapter needs to make a copy."""
 
     key: CopyKey
     source: S3Uri
@@ -104,7 +104,7 @@ class Copy:
 
     @property
     def ref(self) -> CopyRef:
-        """Which one it is."""
+        """The copy's identity."""
         return CopyRef(self.pod, self.key)
 
 
@@ -120,24 +120,24 @@ class Pod:
     #: host:port at which the mesh reaches the server; "" until it has an address.
     endpoint: str
     terminating: bool = False
-    #: What the platform has to say about it (a crash loop, an image that cannot be pulled).
+    #: The platform's word on what ails the pod (a crash loop, an image that cannot be pulled).
     message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A pool as the platform keeps it, whatever has become of its pods so far."""
+    """A pool as the platform keeps it: what is asked for, not the pods that there are."""
 
-    #: How many pods it is to have: fewer may be there yet, or more while they are replaced.
+    #: Pods asked for: fewer may be there so far, or more while pods are replaced.
     replicas: int
-    #: Why there are not as many as there should be, if that is no pod's fault.
+    #: Why pods are missing, if the cause lies in no pod (a quota, for example).
     message: str = ""
-    #: What else is amiss, and keeps no pod away.
+    #: Another problem, which keeps no pod from coming.
     aside: str = ""
 
     @property
     def said(self) -> str:
-        """All that there is to say."""
+        """Both messages as one."""
         return "; ".join(filter(None, (self.message, self.aside)))
 
 
@@ -152,50 +152,51 @@ class PodView:
     server: ServerState = ServerState.STARTING
     total: int = 0
     reserved: int = 0
-    #: Its adapter says that it is about to end, for good; and that this is a matter of seconds.
+    #: Its adapter says that the pod is about to end.
     draining: bool = False
+    #: Its adapter says that the pod ends within seconds.
     closing: bool = False
-    #: It was there before this controller was, and has not been heard: what it holds is not known.
+    #: The pod is older than this controller and its adapter has not reported yet: what it holds is not known.
     unheard: bool = False
-    #: Since when it is known, or not, with its server in this state (monotonic seconds).
+    #: Since when `known` and `server` are as they are (monotonic seconds).
     since: float = 0.0
 
     @property
     def leaving(self) -> bool:
-        """Whether it is on its way out: what it holds is to be handed over to others."""
+        """Whether the pod is on its way out: its copies are to be handed over to other pods."""
         return self.draining or self.pod.terminating
 
     @property
     def ending(self) -> bool:
-        """Whether what it holds is to be withdrawn now, handed over or not. Not on the word of one that is silent."""
+        """Whether its copies are to be withdrawn now, handed over or not. Never for a pod that is silent."""
         return self.known and self.closing
 
     @property
     def silent(self) -> bool:
         """
-        Whether it was heard once, by us or by a leader before us, and is not now.
+        Whether its adapter was heard once, by this leader or one before it, and is not heard now.
 
-        It may hold anything, and have room. One that never was heard holds nothing that anybody asked it for.
+        A silent pod may hold anything, and have room. A pod that was never heard holds nothing: nobody sent it a load.
         """
         return not self.known and (self.unheard or bool(self.boot))
 
     @property
     def reachable(self) -> bool:
-        """Whether requests can be sent there at all. One without an address may have lost it for a moment only."""
+        """Whether the pod has an address to send requests to. It may have lost its address for a moment only."""
         return bool(self.pod.endpoint)
 
     @property
     def usable(self) -> bool:
-        """Whether a load may be sent there."""
+        """Whether a load may be sent to this pod."""
         return self.known and self.server is ServerState.READY and not self.leaving
 
     @property
     def coming(self) -> bool:
         """
-        Whether it is not usable, but may well be in a moment.
+        Whether the pod is not usable, but may well be in a moment.
 
-        Not one that is on its way out, nor one whose server is not up and of which the platform says why. A silent one
-        is: had its adapter a word to say, it might be usable.
+        A pod on its way out is not coming, nor one whose server is not up and for which the platform gives a reason.
+        A silent pod is: once its adapter answers it may turn out usable.
         """
         broken = self.pod.message not in ("", NODE_SILENT) and self.server is not ServerState.READY
         return not (self.usable or self.leaving or broken)

@@ -80,7 +80,8 @@ def _load(seen: Observation, now: float, due: list[float]) -> list[Action] | Non
     if any(not p.known for p in pool) and not any(p.usable for p in pool):
         return []
     memory = seen.memory
-    # What loaded once may wait for demand, and so may a failed update of such; unless another revision answers.
+    # Models that loaded before can wait for demand, so nothing is evicted for them, nor for an update that failed,
+    # unless a request waits or another revision is serving.
     came_before = seen.loaded_before or (seen.last_good is not None and memory.failed is not None)
     may_evict = seen.urgent or not came_before or bool(seen.loaded)
     if memory.evicted and not may_evict:

@@ -1,5 +1,5 @@
 """
-How what is seen becomes what is remembered: pure transitions of `Memory`.
+What the controller remembers of a model after a look at it: pure transitions of `Memory`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from orchestrator.domain.orphan import orphaned_since
 from orchestrator.domain.target import Target
 from orchestrator.domain.trained_model import Condition, TrainedModel
 
-#: What adapters say of a load. Other reasons are of the spec, and are looked at anew.
+#: Reasons that come from a load, in an adapter. The others come from the spec, and are worked out anew each time.
 _OF_LOADS: Final = frozenset(
     {
         Reason.MODEL_NOT_FOUND,
@@ -44,12 +44,12 @@ def remember(
     """
     The memory after a look at the copies of the model with that uid.
 
-    `now`: monotonic seconds; `leaving`: pods on their way out; `ending`: those of them that end; `silent`: pods that are
-    not heard; `stale`: a request has come back from where it should be loaded.
+    `now`: monotonic seconds; `leaving`: pods on their way out; `ending`: those of them that end now; `silent`: pods
+    that do not answer; `stale`: a request has come back from where the model should be loaded.
     """
     copies = tuple(copies)
     if memory.evict is not None and memory.evict.pod in silent:
-        # Nobody can have it leave, and it makes no room where it is asked for.
+        # Nobody can unload a copy in a silent pod, so its eviction would make no room.
         memory = replace(memory, evict=None)
     orphaned = orphaned_since(
         memory.orphaned_since, uid=uid, target=target, last_good=last_good, copies=copies, leaving=leaving, now=now
@@ -66,9 +66,9 @@ def remember(
 
 def resumed(model: TrainedModel) -> Memory:
     """
-    What a controller that is new knows of a model from its status: which loads have failed.
+    What a new controller knows of a model from its status: which loads have failed.
 
-    Else it would call a model ready that was not, and try an update that has failed before what served until then.
+    Without that it would call a model ready that is not, and would try a failed update before the revision that served.
     """
     if model.status.observed_generation != model.generation:
         return Memory()
@@ -102,17 +102,17 @@ def _look(
         )
     leaving = [c for c in copies if c.ref == memory.evict]
     if memory.evict is not None and all(c.state is CopyState.FAILED for c in leaving):
-        # What left for another's sake waits for demand. What replaced it meanwhile has not had its turn, and what failed
-        # on its way out is tried again as any failure.
+        # A copy that was evicted waits for demand. A revision that took its place meanwhile was not evicted itself, and
+        # a copy that failed on its way out is tried again like any failure.
         own = (memory.evict.key.uid, memory.evict.key.revision) == (memory.uid, memory.revision)
         memory = replace(memory, evict=None, evicted=memory.evicted or (own and not leaving))
     if not isinstance(target, Target):
         return memory
     own_copies = [c for c in copies if (c.key.uid, c.key.revision) == (uid, target.revision) and c.ref != memory.evict]
     loaded = [c for c in own_copies if c.state is CopyState.LOADED]
-    # What nobody answers for settles nothing of what is tried in its stead.
+    # A copy in silent pods that answers no requests does not settle the load that is tried in another pod.
     if loaded and not memory.unanswered:
-        # What failed in another pod is of no account then.
+        # A loaded copy makes failures in other pods irrelevant.
         return replace(
             memory,
             loads=0,
@@ -134,15 +134,15 @@ def _failed(memory: Memory, copy: Copy, failure: Failure, now: float) -> Memory:
     fresh = memory.failed_at is None
     memory = replace(memory, pod=copy.pod, failed_at=now if fresh else memory.failed_at, loads=max(1, memory.loads))
     if failure.reason == NO_ROOM:
-        # It did not come to a load: what is known of those before stands.
+        # The load did not begin: the outcome of the loads before stands.
         return replace(memory, room=failure, reserve=failure.needed)
     crashes = (memory.crashes + fresh) if failure.crashed else 0
-    # What could not be handed over does not stand by: it was not there, and is tried again.
+    # A copy whose hand-over failed does not stand by: it is tried again.
     return replace(memory, failure=failure, room=None, crashes=crashes, evicted=False)
 
 
 def commanded(memory: Memory, target: Target, pod: str, *, urgent: bool = False) -> Memory:
-    """After a load was accepted: a failure stays on show until the outcome is known, but for want of room."""
+    """After a load was accepted. An earlier failure stays until the outcome is known, except a want of room."""
     if memory.last_good is not None and memory.last_good.revision == target.revision:
         return replace(memory, last_good=commanded(memory.last_good, target, pod, urgent=urgent))
     return replace(
@@ -158,7 +158,7 @@ def commanded(memory: Memory, target: Target, pod: str, *, urgent: bool = False)
 
 
 def hurried(memory: Memory, target: Target) -> Memory:
-    """After its adapter was told that a request waits for what is on its way."""
+    """After the adapter was told that a request waits for the copy that it is loading."""
     if memory.last_good is not None and memory.last_good.revision == target.revision:
         return replace(memory, last_good=hurried(memory.last_good, target))
     return replace(memory, urgent=True)
@@ -170,6 +170,6 @@ def evicting(memory: Memory, copy: CopyRef) -> Memory:
 
 
 def standing_by(memory: Memory) -> Memory:
-    """It does not fit beside the others, and nobody asks for it: it waits for demand."""
+    """The model does not fit beside the others, and nobody asks for it: it waits for demand."""
     before = replace(memory.last_good, evicted=True) if memory.last_good is not None else None
     return replace(memory, evicted=True, last_good=before)

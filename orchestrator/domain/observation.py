@@ -1,5 +1,5 @@
 """
-All that one decision about one model looks at, as one frozen value.
+All the facts that one decision about one model is made from, as one frozen value.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from orchestrator.domain.routes import RouteView
 from orchestrator.domain.target import Target
 from orchestrator.domain.trained_model import TrainedModel
 
-#: A server that dies may have had other reasons than what it was loading just then; hardly so often in a row.
+#: A server may die for other reasons than the model that it was loading; hardly so often in a row.
 MAX_CRASHES: Final = 3
 
 
@@ -23,22 +23,22 @@ class Memory:
     """
     What the controller remembers of a model between two looks at it.
 
-    All of it may be lost at any time: a new leader knows what a status says of
-    failures, tries each failed load once more and loads what fits, nothing worse.
+    All of it may be lost at any time. A new leader knows only the failures that
+    the status tells: it tries each failed load once more and loads what fits.
     """
 
-    #: The object, revision and credentials that the fields below are about.
+    #: The object's uid, the revision and the credentials' version that the fields below are about.
     uid: str = ""
     revision: str = ""
     credentials: str = ""
-    #: Where the last load was commanded: its failure is the model's, older ones elsewhere are not.
+    #: The pod of the last load: a failure there is the model's, older failures in other pods are not.
     pod: str = ""
-    #: Loads commanded, and when the last of them failed (monotonic seconds).
+    #: Loads commanded so far, and when the last one failed (monotonic seconds).
     loads: int = 0
     failed_at: float | None = None
     #: The last failure, kept while a retry is under way so that the status does not flap. Never a want of room.
     failure: Failure | None = None
-    #: It would fit if something else went: what the last load came to.
+    #: The last load found no room: the copy would fit if another left.
     room: Failure | None = None
     #: How many times in a row its load took the server down.
     crashes: int = 0
@@ -46,48 +46,49 @@ class Memory:
     reserve: int = 0
     #: The copy that must go to make room for another model.
     evict: CopyRef | None = None
-    #: It went, or goes with a pod that ends, and comes back on demand.
+    #: The revision has left memory, or leaves with a pod that ends, and is loaded again on demand.
     evicted: bool = False
-    #: What loaded last of this object, whether or not that could be written to its status.
+    #: The revision of this object that loaded last, whether or not that could be written to the status.
     loaded: Target | None = None
-    #: The load that was commanded last was for a request that waits.
+    #: The last load was commanded for a request that waits.
     urgent: bool = False
-    #: It is in silent pods only, and a request has come back from there: for all that can be known, nobody answers.
+    #: The model is loaded in silent pods only, and a request has come back from there: as far as known, none answers.
     unanswered: bool = False
-    #: Since when its runtime has been gone and its pods leave (domain/orphan.py).
+    #: Since when the model's runtime has been gone and its pods leave (domain/orphan.py).
     orphaned_since: float | None = None
-    #: The same of the last good revision, while that is not the one asked for. What is of all revisions says nothing there.
+    #: The Memory of the last good revision, while another one is asked for. Fields that concern the whole model (evict,
+    #: unanswered, orphaned_since) are unset in this nested Memory.
     last_good: Memory | None = None
 
     @property
     def given_up(self) -> bool:
-        """Its load crashes the server. Each try costs all others in the pod: there is none until something changes."""
+        """Its load crashes the server, and with it all other models there: not tried again until something changes."""
         return self.crashes >= MAX_CRASHES
 
     @property
     def failed(self) -> Failure | None:
-        """Why it cannot be had. That its server died once is no such reason: of it or not."""
+        """Why the revision cannot be loaded. One death of the server is no reason: the model may not have caused it."""
         failure = self.failure
         return failure if failure is not None and not (failure.crashed and self.crashes < 2) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """One model, everywhere. `model` is None only when its absence is proven."""
+    """One model, in all pods and Envoys. `model` is None only when its absence is proven."""
 
     name: str
     model: TrainedModel | None
     target: Target | ModelProblem | None
-    #: The last revision that loaded, if that is another than the target's and can be made again.
+    #: The last revision that loaded, if it is not the target's and can be loaded again.
     last_good: Target | None = None
-    #: Every pod of the runtimes of target and last good revision, and every pod that holds a copy; all there are while
-    #: something is there, or routed to, for which nobody here has published a route.
+    #: The pods of the runtimes of target and last good revision, and every pod that holds a copy of the model. All pods
+    #: there are, while some copy or some Envoy's route exists for which this leader has published no route.
     pods: tuple[PodView, ...] = ()
     copies: tuple[Copy, ...] = ()
     #: What keeps the pools of these runtimes from having their pods, by runtime.
     pools: tuple[tuple[str, str], ...] = ()
     route: RouteView | None = None
-    #: Some Envoy has a route for this name that nobody here published.
+    #: Some Envoy has a route for this name that this leader did not publish.
     stranger: bool = False
     want: Want | None = None
     #: A loaded copy vanished with its server, and nothing serves since.
@@ -100,12 +101,12 @@ class Observation:
 
     @property
     def serves_target(self) -> bool:
-        """Whether what answers is what is asked for."""
+        """Whether the revision that serves is the one that the spec asks for."""
         return any(c.key == self.target_key for c in self.serving)
 
     @property
     def before(self) -> Self | None:
-        """The same as if the last good revision were asked for; None while there is none but the target's."""
+        """The same observation with the last good revision as its target; None if there is no such revision."""
         if self.last_good is None or self.model is None:
             return None
         memory = self.memory.last_good or Memory(uid=self.model.uid, revision=self.last_good.revision)
@@ -115,9 +116,9 @@ class Observation:
     @property
     def falls_back(self) -> bool:
         """
-        Whether the last good revision is to be brought back: nothing serves, and the target cannot, or is not sure to.
+        Whether to load the last good revision: nothing serves, and the target cannot be loaded, or may not be.
 
-        Not while the target is on its way: of two loads of one name in a pod the later one would win.
+        Not while the target is being loaded: of two loads of one name in a pod the later one would win.
         """
         if self.last_good is None or self.serving or any(c.state in _UNDER_WAY for c in self.target_copies):
             return False
@@ -125,12 +126,12 @@ class Observation:
 
     @property
     def homeless(self) -> bool:
-        """Whether no pod can take the target now. One that is silent might: knowing less brings nothing else back."""
+        """Whether no pod can take the target now. A silent pod might: silence alone brings no older revision back."""
         return not any(p.usable or (p.coming and p.silent) for p in self.pool())
 
     @property
     def goal(self) -> Self:
-        """What a request waits for: the target, or the last good revision if that is what can be had."""
+        """The observation that a request waits on: of the last good revision if that is to be loaded, else this one."""
         before = self.before if self.falls_back else None
         return before if before is not None and before.memory.failed is None else self
 
@@ -149,62 +150,62 @@ class Observation:
 
     @property
     def target_copies(self) -> tuple[Copy, ...]:
-        """Its copies, in whatever state."""
+        """The target's copies, in whatever state."""
         return tuple(c for c in self.copies if c.key == self.target_key)
 
     @property
     def urgent(self) -> bool:
-        """Whether a request waits for it to be loaded."""
+        """Whether a request waits for the model to be loaded."""
         return self.want is not None and self.want.load
 
     def stays(self, copy: Copy) -> bool:
-        """Whether its pod is not on its way out."""
+        """Whether the copy's pod is not on its way out."""
         pod = self.pod(copy.pod)
         return pod is None or not pod.leaving
 
     def heard(self, copy: Copy) -> bool:
-        """Whether its pod is known to be there."""
+        """Whether the copy's pod answers."""
         pod = self.pod(copy.pod)
         return pod is not None and pod.known
 
     def counts(self, copy: Copy) -> bool:
-        """Whether it makes another needless: its pod stays, and requests have not come back from there unheard."""
+        """Whether no other copy is needed: this one's pod stays, and answers, or at least no request has come back."""
         return self.stays(copy) and (self.heard(copy) or not self.memory.unanswered)
 
     @property
     def serving(self) -> tuple[Copy, ...]:
         """
-        The copies that are to answer: of those that may, the ones in pods that stay and are heard.
+        The copies that requests are to be routed to: of `loaded`, those in pods that stay and answer the orchestrator.
 
-        While there is none, or none that is known to be there, those in pods on their way out answer as well; but for
-        pods that end now, which do not, whether there is another or not. Nor does what is in a pod without an address:
-        it is there for all that is known, and neither routed to nor taken away nor made up for.
+        If there is none, those in silent pods and in pods on their way out serve as well. Copies in pods that end now
+        never do. Nor do copies in a pod without an address: as far as known they are still loaded, so they are neither
+        routed to, nor unloaded, nor loaded elsewhere.
         """
         here = tuple(c for c in self.loaded if (pod := self.pod(c.pod)) is None or (pod.reachable and not pod.ending))
         return tuple(c for c in here if self.stays(c) and self.heard(c)) or here
 
     @property
     def leaves(self) -> bool:
-        """Whether all that answers is in pods on their way out."""
+        """Whether all serving copies are in pods on their way out."""
         return bool(self.serving) and not any(self.stays(c) for c in self.serving)
 
     @property
     def loaded(self) -> tuple[Copy, ...]:
         """
-        The copies that may answer: the answering ones, unless they have to make room for another model.
+        The copies that may serve: the answering ones, except the one that has to make room for another model.
 
-        What they came in place of is on its way out, and does not answer again because they leave too.
+        A former revision that they replaced is on its way out, and does not serve again because they leave too.
         """
         return tuple(c for c in self.answering if c.ref != self.memory.evict)
 
     @property
     def answering(self) -> tuple[Copy, ...]:
         """
-        The target's copies if one is loaded, else the last good revision's, else any of this very object: those that
-        requests come to, as far as they do. A copy of another uid is another model's.
+        The loaded copies of one revision: the target's, else the last good one's, else all of this object.
 
-        While the spec has no target, the last that it had counts as one: it may have loaded a moment ago. But what is
-        in a pod that ends cannot be had again then, and counts only if there is nothing else.
+        A copy of another uid is another model's. While the spec cannot be resolved to a target, the target that it had
+        last counts: that may have loaded a moment ago. It could not be loaded again then, so copies in pods that end
+        count only if there is no other.
         """
         if self.model is None:
             return ()
@@ -234,10 +235,10 @@ class Observation:
 
     @property
     def remembers_loading(self) -> bool:
-        """Whether the target was seen loaded from here, whatever could be written down of it."""
+        """Whether this controller saw the target loaded, whether or not the status could be written."""
         key, loaded = self.target_key, self.memory.loaded
         return key is not None and loaded is not None and (key.uid, key.revision) == (self.memory.uid, loaded.revision)
 
 
-#: Or it might be.
+#: States of a copy that is changing, or may be.
 _UNDER_WAY: Final = frozenset({CopyState.DOWNLOADING, CopyState.LOADING, CopyState.UNLOADING, CopyState.UNKNOWN})

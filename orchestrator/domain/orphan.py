@@ -1,11 +1,11 @@
 """
 A model whose runtime is gone, and that still answers in pods on their way out.
 
-A ServingRuntime that is deleted takes its pods along, and they drain: what they
-hold is served until they end, and by nobody after that. For a while it may come
-back, as one that is replaced does. Then its models are withdrawn while there is
-time to do so in order: READY says that they cannot be had, instead of calling
-them ready to the last.
+A ServingRuntime that is deleted takes its pods along, and they drain: their
+models are served until the pods end, and by nobody after that. For PATIENCE_S
+the runtime may come back, as one that is replaced does. After that its models
+are withdrawn while there is time to do so in order, and READY becomes False
+before requests fail.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.fleet import Copy, CopyState, PodView
 from orchestrator.domain.target import Target
 
-#: For so long a runtime that is gone may come back. Less than what a drain has before it withdraws what is left.
+#: How long a runtime that is gone may take to come back. Less than a drain has before it withdraws the models left.
 PATIENCE_S: Final = 15.0
 
 _GONE: Final = frozenset({Reason.RUNTIME_NOT_RECOGNIZED, Reason.NO_SUPPORTING_RUNTIME})
@@ -35,9 +35,9 @@ def orphaned_since(
     now: float,
 ) -> float | None:
     """
-    Since when no runtime can have the model, and all that is loaded of it is in pods that leave; None: it is not so.
+    Since when no runtime takes the model and all its loaded copies are in pods that leave; None: that is not the case.
 
-    `before` is what the last look came to.
+    `before` is the answer of the last look.
     """
     if not isinstance(target, ModelProblem) or target.reason not in _GONE or last_good is not None:
         return None
@@ -48,11 +48,11 @@ def orphaned_since(
 
 
 def left_s(since: float, now: float) -> float:
-    """For how many seconds more it is served."""
+    """For how many seconds more the model is served."""
     return max(0.0, since + PATIENCE_S - now)
 
 
 def closed(pod: PodView, since: float | None, now: float) -> PodView:
-    """The pod as such a model sees it: once there is no more time, one that leaves ends now."""
+    """The pod as an orphaned model sees it: once the patience is over, a pod that leaves counts as ending now."""
     over = since is not None and left_s(since, now) <= 0
     return replace(pod, closing=True) if over and pod.leaving else pod

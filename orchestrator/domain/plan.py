@@ -1,9 +1,9 @@
 """
 One decision about one model: `plan(observation, now) -> Plan`.
 
-Pure, so that the laws are properties of a function: applying a plan and
-planning again gives an empty plan; turning a fact into "unknown" never adds a
-destructive action. The order of actions in a plan is the order to do them in.
+Pure, so that the laws (docs/architecture.md) are properties of a function:
+applying a plan and planning again gives an empty plan; turning a fact into
+"unknown" never adds a destructive action. Actions are carried out in their order.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from orchestrator.domain.withdrawal import routing, unloads
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to do now, and in how many seconds to look again though nothing happened (None: no need)."""
+    """What to do now, and in how many seconds to look again even if nothing happens (None: no need)."""
 
     actions: tuple[Action, ...] = ()
     requeue_after: float | None = None
-    #: It would fit only in another's place, and nobody asks for it.
+    #: The model would fit only in another's place, and nobody asks for it.
     stands_by: bool = False
 
 

@@ -1,12 +1,12 @@
 """
 How many pods a runtime should have.
 
-From zero: no pod without a model that needs one; the first model launches one.
-More come only while models lack room, up to a limit; a pool whose last model
-is gone stops after a grace time, so that replacing a model restarts nothing.
+A pool has no pod until a model needs one; the first model launches one. More
+pods come only while models lack room, up to a limit. A pool whose last model is
+gone stops after a grace time, so that replacing a model restarts nothing.
 
-A pool that has more than it may have gives up one pod at a time, and the next
-once that one is gone: a pod that ends hands its models over first.
+A pool with more pods than its limit gives up one pod, and the next once that
+one is gone: a pod that ends hands its models over first.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Final
 
 from orchestrator.domain.fleet import PodView
 
-#: For so long a model that lacks room waits for another pod before others leave for its sake; and for one that came, or
-#: fell silent, so long ago it does not.
+#: How long a model short of memory waits for a new pod before it evicts others. A pod that has been starting or
+#: unreachable for longer than this is not waited for.
 GROWTH_PATIENCE_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class PoolPlan:
-    """`replicas` to have now; look again in `requeue_after` seconds if not None."""
+    """Pods to ask for now; look again in `requeue_after` seconds if not None."""
 
     replicas: int
     requeue_after: float | None = None
@@ -42,11 +42,12 @@ def plan_pool(
     spares: bool = False,
 ) -> PoolPlan:
     """
-    `models` need the runtime, it has `current` pods, some model lacks room (`starved`).
+    `models`: how many need the runtime; `current`: pods asked for so far; `starved`: some model lacks room.
 
-    `spares`: it can do without one of them now, if there are more than there may be.
+    `spares`: the pool can do without one of its pods now, if it has more than `limit`.
 
-    `unheard`: nobody knows what one of the pods holds (law 9). `idle_s`: for how many seconds no model has needed it.
+    `unheard`: it is not known what one of the pods holds, so no pod may be ended (law 9: absence never deletes).
+    `idle_s`: for how many seconds no model has needed the runtime.
     """
     if models == 0:
         if unheard:
@@ -63,10 +64,11 @@ def plan_pool(
 
 def growth_wait(pool: Iterable[PodView], *, limit: int, message: str, waited_s: float, now: float) -> float:
     """
-    For how many seconds more a model that has lacked room for `waited_s` waits for another pod; 0: it does not.
+    For how many seconds more a model that has lacked room for `waited_s` waits for another pod; 0: it does not wait.
 
-    It waits for one that is on its way, or may be started. Either may come to nothing: so not for ever, and not each
-    model anew. `message`: why the pool does not get its pods, if the platform says so.
+    It waits for a pod that is on its way, or that may be started. Such a pod may never come: so the wait is bounded,
+    and a pod on its way is waited for once, not by each model anew. `message`: why the platform starts no pod, if it
+    says so.
     """
     pods = [p for p in pool if not p.pod.terminating]
     on_their_way = [p.since + GROWTH_PATIENCE_S - now for p in pods if p.coming]

@@ -14,7 +14,7 @@ from typing import Final
 from orchestrator.domain.errors import InvalidManifest
 
 _QUANTITY: Final = re.compile(r"([+-]?[0-9]+(?:\.[0-9]*)?|[+-]?\.[0-9]+)(?:([eE][+-]?[0-9]{1,3})|([a-zA-Z]{0,2}))")
-#: No quantity is longer; Decimal takes minutes for what an object has room for.
+#: No real quantity is longer, and Decimal takes minutes for a number as long as an object may be.
 MAX_LENGTH: Final = 64
 _SUFFIX: Final = {
     "": Decimal(1),

@@ -1,8 +1,8 @@
 """
-What the mesh is told of a model, and how far it got.
+A model's route as the mesh is told it, and which Envoys have accepted it.
 
-A route with no endpoints is a withdrawn one: its cluster still exists, with
-the activator as its only endpoint (law 3).
+A route with no endpoints is withdrawn: its cluster still exists, with the
+activator as its only endpoint (law 3: make before break).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where requests for a model go. Endpoints are `host:port`, sorted; none = to the activator."""
+    """Where requests for a model go: to the endpoints (`host:port`, sorted), or to the activator if there are none."""
 
     model: str
     endpoints: tuple[str, ...] = ()
@@ -28,5 +28,5 @@ class RouteView:
     since: float
     #: When the last missing ACK came; None while one is missing.
     acked_at: float | None = None
-    #: An Envoy's words, if one refused the route.
+    #: The error text of an Envoy that refused the route.
     refused: str = ""

@@ -2,8 +2,8 @@
 ServingRuntime: a kind of server, and which of them takes a framework.
 
 Fields follow KServe's published schema of serving.kserve.io/v1alpha1, so that
-a cluster which has that CRD needs no second one; what we do not read is left
-to the platform, which gets the raw object.
+a cluster which has that CRD needs no second one. Fields that are not read here
+are left to the platform, which gets the raw object.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KIND: Final = "ServingRuntime"
 
 SERVER_TYPES: Final = ("triton", "mlserver")
 
-#: What a runtime without a memory limit is taken to have.
+#: Memory of a runtime without a memory limit.
 DEFAULT_MEMORY_BYTES: Final = 1 << 30
 #: Kept free of models: the server's own needs. ModelMesh's default.
 DEFAULT_BUFFER_BYTES: Final = 128 << 20
@@ -38,14 +38,14 @@ class ServingRuntime:
     generation: int
     #: "triton" or "mlserver": which of the adapter's drivers speaks to it.
     server_type: str
-    #: Frameworks it takes when named, in the order of the object.
+    #: Frameworks of the models that may name this runtime, in the order of the object.
     frameworks: tuple[str, ...]
-    #: Those it takes without being named.
+    #: Frameworks of the models that get this runtime without naming one.
     auto_select: frozenset[str]
     memory_bytes: int = DEFAULT_MEMORY_BYTES
     buffer_bytes: int = DEFAULT_BUFFER_BYTES
     load_timeout_s: float = DEFAULT_LOAD_TIMEOUT_S
-    #: Why no model gets it though it exists; empty if it is used.
+    #: Why no model gets this runtime though it exists; empty if it is used.
     unused: str = ""
     #: The server container's environment, literal values only.
     env: tuple[tuple[str, str], ...] = ()
@@ -59,7 +59,7 @@ class ServingRuntime:
 
     @property
     def readable(self) -> bool:
-        """Whether it says what its pods are."""
+        """Whether the object could be read, so that its pods are known."""
         return bool(self.server_type)
 
 
@@ -141,14 +141,14 @@ def parse_serving_runtime(raw: Mapping[str, Any]) -> ServingRuntime:
 
 
 def unreadable_runtime(name: str, uid: str, problem: str) -> ServingRuntime:
-    """One that exists and cannot be read: no model gets it, and who asks for it is told why."""
+    """A runtime whose object cannot be read: no model gets it, and a model that names it is told why."""
     return ServingRuntime(
         name=name, uid=uid, generation=0, server_type="", frameworks=(), auto_select=frozenset(), unused=problem
     )
 
 
 def with_image(runtime: ServingRuntime, image: str | None) -> ServingRuntime:
-    """The runtime whose server runs from that image; None: from its own."""
+    """The runtime with that image for its server; None: unchanged."""
     if not image or not runtime.readable:
         return runtime
     containers = [dict(container) for container in runtime.raw["spec"]["containers"]]
@@ -164,7 +164,7 @@ def server_container(containers: Sequence[Mapping[str, Any]], server_type: Any) 
 def _unused(spec: Mapping[str, Any]) -> str:
     if spec.get("disabled") is True:
         return "spec.disabled is true"
-    # KServe's mark of those that it gives one model each.
+    # KServe's mark of a runtime whose pods serve one model each.
     return "spec.multiModel is false" if spec.get("multiModel") is False else ""
 
 
@@ -185,7 +185,7 @@ def _list_of_mappings(value: Any, where: str) -> list[Mapping[str, Any]]:
 
 
 def _literals(env: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
-    """Those variables that have a value. What no process can have is refused, and not shown: it may be secret."""
+    """The variables with a literal value. One that no process can have is refused, and not shown: it may be secret."""
     pairs = []
     for index, entry in enumerate(env):
         name, value = str(entry.get("name") or ""), str(entry.get("value") or "")

@@ -1,8 +1,8 @@
 """
-Secret `storage-config`: one JSON document a key, each the credentials of one store.
+Secret `storage-config`: each key holds a JSON document with the credentials of one store.
 
-Values here hold secrets. Their repr does not, so that no log line, traceback
-or assertion can show them.
+The values here hold secrets, but their repr does not show them, so that no log
+line, traceback or assertion can.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class StorageConfig:
     """The Secret's data as it was last seen: key → JSON text."""
 
     entries: Mapping[str, str] = field(repr=False)
-    #: Keys whose values are there and no text.
+    #: Keys whose values are not text.
     not_text: frozenset[str] = frozenset()
 
 
@@ -93,7 +93,7 @@ def find_credentials(secret: StorageConfig | None, key: str) -> Credentials:
     if not isinstance(parsed, dict):
         raise invalid("not a JSON object")
     if parsed.get("type") not in (None, "", "s3"):
-        # Before its fields: another kind of store has others.
+        # Checked before the other fields: another type of store has different ones.
         raise invalid("field 'type' must be 's3'")
     for name in _REQUIRED:
         value = parsed.get(name)
@@ -120,7 +120,7 @@ def find_credentials(secret: StorageConfig | None, key: str) -> Credentials:
 def _has_host(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        # Read only when it is asked for.
+        # urlsplit reads the port only when it is asked for, and raises then.
         return bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False

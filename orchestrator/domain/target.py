@@ -30,13 +30,13 @@ class Target:
     framework: str
     runtime: ServingRuntime
     credentials: Credentials
-    #: What of the revision is nowhere else: kept in the status, so that it can be made again.
+    #: Needed to load this revision again after the spec has changed: kept in the status, too.
     secret_key: str = DEFAULT_SECRET_KEY
     reload: str = ""
 
 
 def resolve(model: TrainedModel, runtimes: Iterable[ServingRuntime], storage: StorageConfig | None) -> Target:
-    """Raises ModelProblem with the first thing that a person has to mend."""
+    """The target of a model. Raises ModelProblem with the first thing that a person has to mend."""
     uri = parse_storage_uri(model.storage_uri)
     runtime = choose_runtime(model.framework, model.inference_service, runtimes)
     credentials = find_credentials(storage, model.secret_key)
@@ -80,10 +80,10 @@ def as_active(status: ModelStatus, target: Target) -> ModelStatus:
 
 def last_good(model: TrainedModel, runtimes: Iterable[ServingRuntime], storage: StorageConfig | None) -> Target | None:
     """
-    The last revision that loaded, as its status has it; None if it can no longer be made.
+    The last revision that loaded, from the model's status; None if it can no longer be loaded.
 
-    It cannot when its runtime or its key in the Secret is gone, or names another store now: the revision, which
-    is a hash of all of them, tells.
+    It cannot when its runtime or its key in the Secret is gone, or when the key names another store now: the
+    revision, a hash of all of these, would differ.
     """
     status = model.status
     if not status.active_revision:

@@ -1,15 +1,16 @@
 """
-Text that can be sent and hashed: what UTF-8 has bytes for.
+Text that can be sent and hashed: text that UTF-8 can encode.
 
-JSON can spell half of a surrogate pair, and Python reads it. An API server makes
-U+FFFD of it in what it decodes itself; a Secret's value and a file come as they are.
+JSON can spell half of a surrogate pair, and Python reads it. An API server puts
+U+FFFD in its place where it decodes JSON itself, but not in a Secret's values;
+nor is it replaced in files.
 """
 
 from __future__ import annotations
 
 
 def is_text(value: str) -> bool:
-    """Whether every character of it is one."""
+    """Whether UTF-8 can encode every character of `value`."""
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -1,8 +1,8 @@
 """
 TrainedModel, as the product reads it: the spec's few fields, flat, and the status.
 
-Both platforms hand over the raw object (a dict as YAML or JSON gives it) and
-get this value back, so that a laptop and a cluster disagree about nothing.
+Both platforms hand over the raw object (a dict, as read from YAML or JSON) and
+get this value back, so that a laptop and a cluster read objects alike.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SECRET_KEY_ANNOTATION: Final = "wmlserving.ai.ibm.com/secret-key"
 RELOAD_ANNOTATION: Final = "wmlserving.ai.ibm.com/reload"
 DEFAULT_SECRET_KEY: Final = "default"
 
-#: As the CRD's schema has them, in characters. S3 allows 63 of a bucket and 1,024 bytes of a key.
+#: Longest values, in characters, as in the CRD's schema. S3 allows 63 for a bucket and 1,024 bytes for a key.
 MAX_STORAGE_URI: Final = 2048
 MAX_FRAMEWORK: Final = 63
 MAX_NAME: Final = 253
@@ -48,12 +48,12 @@ class Condition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelStatus:
-    """What status says. Equal values mean that nothing needs to be written."""
+    """A model's status. Equal values mean that nothing needs to be written."""
 
     url: str = ""
     observed_generation: int = 0
     runtime: str = ""
-    #: The last revision that loaded and all that it was made from: a good version is never lost.
+    #: The last revision that loaded and all that it was made from (law 4: a good version is never lost).
     active_revision: str = ""
     active_storage_uri: str = ""
     active_framework: str = ""
@@ -89,10 +89,10 @@ class TrainedModel:
     inference_service: str = ""
     secret_key: str = DEFAULT_SECRET_KEY
     reload: str = ""
-    #: It was deleted, and these finalizers of somebody's keep the object: nothing is left to do but to say so in it.
+    #: Finalizers of somebody else's that keep a deleted object: all that is left to do is to say so in its status.
     held_by: str = ""
     status: ModelStatus = field(default_factory=ModelStatus)
-    #: The object as it came, for those who show it.
+    #: The object as it came, for the verbs that show it.
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
@@ -179,7 +179,7 @@ def parse_trained_model(raw: Mapping[str, Any]) -> TrainedModel:
 
 
 def parse_status(raw: Any) -> ModelStatus:
-    """Read a raw status; what is missing or of the wrong kind reads as empty, since it is only ever our own words."""
+    """Read a raw status. Only this product writes it, so a field that is missing or of the wrong type reads as empty."""
     if not isinstance(raw, Mapping):
         return ModelStatus()
     conditions = raw.get("conditions")

@@ -1,11 +1,11 @@
 """
-The servers' words for "I do not hold this model", whole.
+The servers' error texts for "I do not hold this model", in full.
 
-A request that ends with one of them was sent by a stale route and belongs
-elsewhere: Envoy retries on them, and the activator asks the leader again.
-Triton's words for a version that a loaded model does not have are not among
-them: that is the caller's mistake. MLServer has one text for both, with an
-empty version where the caller named none.
+A request that ends with one of these texts was sent by a stale route and belongs
+elsewhere: Envoy retries it, and the activator asks the leader again. Triton's
+text for a version that a loaded model does not have is not among them: that is
+the caller's mistake. MLServer has one text for both cases, with an empty version
+where the caller named none.
 """
 
 from __future__ import annotations

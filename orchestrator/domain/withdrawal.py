@@ -1,9 +1,10 @@
 """
-Who is routed to, and what leaves: make before break, and no unload while an Envoy may still send.
+Which copies are routed to and which are unloaded: no unload while an Envoy may still send requests there.
 
-Law 5 as a function: a copy that serves nobody any more is unloaded when every
-Envoy has accepted a route without it, or `ACK_BOUND_S` later, whichever comes
-first. A pod that has not been heard loses nothing (law 9).
+Laws 3 and 5 (make before break; ACKs are waited for up to a bound) as a
+function: a copy that serves nobody any more is unloaded when every Envoy has
+accepted a route without it, or `ACK_BOUND_S` later, whichever comes first.
+Nothing is unloaded from a silent pod (law 9: absence never deletes).
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from orchestrator.domain.fleet import PRESENT, Copy, CopyState
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.routes import Route
 
-#: Law 5: how long a withdrawal waits for ACKs before it takes effect.
+#: How long a withdrawal waits for the Envoys' ACKs before it takes effect (law 5: later, a retry corrects the rest).
 ACK_BOUND_S: Final = 5.0
-#: An ACK says "accepted", the workers get it a moment later; requests on their way arrive within it.
+#: Envoy acknowledges a moment before its worker threads have the route; requests on their way arrive within this time.
 WITHDRAW_GRACE_S: Final = 0.2
 #: A withdrawn cluster stays, since a retry whose cluster vanished is an error.
 LAZY_REMOVE_S: Final = 30.0
-#: How often a route that nobody here published is looked at while some pod is silent.
+#: How often a route that this leader did not publish is looked at while some pod is silent.
 STRANGER_RECHECK_S: Final = 30.0
 _LEFT_ALONE: Final = frozenset({CopyState.UNLOADING, CopyState.UNKNOWN})
 
 
 def routing(seen: Observation, now: float, due: list[float]) -> list[Action]:
-    """What to do to its route; `due` gets the seconds until there may be something else to do."""
+    """What to do to the model's route; `due` gets the seconds until there may be something else to do."""
     wanted = Route(seen.name, seen.endpoints)
     if wanted.endpoints:
         if seen.route is None or seen.route.route != wanted:
@@ -37,16 +38,16 @@ def routing(seen: Observation, now: float, due: list[float]) -> list[Action]:
         return [PublishRoute(wanted)]
     held = any(c.state is not CopyState.FAILED for c in seen.copies)
     if seen.route is None:
-        # What is loaded may be routed to by an Envoy that has not been heard since we lead.
+        # An Envoy that has not reported to this leader yet may route to a loaded copy.
         if not seen.stranger and not any(c.state is CopyState.LOADED for c in seen.copies):
             return []
-        # Left by a leader before us. A pod that has not been heard may hold what it routes to, and so may one that
-        # says of it what is not known here.
+        # The route is an earlier leader's. A silent pod may hold the copy that it leads to, and so may a pod that
+        # reports the copy in a state that is not known here.
         unknown = any(c.state is CopyState.UNKNOWN for c in seen.copies) or not all(p.known for p in seen.pods)
         if seen.model is not None and unknown:
             due.append(STRANGER_RECHECK_S)
             return []
-        # Taken over and withdrawn first if copies have to leave, so that they leave as any other.
+        # If copies have to leave, the route is taken over as a withdrawn one first: they leave like any other then.
         return [PublishRoute(wanted) if held else RemoveRoute(seen.name)]
     if held:
         return []
@@ -81,20 +82,20 @@ def unloads(seen: Observation, now: float, due: list[float]) -> list[Action]:
 
 
 def _wants(seen: Observation, copy: Copy) -> bool:
-    """Whether what is on its way or failed is of use: not if a later load elsewhere has made up for it or repeated it."""
+    """Whether a copy that is being loaded or has failed is to stay: not if a later load elsewhere has replaced it."""
     if copy.key != seen.target_key:
         return False
     if copy.state is not CopyState.FAILED:
         return seen.stays(copy) or not _moved(seen, copy)
-    # Of a hand-over: not tried there again.
+    # Keep the failed copy as a marker: this pod already failed the hand-over.
     handed = seen.leaves and seen.stays(copy)
-    # And what is silent makes up for nothing.
+    # A copy in an unreachable pod is not a replacement.
     served = any(c.key == copy.key and seen.heard(c) for c in seen.serving)
     return handed or (not served and seen.memory.pod in ("", copy.pod))
 
 
 def _moved(seen: Observation, copy: Copy) -> bool:
-    """Whether what is on its way in a pod that ends is so in another as well, or comes too late."""
+    """Whether a load in a pod on its way out is needless: another pod has or loads the copy, or this pod ends now."""
     pod = seen.pod(copy.pod)
     if pod is not None and pod.ending:
         return True
@@ -103,19 +104,19 @@ def _moved(seen: Observation, copy: Copy) -> bool:
 
 
 def _may_have_replaced(seen: Observation, copy: Copy) -> bool:
-    """Whether it is on its way into the place of one that serves: it may be there, and not have been reported."""
+    """Whether the load replaces a loaded copy in the same pod: it may have done so and not have reported it yet."""
     return copy.state is not CopyState.FAILED and any(
         other.pod == copy.pod and other.state is CopyState.LOADED for other in seen.copies
     )
 
 
 def _until_withdrawn(seen: Observation, copy: Copy, endpoint: str, now: float) -> float:
-    """Seconds until no Envoy sends requests for it to `endpoint` any more, as far as can be waited for."""
+    """Seconds until no Envoy sends requests for the copy to `endpoint` any more; bounded by ACK_BOUND_S."""
     if any(c.pod == copy.pod and c.key != copy.key for c in seen.answering):
-        # The pod's other copy of this name answers there, be it evicted: an in-place replacement, which the adapter ends.
+        # Another copy of this model answers in the pod, perhaps while it is evicted: the adapter replaces this one by it.
         return 0.0
     if seen.route is None or endpoint in seen.route.route.endpoints:
-        # Nobody has withdrawn it yet: some Envoy may hold a route of the leader before.
+        # This leader has not withdrawn the route yet: some Envoy may hold one of an earlier leader.
         return ACK_BOUND_S
     bound = seen.route.since + ACK_BOUND_S - now
     if seen.route.acked_at is None:
