@@ -1,8 +1,8 @@
 """
 Carries out a plan's actions, in their order.
 
-An action that fails raises: the worker tries the whole name again later, from
-a fresh observation. Whatever was done before is seen then.
+An action that fails raises: the worker looks at the model again later, from a
+fresh observation, which shows the actions that were done before.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MIN_RESIDENCY_S: Final = 1.0
 
 
 class Actor:
-    """The hands of the reconciler. `enqueue` marks another model for a look."""
+    """Carries out actions for the reconciler. `enqueue` marks another model for a look."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Actor:
         copies = self._view.copies_in(pod)
         leaving = sum(c.reserved for k, c in copies.items() if self._leaving(k, c))
         victims = choose_victims(
-            # Its own former revision serves until the new one does.
+            # The model's own former revision is no victim: it serves until the new one does.
             self._residency.residents((c for k, c in copies.items() if k.model != name), now, self._pinned),
             need=need,
             free=max(0, view.free + leaving - self._claims.others(name, pod, now)),
@@ -123,13 +123,15 @@ class Actor:
             log.info("evicted", trained_model=key.model, pod=view.pod.name, revision=key.revision, in_favour_of=name)
 
     def _leaving(self, key: CopyKey, copy: Copy) -> bool:
-        # Thousands that found no room may be known of one pod, and each of them asks: what holds nothing costs nothing.
+        # A pod may have thousands of failed copies that found no room, and each of their models asks: so the state is
+        # looked at before the memory.
         going = copy.state is CopyState.LOADED and self._observer.memory(key.model).evict == copy.ref
         return going or copy.state is CopyState.UNLOADING
 
     def _pinned(self, key: CopyKey) -> bool:
         memory = self._observer.memory(key.model)
-        # A copy that its model does not ask for is replaced, not evicted; but for the one that answers in its stead.
+        # A copy of a revision that its model does not ask for is being replaced, so it is not evicted; except the last
+        # good revision, which answers in the place of a failed one.
         before = memory.last_good if memory.failed is not None else None
         asked = {(m.uid, m.revision) for m in (memory, before) if m is not None}
         return (

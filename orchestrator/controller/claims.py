@@ -1,14 +1,14 @@
 """
-Room that is being made in pods, by the model that it is made for.
+Claims: which model the room that is being made in a pod is meant for.
 
-What leaves for one model's sake is not there for another's: else many models
-that lack room at once would have one copy leave between them, race for its
-place, and all but one begin again.
+Room made for one model does not count for another. Otherwise many models that
+lack room at once would have one copy evicted between them, race for its place,
+and all but one would begin again.
 
 A claim ends when its model's load is accepted, since the adapter has reserved
-the bytes then, and lapses after a while: who gave up says so to nobody.
-Not promised: that who claims a place gets it. A model that comes at the right
-moment takes it, and the loser has another copy leave.
+the bytes then. It also lapses after LASTS_S: a model that stops waiting does not
+cancel its claim. A claim is no promise: a model that comes at the right moment
+may take the room, and the loser has another copy evicted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-#: A copy leaves in well under a second once Envoys have accepted that; who claims is looked at whenever one has.
+#: A copy leaves in well under a second once Envoys have accepted that, and the claiming model is looked at then.
 LASTS_S: Final = 5.0
 
 
@@ -34,11 +34,11 @@ class Claims:
         self._claims: dict[str, _Claim] = {}
 
     def make(self, model: str, pod: str, need: int, now: float) -> None:
-        """The model waits for so many bytes in this pod. Its claim from before is void."""
+        """The model waits for `need` bytes in this pod. This replaces its earlier claim."""
         self._claims[model] = _Claim(pod, need, now + LASTS_S)
 
     def end(self, model: str) -> None:
-        """It waits no more."""
+        """The model waits no more."""
         self._claims.pop(model, None)
 
     def others(self, model: str, pod: str, now: float) -> int:

@@ -1,9 +1,9 @@
 """
 The controller: events put names into a queue, workers reconcile them.
 
-Start order matters: desired state is listed, then the pods, then each pod's
-adapter has reported or the patience with it is over. Only then do workers run,
-so that what has not been heard yet is never taken for absent.
+Start order matters: first the desired state is listed, then the pods, then each
+pod's adapter reports or is not waited for any longer. Only then do workers run,
+so that a copy that was not reported yet is never taken for absent.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ log = structlog.get_logger(__name__)
 
 #: Reconciles are short and wait for adapters only: more workers than cores, few enough to stay fair.
 WORKERS: Final = 16
-#: Statuses that are written at the same time.
+#: How many statuses may be written at the same time.
 WRITERS: Final = 16
 
 
 class Key(NamedTuple):
-    """What the queue carries: names only (law 1)."""
+    """An entry of the queue (law 1: queues carry names only)."""
 
     kind: Literal["model", "pool", "status"]
     name: str
@@ -80,7 +80,7 @@ class Controller:
         pools_changed = runtimes != self._desired.runtimes or config != self._desired.config
         changed = self._desired.replace(models=models, runtimes=runtimes, storage=storage, config=config)
         if pools_changed:
-            # Before their models, which would say what ailed the pool of a ServingRuntime that was there before.
+            # Pools before their models: a model's status would tell what ailed the pool of the former ServingRuntime.
             for runtime in pools:
                 self._queue.add(Key("pool", runtime))
         self.models_changed(changed)
@@ -90,7 +90,7 @@ class Controller:
         self.synced.set()
 
     def change(self, models: Mapping[str, TrainedModel | None], *, deleted: Collection[tuple[str, str]] = ()) -> None:
-        """Some models, of which something is new."""
+        """Some models changed; None: absent."""
         self._removals.deleted(deleted)
         self.models_changed(self._desired.change(models))
         self._said_deleted(deleted)
@@ -116,7 +116,7 @@ class Controller:
     # Work.
 
     async def run(self) -> None:
-        """Reconcile until cancelled or shut down. The caller has seen to it that the first lists are in."""
+        """Reconcile until cancelled or shut down. Call it when the first lists are in."""
         self._reconciler.prime()
         async with asyncio.TaskGroup() as writers:
             for number in range(WRITERS):
@@ -132,7 +132,7 @@ class Controller:
                 await self._reconcile(queue, key)
             finally:
                 queue.done(key)
-            # A queue that has more, and a reconcile that waits for nobody, leave the loop to nobody: not to the lease.
+            # With a full queue and reconciles that never await, nothing else would run, not even the lease.
             await asyncio.sleep(0)
 
     async def _reconcile(self, queue: WorkQueue[Key], key: Key) -> None:
@@ -144,7 +144,7 @@ class Controller:
             self._counts.reconcile_failures.add(key.kind, "refused")
             queue.add_rate_limited(key)
         except PlatformUnavailable as error:
-            # Nobody's mistake here, and it may be of all models at once: no traceback.
+            # No bug, and it may concern all models at once: no traceback.
             log.warning("platform_unavailable", **_named(key), problem=str(error))
             queue.add_rate_limited(key, at_least=error.retry_after_s)
         except Exception:
@@ -179,7 +179,7 @@ def enqueue_pool(queue: WorkQueue[Key]) -> Callable[[str], None]:
 
 
 def enqueue_status(queue: WorkQueue[Key]) -> Callable[[str], None]:
-    """How the reconciler marks a model of which there is something to say."""
+    """How the reconciler marks a model whose status is to be written."""
     return lambda name: queue.add(Key("status", name))
 
 

@@ -1,7 +1,7 @@
 """
-What the controller did, counted; and how its models are, added up when somebody looks.
+Counters of what the controller did, and sums over the models by condition.
 
-Adding up is a walk over all models: once a scrape, never in an event.
+The sums are a walk over all models: once a scrape, never in an event.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _REASONS: Final = frozenset(reason.value for reason in Reason)
 
 
 class ControllerCounts:
-    """Of one term."""
+    """The counters of one leader's term."""
 
     def __init__(self) -> None:
         self.evictions: Final = Counter("wml_evictions", "Copies that had to make room for another model.", "runtime")
@@ -33,7 +33,7 @@ class ControllerCounts:
         self.status_write_failures: Final = Counter("wml_status_write_failures", "Statuses that could not be written.")
 
     def figures(self) -> list[Figure]:
-        """As they stand."""
+        """The counters as they stand."""
         counted = (self.evictions, self.reconcile_failures, self.status_writes, self.status_write_failures)
         return [each.read() for each in counted]
 
@@ -56,7 +56,7 @@ class CountedStatuses:
 
 
 def census(statuses: Iterable[ModelStatus]) -> list[Figure]:
-    """How many models are ready or not and why, and how many serve something older than they are asked to."""
+    """How many models are ready or not and why, and for how many the latest change failed."""
     ready: Bag[tuple[str, ...]] = Bag()
     behind: Bag[tuple[str, ...]] = Bag()
     for status in statuses:
@@ -72,5 +72,5 @@ def census(statuses: Iterable[ModelStatus]) -> list[Figure]:
 
 
 def _known(reason: str) -> str:
-    """A status that another version wrote may hold any word: those are one more, not one each."""
+    """The reason as a label: a status written by another version may hold any text, which counts as "Other"."""
     return reason if reason in _REASONS else "Other"

@@ -1,11 +1,11 @@
 """
-Desired state as the controller holds it, with the indexes that keep an event's cost to what it touches.
+Desired state as the controller holds it, indexed so that an event costs only what it touches.
 
-The sink side is a pure fold: a complete listing or single models come in, names to reconcile
-come out. Statuses are overlaid, because the platform echoes a status back some
-time after it was written, and a decision must not be made on the older one.
-Nor on one that somebody else has stored: what is shown and was not sent here is
-overwritten, and ours is what counts.
+The sink side is a pure fold: a complete listing or single models come in, names
+to reconcile come out. Statuses are overlaid: the platform echoes a status back
+some time after it was written, and a decision must not be made on the older one.
+Nor on a status that somebody else has stored: a status that was not sent from
+here is overwritten with ours.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from orchestrator.domain.trained_model import ModelStatus, TrainedModel
 
 log = structlog.get_logger(__name__)
 
-#: Statuses of a model that are remembered until their echo; of an older one it would be written once more.
+#: How many statuses of a model are remembered until their echo; the echo of an older one causes one more write.
 _ECHOES: Final = 8
 
 
 @dataclass(slots=True)
 class _Told:
-    """What was told of the object with that uid."""
+    """The statuses that were sent for the object with that uid."""
 
     uid: str
-    #: The newest; None: what is shown, as nothing has been stored from here.
+    #: The newest status that counts; None: the object's own, since none was stored from here.
     status: ModelStatus | None = None
-    #: What may be shown yet, oldest first.
+    #: Statuses whose echo may still come, oldest first.
     sent: tuple[ModelStatus, ...] = ()
-    #: Whether something else may be stored by now.
+    #: Whether the platform may have stored another status than the newest.
     overwritten: bool = False
 
 
@@ -45,9 +45,9 @@ class DesiredState:
     """The objects as last listed. `synced` is False until the first list."""
 
     def __init__(self) -> None:
-        #: A copy of ours, since single models change in it. Shown as a Mapping: whoever reads it changes nothing.
+        #: A copy of our own, since single models change in it.
         self._models: dict[str, TrainedModel] = {}
-        #: Those that were deleted and are held by somebody: absent, but for their last status.
+        #: Objects that were deleted but are kept by a finalizer: treated as absent, except for their last status.
         self._held: dict[str, TrainedModel] = {}
         self.runtimes: Mapping[str, ServingRuntime] = {}
         self.storage: StorageConfig | None = None
@@ -69,7 +69,7 @@ class DesiredState:
         storage: StorageConfig | None,
         config: Mapping[str, str],
     ) -> frozenset[str]:
-        """Take a complete listing; the names of models for which something changed. A status of ours is no news."""
+        """Take a complete listing; returns the names of models that changed. An echo of our own status is no change."""
         common = runtimes != self.runtimes or storage != self.storage
         held = {n: model for n, model in models.items() if model.held_by}
         models = {n: model for n, model in models.items() if not model.held_by} if held else models
@@ -84,14 +84,14 @@ class DesiredState:
         for name in changed:
             self._forget(name)
         if common:
-            # Rare, and it may concern any model: all targets are resolved anew, those that differ are reconciled.
+            # Rare, and it may concern any model: all targets are resolved anew, and models whose target differs change.
             before, self._targets = self._targets, {}
             changed |= {n for n, old in before.items() if not _same(self.target(n), old)}
             changed |= {n for n, old in good.items() if self.last_good(n) != old}
         return frozenset(changed | overwritten | released)
 
     def change(self, models: Mapping[str, TrainedModel | None]) -> frozenset[str]:
-        """Take some models, None: absent; the names of those of which something changed."""
+        """Take some models (None: absent); returns the names of those that changed."""
         held = {name: model for name, model in models.items() if model is not None and model.held_by}
         released = {name for name in models if not _unchanged(held.get(name), self._held.pop(name, None))}
         self._held |= held
@@ -108,7 +108,7 @@ class DesiredState:
         return frozenset(changed | overwritten | released)
 
     def _overwrites(self, model: TrainedModel) -> bool:
-        """Whether the status that is shown now was stored by somebody else."""
+        """Whether the object's status, as it is now, was stored by somebody else."""
         before = self.models.get(model.name)
         if before is None or before is model or before.uid != model.uid or before.status == model.status:
             return False
@@ -121,7 +121,7 @@ class DesiredState:
         return told.overwritten
 
     def _forget(self, name: str) -> None:
-        """What was derived from the object of that name, and the status of another that had it."""
+        """Drop what was derived from the object of that name, and the status of an earlier object with that name."""
         self._targets.pop(name, None)
         model, known = self.models.get(name), self._status.get(name)
         if known is not None and (model is None or known.uid != model.uid):
@@ -136,11 +136,11 @@ class DesiredState:
         return replace(model, status=known.status)
 
     def held(self, name: str) -> TrainedModel | None:
-        """The object of that name that was deleted and is there still, with the newest status."""
+        """The object of that name that was deleted but is kept by a finalizer, with the newest status."""
         return self._held.get(name)
 
     def statuses(self) -> Iterator[ModelStatus]:
-        """The newest of each model: a walk over all of them."""
+        """The newest status of each model: a walk over all models."""
         for name, model in self.models.items():
             known = self._status.get(name)
             mine = known.status if known is not None and known.uid == model.uid else None
@@ -157,15 +157,15 @@ class DesiredState:
             except ModelProblem as problem:
                 self._targets[name] = problem.with_traceback(None)
             except Exception as error:
-                # Of one model, whatever it is. This is asked in lists of all of them, whose end would be the process's.
+                # A bug that one model runs into must not end the list of all models, and with it the process.
                 self._targets[name] = ModelProblem(Reason.MODEL_LOAD_FAILED, surprise(error))
         return self._targets[name]
 
     def last_good(self, name: str, loaded: Target | None = None) -> Target | None:
         """
-        The last revision that loaded, if it is another than the target's and can be made again.
+        The last revision that loaded, if it is not the target's and can be loaded again.
 
-        `loaded`: what is known to have loaded last, where that may not be in the status yet.
+        `loaded`: the revision known to have loaded last, if the status may not have it yet.
         """
         model, target = self.model(name), self.target(name)
         if model is not None and loaded is not None:
@@ -175,30 +175,30 @@ class DesiredState:
         try:
             return last_good(model, self.runtimes.values(), self.storage)
         except Exception as error:
-            # As above. What it was made from is in the status still, and what serves of it serves on.
+            # As above. The status still has what the revision was made from, and its copies serve on.
             log.warning("last_good_not_resolved", trained_model=name, problem=surprise(error))
             return None
 
     def overwritten(self, name: str) -> bool:
-        """Whether something else may be stored than the newest status known here."""
+        """Whether the platform may have stored another status than the newest known here."""
         told = self._status.get(name)
         return told is not None and told.overwritten
 
     def status_sent(self, name: str, uid: str, status: ModelStatus) -> None:
-        """It is about to be stored; the platform may echo it before that is confirmed."""
+        """The status is about to be stored; the platform may echo it before it confirms the write."""
         if (told := self._told(name, uid)) is not None:
             told.sent = (*told.sent, status)[-_ECHOES:]
             told.overwritten = False
 
     def status_written(self, name: str, uid: str, status: ModelStatus) -> None:
-        """Remember what the platform will echo. The model may have gone while it was written."""
+        """The status was stored. The model may have gone in the meantime."""
         if (told := self._told(name, uid)) is not None:
             told.status = status
         elif (held := self._held.get(name)) is not None and held.uid == uid:
             self._held[name] = replace(held, status=status)
 
     def status_failed(self, name: str, uid: str) -> None:
-        """Nobody knows whether what was sent is stored."""
+        """The write failed: the status that was sent may be stored or not."""
         if (told := self._told(name, uid)) is not None:
             told.overwritten = True
 

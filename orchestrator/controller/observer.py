@@ -1,5 +1,5 @@
 """
-Gathers all that is known of one model into one frozen observation.
+Gathers all facts about one model into one frozen observation.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from orchestrator.ports import Activators, FleetView, Mesh
 
 
 class Observer:
-    """The eyes of the reconciler, and its memory of each model."""
+    """Observes models for the reconciler, and keeps its memory of each."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Observer:
         last_good = self._desired.last_good(name, loaded)
         want = self._activators.wanted(name)
         if model is not None and not before.uid:
-            # Nothing has been seen of any revision of it, whatever was seen of the one before.
+            # This controller has not seen this object's target yet: the failures that its status tells are taken over.
             known = memories.resumed(model)
             before = replace(before, failure=known.failure, last_good=before.last_good or known.last_good)
         pods = {uid: pod for uid in {c.pod for c in copies} if (pod := self._fleet.pod(uid)) is not None}
@@ -71,7 +71,7 @@ class Observer:
             pods |= {p.pod.uid: p for p in self._fleet.pods(runtime)}
         route = self._mesh.view(name)
         if route is None and (stranger or copies):
-            # Any of them may hold what a leader before us routed to, whatever the target is now.
+            # Any pod may hold a copy that an earlier leader routed to, whatever the target is now.
             pods |= {p.pod.uid: p for p in self._fleet.pods()}
         return Observation(
             name=name,
@@ -89,9 +89,9 @@ class Observer:
         )
 
     def memory(self, name: str) -> Memory:
-        """What is remembered of the model."""
+        """The memory of the model."""
         return self._memories.get(name, Memory())
 
     def remember(self, name: str, memory: Memory) -> None:
-        """Replace what is remembered."""
+        """Replace the memory of the model."""
         self._memories[name] = memory

@@ -12,7 +12,7 @@ from typing import Final
 from orchestrator.domain.fleet import PodView
 from orchestrator.domain.pool import PoolPlan, plan_pool
 
-#: How long those that lack room may take to look into a pod that has come.
+#: How long models that lack room may take to try a pod that has just come up.
 _LOOK_S: Final = 1.0
 
 
@@ -26,13 +26,13 @@ class PoolKeeper:
         self._idle_since: dict[str, float] = {}
         self._waits_for: dict[str, str] = {}
         self._waiting: defaultdict[str, set[str]] = defaultdict(set)
-        #: Since when, by runtime and model.
+        #: Runtime → model that lacks room → since when.
         self._starved: defaultdict[str, dict[str, float]] = defaultdict(dict)
-        #: When one of them was last looked at.
+        #: Runtime → when a model that lacks room was last looked at.
         self._starved_at: dict[str, float] = {}
 
     def needs(self, model: str, runtimes: frozenset[str]) -> frozenset[str]:
-        """The model needs these runtimes now; returns those for which that is news."""
+        """The model needs these runtimes now; returns the runtimes for which that changed."""
         before = self._needs.get(model, frozenset())
         if runtimes:
             self._needs[model] = runtimes
@@ -49,9 +49,9 @@ class PoolKeeper:
 
     def waits(self, model: str, runtime: str | None, *, for_room: bool = False) -> bool:
         """
-        The model waits for this runtime (None: for none): for a first pod, or for room in those there are.
+        The model waits for this runtime (None: for none): for a first pod, or for room in the pods that there are.
 
-        Returns whether the need for room is news.
+        Returns whether its need for room has changed.
         """
         before = self._waits_for.pop(model, None)
         since = None
@@ -73,11 +73,11 @@ class PoolKeeper:
         return self._clock() - since if since is not None else 0.0
 
     def waiting(self, runtime: str) -> frozenset[str]:
-        """The models that wait for this runtime: worth a look when one of its pods changes."""
+        """The models that wait for this runtime: to look at when one of its pods changes."""
         return frozenset(self._waiting[runtime])
 
     def models(self, runtime: str) -> frozenset[str]:
-        """The models that need this runtime. O(models): for a pod that came or went, not for every event."""
+        """The models that need this runtime. O(models): call it when a pod came or went, not for every event."""
         return frozenset(self._models[runtime])
 
     def plan(
@@ -91,21 +91,21 @@ class PoolKeeper:
         may_shrink: bool = False,
     ) -> PoolPlan:
         """
-        How many pods it should have, that has these. While one of them is on its way another would come too early.
+        Desired replicas given the current pods. No pod is added for want of room while one is still starting.
 
-        `replicas`: how many it is to have so far: more or fewer are there while one replaces another. `may_shrink`:
-        the limit counts for those that are there, too.
+        `replicas`: pods asked for so far; more or fewer may be there while one replaces another. `may_shrink`: a pool
+        above the limit gives up pods.
         """
         there = tuple(pods)
         pods = [p for p in there if not p.pod.terminating]
         unheard = any(p.unheard for p in pods)
-        # Of a pod that is silent, comes or goes nobody knows what will be left when another has gone.
+        # While a pod is silent, starting or ending, it is not known what would be left without one more.
         settled = len(there) == replicas and not unheard and not any(p.coming or p.leaving for p in there)
         now = self._clock()
         models = len(self._models[runtime])
         idle_since = now if models else self._idle_since.setdefault(runtime, now)
         on_its_way = any(p.coming for p in pods) or len(pods) < replicas
-        # Who lacked room before the last of them came may have found some in it.
+        # A model that lacked room before the newest pod came up may find room in that pod: it is to look first.
         last = max((p.since for p in pods if p.usable), default=0.0)
         starved = bool(self._starved[runtime]) and not on_its_way
         looked = self._starved_at.get(runtime, 0.0) >= last

@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 
 class Reconciler:
-    """What a worker does with a name. Each returns in how many seconds to look again (None: when woken)."""
+    """What a worker does with a name. Methods return in how many seconds to look again (None: not until woken)."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Reconciler:
         """
         Count which runtimes the listed models need, before the first reconcile.
 
-        Once, and over all models: a pool that is looked at before its models are would be taken for idle.
+        Once, over all models: a pool that is reconciled before its models would be taken for idle.
         """
         for name, model in self._desired.models.items():
             self._keeper.needs(name, _needed(model, self._desired.target(name), self._desired.last_good(name)))
@@ -117,12 +117,12 @@ class Reconciler:
         if decided.stands_by:
             self._observer.remember(name, memories.standing_by(self._observer.memory(name)))
         asked_stale = seen.want is not None and seen.want.stale
-        # Acting changed what there is to tell: routes are published, loads under way.
+        # The actions changed the state: routes are published, loads under way.
         seen = self._observer.observe(name)
         if seen.lost and not _comes_back(seen):
-            # Gone with its server, but gone by choice too: no loss to show when it comes back.
+            # The model went with its server, but had been evicted, too: READY shows no loss.
             self._view.found(name)
-        # A stale mark that came while acting has not been acted on: an answer now would settle it.
+        # A stale mark that came during the actions has had no effect yet, and an answer now would clear it.
         if seen.want is not None and (asked_stale or not seen.want.stale):
             for copy in seen.serving:
                 self._residency.used(copy.key, now)
@@ -132,7 +132,7 @@ class Reconciler:
         return min(again, default=None)
 
     async def status(self, name: str) -> None:
-        """Store what there is to say of one model."""
+        """Store the status of one model, if it is due."""
         await self._reporter.write(name)
 
     async def pool(self, runtime: str) -> float | None:
@@ -150,14 +150,14 @@ class Reconciler:
             replicas=before,
             limit=config.pods_per_runtime,
             grace_s=config.pool_grace_s,
-            # A limit that is merely not said any more takes nothing away (law 9).
+            # A limit that is merely missing from the ConfigMap ends no pod (law 9: absence never deletes).
             may_shrink=PODS_PER_RUNTIME in self._desired.config,
         )
         if found is not None:
             self._runtimes[runtime] = found
             await self._pools.scale(with_image(found, config.images.get(runtime)), decided.replicas)
         elif (pods or before) and not decided.replicas:
-            # Its ServingRuntime went while no controller ran.
+            # The pool's ServingRuntime was deleted while no controller ran.
             await self._pools.end(runtime)
         else:
             return decided.requeue_after
@@ -166,30 +166,30 @@ class Reconciler:
         return decided.requeue_after
 
     def by_use(self, names: Iterable[str]) -> Sequence[str]:
-        """The last used first: if there is not time or room for all, for those that are asked for."""
+        """The most recently used first: if there is no time or room for all, models in use get it."""
         return self._residency.by_use(names, self._clock())
 
     def _account(self, seen: Observation, decided: Plan) -> None:
-        """Keep the pool keeper's books on this model."""
-        # What stands by waits for nothing, but the update that has no pod yet does.
+        """Tell the pool keeper which runtimes this model needs and waits for."""
+        # A model that stands by waits for nothing, but its update that has no pod yet does.
         goal = seen if seen.homeless and seen.goal.memory.evicted else seen.goal
         target = goal.target if isinstance(goal.target, Target) else None
         needed = _needed(seen.model, seen.target, seen.last_good)
         for copy in seen.copies:
             pod = seen.pod(copy.pod)
-            # What serves; and what is loaded, or may be, has to leave in order before its pod does.
+            # A serving copy needs its pod, and one that is loaded, or may be, has to leave in order before its pod ends.
             loaded = copy.state in (CopyState.LOADED, CopyState.UNKNOWN) and pod is not None and pod.known
             if pod is not None and (loaded or copy in seen.serving):
                 needed |= {pod.pod.runtime}
         for runtime in self._keeper.needs(seen.name, needed):
             self._enqueue_pool(runtime)
-        # What is in a pod on its way out waits for another.
+        # A model whose copies are all in pods on their way out waits for another pod.
         under_way = any(c.state is not CopyState.FAILED and seen.counts(c) for c in goal.target_copies)
         for_room = any(isinstance(a, MakeRoom) for a in decided.actions)
         stands_by = decided.stands_by or (
             goal.memory.evicted and goal.loaded_before and not seen.urgent and not seen.serving
         )
-        # Those that stand by wait for demand and not for pods: thousands need not be looked at when a pod changes.
+        # Models that stand by wait for demand, not for pods: a pod's change is no reason to look at thousands of them.
         waits = target is not None and not under_way and not stands_by
         if self._keeper.waits(seen.name, target.runtime.name if target and waits else None, for_room=for_room):
             for runtime in needed:
@@ -207,7 +207,7 @@ class Reconciler:
         return growth_wait(pool, limit=limit, message=message, waited_s=waited_s, now=self._clock())
 
     def _config(self) -> Config:
-        """Of each setting the last that could be read."""
+        """The live settings: of each the last value that could be read."""
         if self._desired.config != self._config_data:
             self._config_data = self._desired.config
             self._parsed, problems = parse_config(self._config_data, self._defaults, self._parsed)
@@ -217,7 +217,7 @@ class Reconciler:
 
 
 def _comes_back(seen: Observation) -> bool:
-    """Whether it went with its server, and not by choice, too."""
+    """Whether the model went with its server and is to be loaded again: not if it had been evicted, too."""
     return seen.lost and seen.model is not None and not seen.goal.memory.evicted
 
 
@@ -229,6 +229,6 @@ def _needed(
     if needed:
         return needed
     if model is not None and model.status.active_revision:
-        # Its spec cannot be served; what it served from, perhaps in a pod that is silent, is not to be stopped.
+        # The spec cannot be served, but the runtime that served it before is not to be stopped: a silent pod may serve.
         return frozenset({model.status.runtime})
     return frozenset()

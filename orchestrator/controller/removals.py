@@ -1,10 +1,10 @@
 """
-Which models may be taken away: those of which somebody said so, and of the others a portion at a time.
+Which models may be removed: those that were deleted explicitly, and of the others a portion at a time.
 
-What an observation shows of it is a copy whose object is not there any more,
-or is another of the same name. Copies that make room or are replaced are of
-the object that is there, and are not looked at here. A platform says which
-objects were deleted by an explicit word (`ports.DesiredSink`).
+A removal shows in an observation as a copy whose object is gone, or whose name
+belongs to another object now. Copies that make room or are replaced belong to
+the object that is there, and are not looked at here. The platform tells which
+objects were deleted explicitly (`ports.DesiredSink`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Removals:
         self._recorder = recorder
         self._clock = clock
         self._brake = Brake()
-        #: Whether every absence is an explicit deletion; else those are of which it was said: uids by name.
+        #: Whether every absence is an explicit deletion. If not, only these are: uids by name.
         self._explicit = True
         self._deleted: dict[str, set[str]] = {}
         self._held: set[str] = set()
@@ -41,12 +41,12 @@ class Removals:
         self.deleted(deleted or ())
 
     def deleted(self, models: Collection[tuple[str, str]]) -> None:
-        """Of these it was said explicitly, by name and uid."""
+        """Record explicit deletions (such as a watch's DELETED events), by name and uid."""
         for name, uid in models:
             self._deleted.setdefault(name, set()).add(uid)
 
     def wait(self, seen: Observation) -> float:
-        """For how many seconds nothing of the model may be taken away; 0: go on."""
+        """For how many seconds nothing of the model may be removed; 0: it may be now."""
         name, uid = seen.name, seen.model.uid if seen.model is not None else ""
         leaving = {c.key.uid for c in seen.copies if c.state is CopyState.LOADED} - {uid}
         if self._explicit or not leaving - self._deleted.get(name, set()):

@@ -1,20 +1,20 @@
 """
-Tells in statuses and events what has become of a model.
+Tells users in statuses and events what has become of a model.
 
-A status is written when it differs from what is stored, and never because time
-has passed. Steps on the way to a first load wait for a moment: a model that is
-loaded in a quarter of a second costs one write and not four, which is what a
-thousand models at once cost the API server. What a user would miss is written
-at once: that a model is ready, that it is not any more, or why it failed.
+A status is written when it differs from the stored one, and never because time
+has passed. Steps on the way to a first load wait for a moment: a model that
+loads in a quarter of a second costs the API server one write instead of four,
+which counts when a thousand models come at once. What a user would miss is
+written at once: that a model is ready, is not ready any more, or why it failed.
 
-At once is when one of those who write statuses is free: they have a queue of
+"At once" is when a status worker is free. Statuses have a queue and workers of
 their own, since an API server whose webhook times out takes half a minute for
-each, and requests that wait for a model must not wait for that. Law: of one
-model one status is written at a time, and what has changed meanwhile is
-decided anew on what is stored then.
+each write, and requests that wait for a model must not wait for that. A model
+has at most one write under way; if something changes meanwhile, its status is
+decided anew after that write.
 
-A status that somebody else has stored over ours is overwritten once, and again
-only when another is seen, and not at once: two who write do not chase each other.
+A status that somebody else stored over ours is overwritten once. Another foreign
+status is overwritten only REWRITE_S later: two writers do not chase each other.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from orchestrator.ports import FleetView, Recorder, StatusWriter
 
 log = structlog.get_logger(__name__)
 
-#: How long a step on the way may go untold.
+#: How long a step on the way to READY may stay unwritten.
 STEP_S: Final = 0.25
-#: How soon after a status was overwritten it is again.
+#: The least time between two overwrites of somebody else's status.
 REWRITE_S: Final = 30.0
 _ON_THE_WAY: Final = frozenset({"RuntimeStarting", "Downloading", "Loading"})
 
@@ -63,7 +63,7 @@ class Reporter:
         clock: Callable[[], float],
         wall: Callable[[], datetime],
     ) -> None:
-        """`enqueue` has `write` called for a model, `reconcile` has it looked at again."""
+        """`enqueue` has `write` called for a model, `reconcile` has the model looked at again."""
         self._desired = desired
         self._view = view
         self._statuses = statuses
@@ -72,20 +72,21 @@ class Reporter:
         self._reconcile = reconcile
         self._clock = clock
         self._wall = wall
-        #: Since when a step has gone untold, by model.
+        #: Model → since when a step has stayed unwritten.
         self._untold: dict[str, float] = {}
-        #: What is to be written next of a model.
+        #: Model → the status to write next.
         self._due: dict[str, _Due] = {}
-        #: Models of which a status is being written; those that were looked at meanwhile.
+        #: Models whose status is being written.
         self._writing: set[str] = set()
+        #: Models that were looked at during that write.
         self._missed: set[str] = set()
-        #: Models whose status could not be written: they come again by themselves, when they may.
+        #: Models whose status could not be written: the queue tries them again after a back-off.
         self._failed: set[str] = set()
-        #: When a status was last overwritten that somebody else had stored.
+        #: Model → when somebody else's status was last overwritten.
         self._rewritten: dict[str, float] = {}
 
     def tell(self, seen: Observation) -> float | None:
-        """Have written what is new; in how many seconds to come again for what may wait (None: nothing does)."""
+        """Have a changed status written. Returns in how many seconds to call again for what waits (None: nothing)."""
         name, model = seen.name, seen.model or self._desired.held(seen.name)
         if name in self._writing:
             self._missed.add(name)
@@ -105,14 +106,14 @@ class Reporter:
         if not model.status.ready and _is_step(status):
             now = self._clock()
             if (left := self._untold.setdefault(name, now) + STEP_S - now) > 0:
-                # What was due before is not true any more.
+                # A status that was due before is out of date.
                 self._due.pop(name, None)
                 return left
         self._owe(model, status)
         return None
 
     def _tell_again(self, model: TrainedModel) -> float | None:
-        """What was told is true still, but may not be what is stored."""
+        """The status as it was sent is still right, but the platform may have stored another one."""
         name, now = model.name, self._clock()
         due = self._due.pop(name, None)
         if not self._desired.overwritten(name):
@@ -132,7 +133,7 @@ class Reporter:
             self._enqueue(model.name)
 
     async def write(self, name: str) -> None:
-        """Store what is due of this model, if anything; it still is when that raises."""
+        """Store the model's status if one is due; after an error it is still due."""
         self._failed.discard(name)
         due, model = self._due.pop(name, None), self._desired.model(name) or self._desired.held(name)
         if due is None or model is None or model.uid != due.uid:
@@ -157,13 +158,13 @@ class Reporter:
                 self._reconcile(name)
 
     def _announce(self, model: TrainedModel, status: ModelStatus) -> None:
-        """One event and one log line a change of what a condition says."""
+        """One event and one log line for each condition whose status or reason changed."""
         for kind in ("Ready", "UpToDate"):
             before, after = model.status.condition(kind), status.condition(kind)
             if after is None or (before and (before.status, before.reason) == (after.status, after.reason)):
                 continue
             if kind == "UpToDate" and (after.status == "True" or not status.active_revision):
-                # No news, or Ready's: nothing is behind before a first revision has loaded.
+                # No news, or told by Ready: before a first revision has loaded nothing can be out of date.
                 continue
             warning = after.status == "False" and after.reason not in _ON_THE_WAY
             self._recorder.event(model.name, model.uid, warning=warning, reason=after.reason, message=after.message)

@@ -2,14 +2,14 @@
 Which loaded copies may leave a pod, and when each was last used.
 
 Kept in memory only. A new leader takes every copy as used when it first sees
-it, so that it evicts nothing on what it does not know. Each look at a model
-forgets what is loaded no more: nothing here grows with time. But of a model
-whose server died its last use is kept until it is loaded again, or is to be no
-more: so those that are asked for come back first, and do not leave first then.
+it, so that it evicts nothing for lack of knowledge. Each look at a model forgets
+copies that are not loaded any more, so nothing here grows with time. But when a
+model's server died its last use is kept until the model is loaded again, or is
+not to be: so models in use come back first, and are not the first to leave.
 
 Requests to a loaded model are known from the Envoys' reports, ten seconds late.
-Between two of them a model that is asked for all the time is taken for used
-now: else what was asked for once, just now, would take its place.
+Between two reports a model in steady use counts as used now: otherwise a model
+that was asked for once, just now, would take its place.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Final
 from orchestrator.domain.eviction import Resident
 from orchestrator.domain.fleet import Copy, CopyKey, CopyState
 
-#: From so many requests a second on.
+#: Steady use, in requests a second.
 _ALL_THE_TIME: Final = 1.0
 
 
@@ -38,7 +38,7 @@ class Residency:
         """`rate`: requests a second for a model, as last reported."""
         self._rate = rate
         self._models: dict[str, dict[CopyKey, _Times]] = {}
-        #: When those that went with their server were last used.
+        #: Model that went with its server → when it was last used.
         self._lost: dict[str, float] = {}
 
     @property
@@ -47,7 +47,7 @@ class Residency:
         return len(self._models)
 
     def look(self, copies: Iterable[Copy], model: str, now: float, *, lost: bool = False) -> None:
-        """A reconcile saw these copies of `model`, and no others; `lost`: one went with its server, and is to come back."""
+        """A reconcile saw these copies of `model`, no others; `lost`: it went with its server and is to come back."""
         last = self.last_used(model, now)
         before, kept = self._models.pop(model, {}), self._lost.pop(model, None)
         loaded = {c.key for c in copies if c.state is CopyState.LOADED}
@@ -58,21 +58,21 @@ class Residency:
             self._lost[model] = used
 
     def by_use(self, models: Iterable[str], now: float) -> list[str]:
-        """These models, the last used first, and those of which nothing is known last."""
+        """These models, the most recently used first, and models without a known use last."""
         used = {m: self._last(m, now) for m in models}
         return sorted(used, key=lambda model: (-used[model], model))
 
     def used(self, key: CopyKey, now: float) -> None:
-        """A request asked for it."""
+        """A request asked for this copy's model."""
         times = self._models.get(key.model, {})
         if key in times:
             times[key] = replace(times[key], used=now)
 
     def reported(self, rates: Mapping[str, float], now: float) -> None:
-        """Requests a second since the last report, to whichever copies; 0: one that has taken all that time."""
+        """Model → requests a second since the last report, to any copy; 0: none but requests under way all along."""
         for model, rate in rates.items():
             times = self._models.get(model, {})
-            # As long ago as two of them are apart: the last may have come first.
+            # Assume evenly spaced requests: the last was at most 1/rate seconds ago.
             used = now - (1 / rate if rate else 0.0)
             for key in times:
                 times[key] = replace(times[key], used=max(times[key].used, used))

@@ -179,7 +179,7 @@ def parse_trained_model(raw: Mapping[str, Any]) -> TrainedModel:
 
 
 def parse_status(raw: Any) -> ModelStatus:
-    """Read a raw status. Only this product writes it, so a field that is missing or of the wrong type reads as empty."""
+    """Read a raw status. Only this product writes it: a field that is missing or of the wrong type reads as empty."""
     if not isinstance(raw, Mapping):
         return ModelStatus()
     conditions = raw.get("conditions")

@@ -113,7 +113,7 @@ def _may_have_replaced(seen: Observation, copy: Copy) -> bool:
 def _until_withdrawn(seen: Observation, copy: Copy, endpoint: str, now: float) -> float:
     """Seconds until no Envoy sends requests for the copy to `endpoint` any more; bounded by ACK_BOUND_S."""
     if any(c.pod == copy.pod and c.key != copy.key for c in seen.answering):
-        # Another copy of this model answers in the pod, perhaps while it is evicted: the adapter replaces this one by it.
+        # Another copy of this model answers in the pod, even if it is to be evicted: it replaces this one in place.
         return 0.0
     if seen.route is None or endpoint in seen.route.route.endpoints:
         # This leader has not withdrawn the route yet: some Envoy may hold one of an earlier leader.
