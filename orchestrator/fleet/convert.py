@@ -32,9 +32,9 @@ def report_from_proto(report: fleet_pb2.Report, pod: str) -> Report:
     """
     A report as a domain value.
 
-    States that this side does not know (a newer adapter's) read as the
-    cautious ones: a server that starts, a copy of which nothing is known. A
-    failure always has a reason that a condition can show.
+    States that this side does not know (a newer adapter's) are read cautiously:
+    as a server that is starting, or a copy in an unknown state. A failure always
+    gets a reason that a condition can show.
     """
     return Report(
         boot=report.boot,

@@ -1,8 +1,8 @@
 """
-What becomes of copies, counted as adapters report it.
+Counters of loads, unloads and failures, as adapters report them.
 
-Counted are changes that were seen: a copy that is loaded when it is first heard
-of was loaded in another leader's term, and is not counted in this one.
+Only changes count that this leader saw: a copy that is loaded in the first
+report was loaded in another leader's term, and is not counted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from orchestrator.machinery.figures import LONG_S, Counter, Figure, Timing
 
 
 class FleetCounts:
-    """Of all runtime pods."""
+    """The counters of all runtime pods."""
 
     def __init__(self) -> None:
         self._loads = Counter("wml_loads", "Copies that were loaded into a server.", "runtime")
@@ -26,7 +26,7 @@ class FleetCounts:
         self._failures = Counter("wml_load_failures", "Copies that could not be made.", "runtime", "reason")
 
     def changed(self, runtime: str, before: Copy | None, after: Copy | None) -> None:
-        """A copy was reported in another state than before; None: it was not, or is not any more, there."""
+        """A copy was reported. None for `before`: it was not there; None for `after`: it is not there any more."""
         if before is None:
             return
         if after is None:
@@ -44,6 +44,6 @@ class FleetCounts:
             self._failures.add(runtime, after.failure.reason)
 
     def figures(self) -> list[Figure]:
-        """As they stand."""
+        """The counters as they stand."""
         counted = (self._loads, self._downloads, self._load_times, self._unloads, self._failures)
         return [each.read() for each in counted]

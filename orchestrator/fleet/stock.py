@@ -1,5 +1,5 @@
 """
-What the runtime pods have now, added up by runtime when somebody looks.
+The runtime pods' states and memory, added up by runtime at a scrape.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from orchestrator.machinery.figures import Figure, gauges
 
 
 def stock(pods: Iterable[PodView]) -> list[Figure]:
-    """Pods by state, and the bytes that they have for models. A pod that is silent counts with what it said last."""
+    """Pods by state, and their bytes for models. A silent pod counts with its last report."""
     states: Bag[tuple[str, ...]] = Bag()
     capacity: Bag[tuple[str, ...]] = Bag()
     reserved: Bag[tuple[str, ...]] = Bag()
@@ -30,11 +30,11 @@ def stock(pods: Iterable[PodView]) -> list[Figure]:
 
 
 def _state(view: PodView) -> str:
-    """One word, the first that holds."""
+    """The pod's state for the metric: the first that applies."""
     if view.pod.terminating:
         return "terminating"
     if not view.known:
-        # Without an address there is nobody yet who could say a word: it waits for a node, say.
+        # A pod without an address has no adapter that could answer: it waits for a node, for example.
         return "silent" if view.pod.adapter else "pending"
     if view.draining:
         return "draining"
