@@ -8,16 +8,16 @@ limit), the script that labels by the message, the router. The buffer filter
 stands before the script that reads the message because it enforces nothing on
 data that another filter has already collected.
 
-A message whose model is named in `mm-vmodel-id` and has no server is not
-collected: the activator does not read it before there is one, and until then it
-stays with its client, under flow control. A window's worth of it is all that is
-here.
+If metadata `mm-vmodel-id` names the model and no server holds it, the message is
+not collected: the activator does not read it before a server has the model, and
+until then it stays with its client, under flow control. Envoy holds no more of
+it than a window (WINDOW_BYTES).
 
-One that names its model itself is collected while there is room (room.py).
+A message that names the model itself is collected while there is room (room.py).
 
-Not promised: the limit covers what clients send in the unary methods. Streams
-and answers are bounded by the servers that take and make them. What is on its
-way to servers and back is bounded by the heap: from some point on the largest
+Not promised: the message limit covers what clients send in the unary methods.
+Streams and answers are bounded by the servers that take and make them. Bytes on
+their way to servers and back are bounded by the heap: near its limit the largest
 requests are reset, which their clients read as INTERNAL.
 """
 
@@ -50,14 +50,14 @@ from orchestrator.mesh.upstream import (
 )
 
 SERVICE: Final = "inference.GRPCInferenceService"
-#: Answered by the product itself.
+#: Methods that the product answers itself.
 SERVER_METHODS: Final = ("ServerLive", "ServerReady", "ServerMetadata")
 MODEL_METHODS: Final = ("ModelInfer", "ModelReady", "ModelMetadata")
 STREAM_METHOD: Final = "ModelStreamInfer"
 
 ACTIVATOR: Final = "activator"
 XDS: Final = "xds"
-#: What one activator may be sent at once; Envoy refuses the rest before it drowns.
+#: Requests that one activator may hold at once; Envoy refuses more, so that the activator does not drown.
 ACTIVATOR_MAX_REQUESTS: Final = 2_000
 
 _COLD: Final = "envoy.filters.http.header_mutation"
@@ -68,17 +68,17 @@ _BUFFER: Final = "envoy.filters.http.buffer"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BootstrapSettings:
-    """What differs between one mesh pod and another. Addresses are `host:port` or `unix:/path`."""
+    """The settings of one mesh pod. Addresses are `host:port` or `unix:/path`."""
 
     node_id: str
     listen: str
     admin: str
-    #: The orchestrators, leader and standby; Envoy tries on when one refuses.
+    #: The orchestrators, leader and standby; Envoy tries the next when one refuses.
     xds: tuple[str, ...]
     activator: str
-    #: Where `/ready` says whether this Envoy serves, to whoever cannot reach `admin`; None: nowhere.
+    #: Address of a listener with `/ready` alone, for probes that cannot reach `admin`; None: no such listener.
     ready: str | None = None
-    #: Where tls.crt, tls.key and ca.crt are, for orchestrators that are dialled with mutual TLS; None: without.
+    #: Directory of tls.crt, tls.key and ca.crt for mutual TLS with the orchestrators; None: no TLS.
     tls_dir: str | None = None
     #: With `tls_dir`: where Envoy finds control_tls.sds_files(tls_dir).
     sds_dir: str = "/etc/wml-serving/mesh"
@@ -110,7 +110,7 @@ def bootstrap(settings: BootstrapSettings) -> Config:
             "listeners": [_listener(settings), *readiness_listeners(settings.ready)],
             "clusters": [*_clusters(settings), *readiness_clusters(settings.ready, settings.admin)],
         },
-        # Thousands of model clusters with a hundred stats each, which nobody reads.
+        # Thousands of model clusters would have a hundred stats each that nobody reads.
         "stats_config": {"stats_matcher": {"exclusion_list": {"patterns": [{"prefix": "cluster.model/"}]}}},
         "deferred_stat_options": {"enable_deferred_creation_stats": True},
         "overload_manager": overload(max_heap_bytes=settings.max_heap_bytes, max_connections=settings.max_connections),
@@ -151,7 +151,8 @@ def _clusters(settings: BootstrapSettings) -> list[Config]:
         )
         for name, addresses, max_requests, keepalive, cold in (
             (XDS, settings.xds, 100, True, False),
-            # It is beside us: its end closes its socket, and one that is frozen goes on with what it holds.
+            # No keepalive for the activator: it is on this machine, so its end closes its socket, and one that is
+            # frozen goes on with the requests that it holds.
             (ACTIVATOR, (settings.activator,), ACTIVATOR_MAX_REQUESTS, False, True),
         )
     ]
@@ -323,7 +324,7 @@ def _labelled(route: Config) -> Config:
 def _unread(route: Config) -> Config:
     """The route of a request that is not to be collected here."""
     route["match"]["headers"] = [{"name": lua.UNREAD_HEADER, "present_match": True}]
-    # Disabled in the filter's own way: whether a filter is there at all was decided by the route before this one.
+    # Disabled by the filter's own setting: Envoy chose the filters by the route before this one.
     route["typed_per_filter_config"] = {
         _BUFFER: {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.BufferPerRoute",
@@ -334,7 +335,7 @@ def _unread(route: Config) -> Config:
 
 
 def _with_room(route: Config, number: int, room: Room) -> Config:
-    """The route of a request that is collected in a smaller room than the first, which is the filter's own."""
+    """The route of a request that gets a smaller room; the first and largest room is the buffer filter's own limit."""
     route["match"]["headers"] = [{"name": lua.ROOM_HEADER, "string_match": {"exact": str(number)}}]
     route["typed_per_filter_config"] = {
         _BUFFER: {
@@ -349,8 +350,8 @@ def _retries() -> Config:
     """
     Another holder first, then the activator. Never `reset`: a poison request would kill server after server.
 
-    The third attempt is the activator's, within milliseconds. The later ones are for an activator that is started
-    again: some ten seconds in all, since what has reached nobody is not lost yet.
+    The third attempt goes to the activator, within milliseconds. The later ones are for an activator that is being
+    restarted: some ten seconds in all, since a request that has reached nobody is not lost yet.
     """
     return {
         "retry_on": "connect-failure,refused-stream,retriable-headers",

@@ -1,10 +1,10 @@
 """
 Mutual TLS between Envoy and the orchestrator: on the cluster of the control plane, and nowhere else.
 
-The certificates come to Envoy as secrets, from files of its own beside the
-bootstrap (`sds_files`): only of such secrets does it read the certificates
-again when their directory changes. It does so without a restart, and without
-ending a connection.
+Envoy gets the certificates as secrets, from files beside the bootstrap
+(`sds_files`): only for such secrets does it read the certificates again when
+their directory changes. It does so without a restart, and without ending a
+connection.
 """
 
 from __future__ import annotations

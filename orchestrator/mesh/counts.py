@@ -1,8 +1,8 @@
 """
-What is pushed to Envoys and how they answer, counted.
+Counters of the responses pushed to Envoys, and of their answers.
 
-ACK latency is from the moment at which a response is given to the stream to the
-Envoy's answer to it; refusals count in it, too.
+ACK latency is the time from giving a response to the stream to the Envoy's
+answer; refusals count, too.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from orchestrator.machinery.figures import SHORT_S, Counter, Figure, Timing
 
 
 class MeshCounts:
-    """Of all Envoys together."""
+    """The counters of all Envoys together."""
 
     def __init__(self) -> None:
         self._pushes = Counter("wml_xds_pushes", "Responses sent to Envoys.")
@@ -23,11 +23,11 @@ class MeshCounts:
         self._pushes.add()
 
     def answered(self, seconds: float, *, refused: bool) -> None:
-        """The Envoy took it, or refused it."""
+        """The Envoy accepted a response, or refused it."""
         self._answers.observe(seconds)
         if refused:
             self._nacks.add()
 
     def figures(self) -> list[Figure]:
-        """As they stand."""
+        """The counters as they stand."""
         return [self._pushes.read(), self._nacks.read(), self._answers.read()]

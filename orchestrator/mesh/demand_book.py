@@ -1,14 +1,14 @@
 """
-Who waits for which model, and what they were told: the demand of all activators.
+The demand of all activators: which models they wait for, and what they were answered.
 
 Level-based. A want stands until it is released or its stream ends; an answer
-goes to those that want the model now and is kept for nobody else. Each want
-that *arrives*, even one that says what stood before, is new: the controller is
-asked again (`on_want`), and its answer is sent even if it equals the last one,
-since the request behind the want has not heard that.
+goes to the activators that want the model now, and is not kept for later ones.
+Each want that *arrives* is new, even if it repeats one that stands: the
+controller is asked again (`on_want`), and its answer is sent even if it equals
+the last one, since the request behind the new want has not got that.
 
-A stale want (the route led nowhere) is sticky: later wants for the model do not
-clear it, only an answer does that was given after `wanted` had shown it.
+A stale mark (the route led nowhere) is sticky: later wants for the model do not
+clear it; only an answer does that was given after `wanted` had shown the mark.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Waiter:
         self._wants: dict[str, Want] = {}
         #: Last answer to the want that stands now.
         self._told: dict[str, Answer] = {}
-        #: Not written yet; the latest alone matters.
+        #: Answers that are not written yet; only the latest for a model matters.
         self._words: dict[str, Answer] = {}
 
     def answers(self) -> list[tuple[str, Answer]]:
@@ -81,21 +81,21 @@ class DemandBook:
     # -- the controller's side -------------------------------------------------
 
     def wanted(self, model: str) -> Want | None:
-        """The merged want, None if nobody waits."""
+        """The merged want of all activators; None if none wants the model."""
         want = self._merged(model)
         if want is not None and want.stale:
             self._stale[model] = True
         return want
 
     def answer(self, model: str, answer: Answer) -> None:
-        """The latest word for those that want the model; a stale mark that `wanted` has shown is settled by it."""
+        """Answer the activators that want the model. This clears a stale mark that `wanted` has shown."""
         if self._stale.get(model):
             del self._stale[model]
         for waiter in self._waiters:
             waiter._tell(model, answer)
 
     def figures(self) -> list[Figure]:
-        """Holds, as far as they are known here: for how many models requests wait, and who holds them."""
+        """For how many models activators hold requests, and how many activators are connected."""
         wanted = {model for waiter in self._waiters for model in waiter._wants}
         return [
             gauge("wml_models_wanted", "Models for which some activator holds requests.", len(wanted)),
@@ -111,7 +111,7 @@ class DemandBook:
         return waiter
 
     def receive(self, waiter: Waiter, *, full: bool, wants: Mapping[str, Want], release: Iterable[str] = ()) -> None:
-        """Take a Wanted message. Raises TooManyWants, and then nothing of it has been taken."""
+        """Take a Wanted message. Raises TooManyWants, and then has taken no part of it."""
         gone = (waiter._wants.keys() - wants.keys()) if full else ((waiter._wants.keys() & release) - wants.keys())
         count = len((waiter._wants.keys() - gone) | wants.keys())
         if count > self._max_names:
@@ -124,7 +124,7 @@ class DemandBook:
             self._on_want(model)
 
     def disconnect(self, waiter: Waiter) -> None:
-        """The stream ended, and with it all it wanted."""
+        """The stream ended, and with it its wants."""
         self._drop(waiter, set(waiter._wants))
         self._waiters.remove(waiter)
 

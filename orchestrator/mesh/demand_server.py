@@ -53,7 +53,7 @@ class DemandServer:
 
         refusal = ""
         try:
-            # There may be nothing to answer for long; the activator is heard all the same.
+            # Answers may be long in coming; this tells the activator at once that it is connected.
             await context.send_initial_metadata(())
             await converse(
                 requests,

@@ -1,9 +1,9 @@
 """
-One bidirectional gRPC stream as two plain functions: take what comes, write what is pending.
+One bidirectional gRPC stream as two plain functions: take each request, write pending messages.
 
-Both of the mesh's servers are of this shape: a ledger that a request changes,
-and that has something to say when anything changed. `wake` joins the two; it is
-level-triggered, so a slow peer is told the latest state and nothing piles up.
+Both of the mesh's servers work like this: requests change a ledger, and after
+any change the ledger has messages to send. `wake` joins the two; it is
+level-triggered, so a slow peer is sent the latest state and nothing piles up.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """
-The load reporting service: Envoys tell how often each model is asked for.
+The load reporting service: Envoys report how often each model is asked for.
 
-Requests to a loaded model never come by here, and to know which copies are used
-is what eviction lives on. An Envoy names every cluster in each report, those that
-nobody asked for without numbers.
+Eviction has to know which copies are used, but the orchestrator does not see the
+requests to loaded models. Each report names every cluster; a cluster without
+requests comes without numbers.
 
-Not promised: the first interval of a new cluster, which Envoy does not report,
-and what ends on a cluster that was replaced meanwhile (envoy#12823). So a report
-never proves that nothing is under way.
+Not promised: Envoy does not report the first interval of a new cluster, nor
+requests that end on a cluster that was replaced meanwhile (envoy#12823). So a
+report never proves that no request is under way.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ INTERVAL_S: Final = 10.0
 
 
 class LoadReports:
-    """Has each Envoy that dials in report, and hands on what it says."""
+    """Asks each Envoy that dials in for reports, and passes them on to `Usage`."""
 
     def __init__(self, usage: Usage, interval_s: float = INTERVAL_S) -> None:
         self._usage = usage
@@ -57,10 +57,10 @@ class LoadReports:
 
 
 def to_rates(message: Any) -> dict[str, float]:
-    """Of a LoadStatsRequest: model → requests a second, of those that were asked for or have one under way."""
+    """Read a LoadStatsRequest: model → requests a second, for models that had a request or have one under way."""
     rates = {}
     for cluster in message.cluster_stats:
-        # First, since that is what most of thousands are.
+        # Checked first: most of thousands of clusters had no request.
         if not cluster.upstream_locality_stats or (model := model_of(cluster.cluster_name)) is None:
             continue
         asked = sum(each.total_issued_requests for each in cluster.upstream_locality_stats)

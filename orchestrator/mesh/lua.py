@@ -3,19 +3,19 @@ The Lua that Envoy runs: which model a request is for, and which cluster that is
 
 Three scripts, in the order in which a request meets them:
 
-- `FROM_HEADERS` labels a request by its metadata, and refuses at once what
-  could only be labelled by a message that cannot be read: a stream (its first
-  message may wait for an answer) and a compressed one. A request that needs no
-  label and has no server it marks as not to be collected; one that is to be
-  collected gets room for that (room.py), and is marked if it is not all.
+- `FROM_HEADERS` labels a request by its metadata. Without metadata it refuses at
+  once a request whose message cannot be read for a label: a stream (its first
+  message may wait for an answer) and a compressed message. A labelled request
+  whose model has no server is marked as not to be collected; one that is to be
+  collected gets a room (room.py), and is marked if that is not the largest.
 - `FROM_MESSAGE` runs behind the buffer filter, so that `body()` never waits and
   never sees more than one whole message. It reads field 1 if that comes first.
 - `ROUTE` is the cluster specifier: `model/<id>` if Envoy knows it, else the
   activator, whatever the id looks like.
 
-A label is only ever a well-formed model name: every other id cannot have a
-cluster, and travels on unlabelled to the activator, which parses properly and
-has words for it. The scripts are called for the four model methods alone.
+A label is always a well-formed model name. No other id can have a cluster: a
+request with one goes unlabelled to the activator, which parses properly and
+explains the refusal. The scripts run for the four model methods only.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from orchestrator.mesh.room import Rooms
 
 #: Metadata by which a request names its model.
 MODEL_HEADER: Final = "mm-vmodel-id"
-#: Headers of our own; clients' are removed.
+#: Prefix of our own headers; a client's headers with this prefix are removed.
 OUR_HEADERS: Final = "x-wml-"
 #: Says that the request's cluster has no server; set by a filter before the scripts.
 COLD_HEADER: Final = OUR_HEADERS + "cold"
 #: Says that the request's message is not to be collected; chooses its route.
 UNREAD_HEADER: Final = OUR_HEADERS + "unread"
-#: Says which room the request's message has, by its number, if it is not the first; chooses its route.
+#: Number of the room that the request's message gets, if it is not the first one; chooses its route.
 ROOM_HEADER: Final = OUR_HEADERS + "room"
 
 NO_MODEL_IN_STREAM: Final = (
@@ -158,7 +158,7 @@ end
 
 
 def from_headers(rooms: Rooms) -> str:
-    """The script `FROM_HEADERS`, with the rooms that it gives."""
+    """The script `FROM_HEADERS` for these rooms."""
     table = ", ".join(f"{{size = {room.size}, free = {room.free}}}" for room in rooms.rooms)
     return _FROM_HEADERS.replace("@SHARE@", str(rooms.share)).replace("@ROOMS@", table)
 

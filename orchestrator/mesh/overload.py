@@ -16,7 +16,7 @@ _TRACKED_LOG2: Final = 20
 
 
 def overload(*, max_heap_bytes: int, max_connections: int) -> Config:
-    """The overload manager: near the heap the largest requests are reset, above 95 % of it new ones are refused."""
+    """The overload manager: near the heap's limit the largest requests are reset, above 95 % of it new ones refused."""
     return {
         # A fast client fills a tenth of the heap between two looks at it.
         "refresh_interval": "0.1s",
@@ -40,7 +40,7 @@ def overload(*, max_heap_bytes: int, max_connections: int) -> Config:
         "actions": [
             {"name": "envoy.overload_actions.shrink_heap", "triggers": _above(0.9)},
             {
-                # Requests are refused only when this was not enough: it takes the largest first, and spares the small.
+                # Resets the largest requests and spares small ones; only if that is not enough are new ones refused.
                 "name": "envoy.overload_actions.reset_high_memory_stream",
                 "triggers": [{"name": _HEAP, "scaled": {"scaling_threshold": 0.75, "saturation_threshold": 0.9}}],
             },

@@ -1,9 +1,9 @@
 """
-What a kubelet may ask of an Envoy: its `/ready`, and nothing else of the admin API.
+Envoy's `/ready` for the kubelet's probes, without the rest of its admin API.
 
-The admin API can stop the server, so it listens on loopback alone, where no
-probe of a kubelet comes. This listener passes one path on to it. An Envoy says
-that it is ready once it has taken its first snapshot.
+The admin API can stop the server, so it listens on loopback only, which a
+kubelet's probe cannot reach. This listener passes one path on to the admin API.
+An Envoy is ready once it has taken its first snapshot.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _CLUSTER: Final = "envoy_admin"
 
 
 def readiness_listeners(listen: str | None) -> list[Config]:
-    """The listener at that address; none for None."""
+    """The listener at that address; no listener for None."""
     if listen is None:
         return []
     manager: Config = {
@@ -58,7 +58,7 @@ def readiness_listeners(listen: str | None) -> list[Config]:
 
 
 def readiness_clusters(listen: str | None, admin: str) -> list[Config]:
-    """The admin API as a cluster of the listener's; none for None."""
+    """The admin API as the listener's cluster; no cluster for None."""
     if listen is None:
         return []
     return [

@@ -1,9 +1,9 @@
 """
 Envoy's own refusals, in the statuses and words that gRPC's clients expect.
 
-Without this Envoy names an HTTP status, and gRPC calls a bound INTERNAL or
-UNAVAILABLE, and an outage UNKNOWN. What servers and the activator answer passes
-unchanged.
+Without this Envoy answers with an HTTP status, which gRPC's clients read as
+INTERNAL or UNAVAILABLE for a bound, and UNKNOWN for an outage. Answers of servers
+and the activator pass unchanged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def local_replies(*, max_message_bytes: int, per_model: int, per_activator: int)
         "mappers": [
             _said(
                 _RESOURCE_EXHAUSTED,
-                # It grew out of its room.
+                # The message outgrew its room (room.py).
                 {"and_filter": {"filters": [_http_status(413, "mesh.no_room"), _has(ROOM_HEADER)]}},
                 "there is no room just now to collect a message that does not say in metadata whom it is for, and of"
                 " which %BYTES_RECEIVED% bytes came already: name the model in mm-vmodel-id, or try again later",
@@ -42,14 +42,14 @@ def local_replies(*, max_message_bytes: int, per_model: int, per_activator: int)
             ),
             _said(
                 _UNAVAILABLE,
-                # It was to be sent again, and is more than is kept for that.
+                # The request was to be sent again, and is larger than what Envoy keeps for a retry.
                 _http_status(507, "mesh.not_kept"),
                 f"there is nobody to hold this request just now, and more than {WINDOW_BYTES} bytes are not kept:"
                 " try again",
             ),
             _said(
                 _UNAVAILABLE,
-                # Nor is it sent again where it grew beyond that under an attempt, or where the attempts are used up.
+                # The request outgrew that bound during an attempt, or the attempts are used up.
                 {"response_flag_filter": {"flags": ["UF", "UH"]}},
                 "there is nobody to hold this request just now (%LOCAL_REPLY_BODY%): try again",
             ),

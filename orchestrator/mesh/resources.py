@@ -2,9 +2,10 @@
 Routes as Envoy clusters.
 
 A model has one STATIC cluster with its endpoints inline: the holders at
-priority 0 and the activator at priority 1, so that a stale route or a dead
-server ends at the activator by Envoy's own retry (law 5). A withdrawn route's
-cluster has the activator alone; the cluster itself lives on until it is removed.
+priority 0 and the activator at priority 1, so that a request with a stale route
+or for a dead server ends at the activator by Envoy's own retry (law 5: fallback
+and retry make routing correct, ACKs only make it fast). A withdrawn route's
+cluster has the activator only; the cluster itself stays until it is removed.
 
 A resource's version is the hash of its bytes. A new leader that knows the same
 routes therefore publishes the same versions, and no Envoy is sent anything.
@@ -36,7 +37,7 @@ from orchestrator.mesh.upstream import (
 TYPE_URL: Final = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 
 _PREFIX: Final = "model/"
-#: ParseDict resolves the Any in a cluster by name: its type has to be registered, which the import does.
+#: ParseDict looks up the type of the Any in a cluster by name: the import registers it.
 _REGISTERED: Final = _http_protocol_options.HttpProtocolOptions.DESCRIPTOR.full_name == HTTP_PROTOCOL_OPTIONS
 
 
@@ -46,7 +47,7 @@ def resource_name(model: str) -> str:
 
 
 def model_of(name: str) -> str | None:
-    """The model whose cluster that is; None if it is no model's."""
+    """The model whose cluster has that name; None if it is no model's."""
     return name.removeprefix(_PREFIX) if name.startswith(_PREFIX) else None
 
 
@@ -60,7 +61,7 @@ class Resource:
 
 
 class ClusterFactory:
-    """Makes clusters; everything but a route's own part is fixed for its lifetime."""
+    """Makes the clusters of routes. Everything but the name and the endpoints is the same for all."""
 
     __slots__ = ("_activator", "_base", "_located")
 

@@ -1,14 +1,14 @@
 """
-How much of messages that name their model themselves an Envoy collects.
+Limits how much Envoy buffers for requests that name the model only in the body.
 
-Such a message has to be here whole before it is known whom it is for, and how
-large it is nobody says before. So each gets room for a message of some size
-before it comes: of the largest while there is plenty, and of a smaller one the
-less there is left. One that grows out of its room is refused, in words; without
-that, memory would run out and Envoy reset the largest requests, which their
-clients read as INTERNAL.
+Envoy has to collect such a message whole before it knows the model, and does not
+know its size beforehand. So each message is given a room (an allotment of memory)
+before it comes: room for the largest message while there is plenty, and smaller
+rooms the less is left. A message that outgrows its room is refused with an
+explanation. Without this, memory would run out and Envoy would reset the largest
+requests, which their clients read as INTERNAL.
 
-Workers share nothing, and each gives room of a share of its own.
+Envoy's workers share nothing: each gives rooms out of its own share.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from orchestrator.mesh.upstream import WINDOW_BYTES
 
 #: As Envoy's --concurrency says.
 WORKERS: Final = 2
-#: Of the heap, in parts of a hundred: the rest is for what is not collected, and for what servers are sent and answer.
+#: Percentage of the heap for rooms: the rest is for messages that are not collected, and for traffic with servers.
 _SHARE: Final = 35
 
 
@@ -34,17 +34,17 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
-    """The share of one worker, and the rooms that it gives, the largest first; the last one is given always."""
+    """The share of one worker in bytes, and its rooms, the largest first; the last one is always given."""
 
     share: int
     rooms: tuple[Room, ...]
 
 
 def rooms(*, max_heap_bytes: int, max_message_bytes: int) -> Rooms:
-    """Four sizes of room: for the largest message, a quarter and a sixteenth of it, and for a window's worth."""
+    """Four sizes of room: the largest message, a quarter and a sixteenth of it, and one window."""
     share = max(max_heap_bytes * _SHARE // 100 // WORKERS, 2 * max_message_bytes)
     least = min(WINDOW_BYTES, max_message_bytes)
-    # Of what is left, the last quarter is not for the largest, nor the last sixteenth for the next.
+    # The last quarter of the share is kept from the largest rooms, the last sixteenth from the next, and so on.
     sizes = ((max_message_bytes, 4), (max_message_bytes // 4, 16), (max_message_bytes // 16, 64))
     made = (Room(max(size, least), max(size, least) + share // part) for size, part in sizes)
     return Rooms(share, (*made, Room(least, 0)))

@@ -2,16 +2,16 @@
 The mesh as the controller sees it: routes out, acknowledgements back.
 
 A route counts as accepted when every Envoy that *exists* holds exactly its
-current version on a live stream. Which Envoys exist is told from outside
-(`expect`), because the connected ones are the wrong set: a frozen Envoy would
-not be waited for, though it still routes as before. Of those that the platform
-has lost sight of, the connected ones are the right set: they are alive, and the
-others may be gone with their node. With no Envoy expected nothing is accepted,
-since no request would be answered either.
+current version on a live stream. The platform tells which Envoys exist
+(`expect`). The connected ones are the wrong set: a frozen Envoy would not be
+waited for, though it still routes as before. But of the Envoys whose node is
+silent only the connected ones count: they are alive, and the others may be gone
+with their node. With no Envoy expected no route is accepted, since no request
+would be answered either.
 
-Nothing here touches all models on an ACK: a view asks each expected node's
-session, and a callback names what an ACK settled. Only the rare events, an
-Envoy that connects or a changed set of them, name every model.
+No ACK costs a walk over all models: a view asks each expected node's session,
+and a callback names the models that an ACK settled. Only rare events name every
+model: an Envoy that connects, or a changed set of Envoys.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class Connection:
         self._wake = wake
         self._counts = counts
         self._now = now
-        #: When the outstanding response was given away.
+        #: When the outstanding response was given to the stream.
         self._pushed_at = 0.0
 
     def responses(self) -> list[Response]:
-        """What to write now."""
+        """The responses to write now."""
         responses = self.session.responses()
         for _ in responses:
             self._pushed_at = self._now()
@@ -60,7 +60,7 @@ class Connection:
         return responses
 
     def receive(self, request: Request) -> Outcome:
-        """What the Envoy says changed."""
+        """Take a request; returns what it changed."""
         now = self._now()
         outcome = self.session.receive(request, now)
         if outcome.answered:
@@ -68,7 +68,7 @@ class Connection:
         return outcome
 
     def wake(self) -> None:
-        """Tell the shell to look."""
+        """Tell the shell that there may be responses to write."""
         self._wake()
 
 
@@ -87,7 +87,7 @@ class Router:
         self._on_change = on_change
         self._existing: frozenset[str] = frozenset()
         self._unheard: frozenset[str] = frozenset()
-        #: By node: the newest stream of each.
+        #: Node → its newest stream.
         self._connections: dict[str, Connection] = {}
         self._counts = MeshCounts()
 
@@ -110,7 +110,7 @@ class Router:
             connection.wake()
 
     def view(self, model: str) -> RouteView | None:
-        """The published route and its ACKs; None if there is none here."""
+        """The published route and its ACKs; None if no route of this model is published here."""
         published = self._snapshot.get(model)
         if published is None:
             return None
@@ -136,7 +136,7 @@ class Router:
         )
 
     def expect(self, nodes: frozenset[str], unheard: frozenset[str] = frozenset(), /) -> None:
-        """These Envoys exist; each has to accept a route before it counts as accepted. `unheard`: if it is connected."""
+        """The Envoys that exist: each has to accept a route. Those in `unheard` (silent nodes) only while connected."""
         if (nodes, unheard) == (self._existing, self._unheard):
             return
         self._existing, self._unheard = nodes, unheard
@@ -147,11 +147,11 @@ class Router:
         return self._existing | (self._unheard & self._connections.keys()) if self._unheard else self._existing
 
     def strangers(self) -> frozenset[str]:
-        """Models that some Envoy has a route for and nobody published here."""
+        """Models that some Envoy has a route for, which was not published here."""
         return self._models(name for connection in self._connections.values() for name in connection.session.strangers)
 
     def stranger(self, model: str) -> bool:
-        """Whether some Envoy has a route for that model which nobody published here."""
+        """Whether some Envoy has a route for that model, which was not published here."""
         name = resource_name(model)
         return any(connection.session.is_stranger(name) for connection in self._connections.values())
 
@@ -160,7 +160,7 @@ class Router:
         return frozenset(self._connections)
 
     def figures(self) -> list[Figure]:
-        """What was pushed and answered, and how many Envoys there are and should be."""
+        """Responses and answers, and how many Envoys are connected and expected."""
         return [
             *self._counts.figures(),
             gauge("wml_mesh_nodes_connected", "Envoys that are connected.", len(self._connections)),
@@ -175,7 +175,7 @@ class Router:
     # -- the shell's side ------------------------------------------------------
 
     def connect(self, node: str, first: Request, wake: Callable[[], None]) -> Connection:
-        """A node's stream began with that request. A stream that it still had is closed: the newer one is the truth."""
+        """A node's stream began with that request. An older stream of the node is closed: the newer one counts."""
         session = Session(self._snapshot.resources, first, self._now())
         connection = Connection(node, session, wake, counts=self._counts, now=self._now)
         earlier = self._connections.get(node)
@@ -201,7 +201,7 @@ class Router:
         if self._connections.get(connection.node) is connection:
             del self._connections[connection.node]
             if connection.node in self._unheard:
-                # It does not count any more, and what was missing may have been its word alone.
+                # The node is not expected any more, and its ACK may have been the only one that routes waited for.
                 self._announce(frozenset(self._snapshot))
         connection.closed = True
 

@@ -1,8 +1,8 @@
 """
 The delta-CDS service: carries requests and responses between Envoys and the router.
 
-Thin on purpose: which Envoy holds what is the session's business. The service
-is registered by hand, since the generated code of the xDS package has no types.
+Thin on purpose: the session knows which resources an Envoy holds. The service is
+registered by hand, since the generated code of the xDS package has no types.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from orchestrator.mesh.session import Request, Response
 
 SERVICE: Final = "envoy.service.cluster.v3.ClusterDiscoveryService"
 
-#: For the grpc.aio server that this is added to: permits Envoy's pings, and
-#: finds out about an Envoy that is gone without a word.
+#: For the grpc.aio server that this service is added to: permits Envoy's pings,
+#: and detects an Envoy that has gone without closing its connection.
 SERVER_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.keepalive_time_ms", 4_000),
     ("grpc.keepalive_timeout_ms", 2_000),
-    # Without it a ping, a keepalive's too, may stay unanswered for a minute.
+    # Without this option a ping may stay unanswered for a minute, keepalive pings included.
     ("grpc.http2.ping_timeout_ms", 2_000),
     # An Envoy that reconnects names every cluster that it holds.
     ("grpc.max_receive_message_length", 64 << 20),

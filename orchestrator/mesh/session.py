@@ -8,11 +8,12 @@ resources belong to the snapshot and are only read here.
 - The subscription is the wildcard: an Envoy holds every model.
 - One response is outstanding at a time; changes that come meanwhile coalesce,
   so that a slow Envoy is sent the latest state and never a backlog.
-- A refusal (NACK) names no resource in a form to rely on. The names of a
-  response that was refused are therefore sent again one by one, and what is
-  refused alone is refused: one bad resource costs its neighbours a moment.
-- What the Envoy holds and nobody published is a stranger. It is reported, and
-  removed only when told (law 9): a leader that knows little destroys nothing.
+- A refusal (NACK) does not name the bad resource reliably. The names of a
+  refused response are therefore sent again one by one, and a resource that is
+  refused alone counts as refused: one bad resource delays its neighbours a bit.
+- A resource that the Envoy holds and this leader has not published is a
+  stranger. It is reported, and removed only when told (law 9: absence never
+  deletes): a leader that knows little destroys nothing.
 
 Not promised: that an accepted resource is live on every worker thread; Envoy
 posts it to them after it has acknowledged.
@@ -26,23 +27,23 @@ from typing import Final
 
 from orchestrator.mesh.resources import Resource
 
-#: Names in one response but the first: keeps each push to Envoy's main thread short.
+#: Most names in one response, except the first: keeps each push to Envoy's main thread short.
 MAX_NAMES: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What matters of a DeltaDiscoveryRequest. `initial_versions` counts in the first one only."""
+    """The used fields of a DeltaDiscoveryRequest. `initial_versions` counts in the stream's first request only."""
 
     nonce: str = ""
-    #: The Envoy's words if it refused the response with that nonce.
+    #: The Envoy's error text if it refused the response with that nonce.
     error: str | None = None
     initial_versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """A DeltaDiscoveryResponse to be."""
+    """A DeltaDiscoveryResponse to write."""
 
     nonce: str
     resources: tuple[Resource, ...] = ()
@@ -57,7 +58,7 @@ class Outcome:
     answered: bool = False
     #: Names that the Envoy now holds as published, or has refused.
     settled: frozenset[str] = frozenset()
-    #: Those of them that it refused, with its words.
+    #: The settled names that the Envoy refused, each with its error text.
     refused: tuple[tuple[str, str], ...] = ()
 
 
@@ -75,7 +76,7 @@ _UNCERTAIN: Final = _Held(None, 0.0)
 class _Sent:
     #: None = a removal.
     version: str | None
-    #: What the Envoy held until then.
+    #: What the Envoy held before this was sent.
     before: _Held | None
 
 
@@ -105,30 +106,30 @@ class Session:
         self._published = published
         #: What the Envoy holds, or may hold.
         self._held = {name: _Held(version, now) for name, version in first.initial_versions.items()}
-        #: Held, but not published and not told to be removed.
+        #: Names that the Envoy holds, that are not published, and whose removal was not asked for.
         self._strangers = {name for name in self._held if name not in published}
         #: Names that may differ from what is published, in order of change.
         self._pending: dict[str, None] = {
             name: None for name, resource in published.items() if first.initial_versions.get(name) != resource.version
         }
-        #: Refused in company: to be sent alone.
+        #: Names whose response of several was refused: to be sent alone.
         self._suspects: dict[str, None] = {}
-        #: Refused alone: (version, the Envoy's words).
+        #: Name that was refused when sent alone → (version, the Envoy's error text).
         self._refused: dict[str, tuple[str, str]] = {}
-        #: Told to be removed.
+        #: Names whose removal is to be sent.
         self._doomed: dict[str, None] = {}
         self._outstanding: _Outstanding | None = None
         self._nonces = 0
-        # An Envoy that holds nothing waits for its first snapshot, though it be empty.
+        # An Envoy that holds nothing waits for its first snapshot, even an empty one.
         self._owes_first = not self._held
 
     def is_stranger(self, name: str) -> bool:
-        """Whether the client holds that name and nobody published it here."""
+        """Whether the Envoy holds that name and it was not published here."""
         return name in self._strangers
 
     @property
     def strangers(self) -> frozenset[str]:
-        """Names that the Envoy holds and nobody published here."""
+        """Names that the Envoy holds and that were not published here."""
         return frozenset(self._strangers)
 
     @property
@@ -144,18 +145,18 @@ class Session:
         return held.at if held is not None and held.version == version else None
 
     def refusal(self, name: str, version: str) -> str:
-        """The Envoy's words if it refused that version."""
+        """The Envoy's error text if it refused that version, else ""."""
         refused = self._refused.get(name)
         return refused[1] if refused is not None and refused[0] == version else ""
 
     def touch(self, name: str) -> None:
-        """The name was published, or published anew."""
+        """A new version of the name was published."""
         self._strangers.discard(name)
         self._doomed.pop(name, None)
         self._pending[name] = None
 
     def remove(self, name: str) -> None:
-        """The name is no longer published and is to go from the Envoy as well."""
+        """The name is no longer published, and is to be removed from the Envoy as well."""
         self._strangers.discard(name)
         self._pending.pop(name, None)
         self._suspects.pop(name, None)
@@ -174,7 +175,7 @@ class Session:
         return self._refuse(outstanding.sent, request.error)
 
     def responses(self) -> list[Response]:
-        """What is to be written now; empty while a response is outstanding."""
+        """The responses to write now; none while one is outstanding."""
         if self._outstanding is not None:
             return []
         resources: tuple[Resource, ...] = ()
@@ -182,7 +183,7 @@ class Session:
         if self._suspects and not self._owes_first:
             resources = self._take(self._suspects, 1)
         if not resources:
-            # Before its first snapshot an Envoy must not go live with a part of it.
+            # The first response has all resources: an Envoy must not go live with a part of them.
             resources = self._take(self._pending, len(self._pending) if self._owes_first else MAX_NAMES)
         if not resources and not self._owes_first:
             removed = tuple(self._doomed)[:MAX_NAMES]
@@ -195,7 +196,7 @@ class Session:
         sent: dict[str, _Sent] = {}
         for name, version in (*((made.name, made.version) for made in resources), *((name, None) for name in removed)):
             sent[name] = _Sent(version, self._held.get(name))
-            # From now on until it answers, the Envoy may hold either.
+            # Until the Envoy answers it may hold the old version or the new one.
             self._held[name] = _UNCERTAIN
         self._outstanding = _Outstanding(str(self._nonces), sent)
         return [Response(nonce=self._outstanding.nonce, resources=resources, removed=removed)]
@@ -235,14 +236,14 @@ class Session:
                 if name not in self._published:
                     self._strangers.add(name)
             elif name not in self._published:
-                # It was removed meanwhile; in company it may have been applied.
+                # The name was removed meanwhile; sent together with others it may have been applied.
                 if name in self._held:
                     self._doomed[name] = None
             elif alone:
                 self._refused[name] = (item.version, words)
                 refused.append((name, words))
             else:
-                # Envoy applies the good ones of a response that it refuses.
+                # Envoy applies the good resources of a response that it refuses.
                 self._suspects[name] = None
         return Outcome(answered=True, settled=frozenset(name for name, _ in refused), refused=tuple(refused))
 

@@ -22,7 +22,7 @@ class Published:
 
 
 class Snapshot:
-    """Model name → what is published for it."""
+    """Model name → its published route and resource."""
 
     __slots__ = ("_clusters", "_published", "_resources", "resources")
 
@@ -30,7 +30,7 @@ class Snapshot:
         self._clusters = clusters
         self._published: dict[str, Published] = {}
         self._resources: dict[str, Resource] = {}
-        #: The same by resource name, always current: what sessions read.
+        #: The published resources by name, always current: sessions read this.
         self.resources: Mapping[str, Resource] = MappingProxyType(self._resources)
 
     def __len__(self) -> int:
@@ -40,7 +40,7 @@ class Snapshot:
         return iter(self._published)
 
     def get(self, model: str) -> Published | None:
-        """What is published for the model."""
+        """The model's published route and resource."""
         return self._published.get(model)
 
     def publish(self, route: Route, now: float) -> Resource | None:

@@ -1,5 +1,5 @@
 """
-What every cluster of the mesh has in common, as the JSON form of Envoy's configuration.
+The parts that all clusters of the mesh share, in the JSON form of Envoy's configuration.
 
 The bootstrap's static clusters and the model clusters that come over xDS are
 built from these pieces, so that a limit is raised in one place. Everything here
@@ -18,11 +18,11 @@ Config = dict[str, Any]
 
 HTTP_PROTOCOL_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
-#: Largest message unless settings say otherwise.
+#: Size of the largest message, unless settings say otherwise.
 DEFAULT_MESSAGE_BYTES: Final = 16 << 20
-#: What one model may have in flight or held in one Envoy; more is refused there.
+#: Requests that one model may have in flight or held in one Envoy; Envoy refuses more.
 MAX_REQUESTS: Final = 1_000
-#: What one connection may carry at once.
+#: Streams that one connection may carry at once.
 MAX_STREAMS: Final = 4_096
 #: How much of a message Envoy takes in while nobody reads it.
 WINDOW_BYTES: Final = 256 << 10
@@ -41,8 +41,8 @@ def buffer_bytes(max_message_bytes: int) -> int:
     """
     How much of one stream Envoy may hold: a whole message with room to spare, 64 MiB for 16 MiB messages.
 
-    Less would stall a message that is read into memory whole; it is the
-    per-connection buffer limit and the HTTP/2 stream window alike.
+    Less would stall a message that is read into memory whole. The value is both
+    the per-connection buffer limit and the HTTP/2 stream window.
     """
     if max_message_bytes < 1:
         raise ValueError(f"max_message_bytes: {max_message_bytes} is not positive")
@@ -60,9 +60,9 @@ def windows(max_message_bytes: int) -> Config:
 
 def narrow_windows() -> Config:
     """
-    HTTP/2 windows for messages that wait: of each stream little is here, and none waits for another's.
+    HTTP/2 windows for messages that wait: Envoy holds little of each stream, and no stream blocks another.
 
-    A stream's window is its buffer's limit too, in both directions.
+    A stream's window is also the limit of its buffer, in both directions.
     """
     return {"initial_stream_window_size": WINDOW_BYTES, "initial_connection_window_size": MAX_STREAMS * WINDOW_BYTES}
 
@@ -78,7 +78,7 @@ def address(text: str) -> Config:
     if not (host and port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
         raise ValueError(f"address {text!r}: expected host:port or unix:/path")
     where: Config = {"address": host, "port_value": int(port)}
-    # Else Envoy listens there for IPv6 alone.
+    # Without ipv4_compat Envoy would listen at `::` for IPv6 only.
     return {"socket_address": where | ({"ipv4_compat": True} if host == ANYWHERE else {})}
 
 
@@ -123,10 +123,11 @@ def cluster(
     """
     A cluster of HTTP/2 servers.
 
-    `cold` says that none of them is a server: what is sent there waits, and no
-    more of it than a window. `keepalive` sends HTTP/2 pings, which only servers
-    of our own permit; all have TCP keepalive, and TCP_USER_TIMEOUT for a peer
-    that is gone with data on the way, where keepalive says nothing.
+    `cold` says that no endpoint is a model server: requests sent there wait, and
+    Envoy reads no more of each than a window. `keepalive` sends HTTP/2 pings, which
+    only our own servers permit. All clusters have TCP keepalive, and
+    TCP_USER_TIMEOUT for a peer that is gone while data is on the way to it, where
+    keepalive is not in effect.
     """
     http2 = narrow_windows() if cold else windows(max_message_bytes)
     if keepalive:
@@ -178,5 +179,5 @@ def cluster(
 
 
 def cold_metadata() -> Config:
-    """What a cluster without a server says of itself."""
+    """The metadata that marks a cluster without a server."""
     return {"filter_metadata": {COLD: {COLD: "1"}}}
