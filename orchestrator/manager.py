@@ -51,7 +51,7 @@ from orchestrator.transport.server import OnlyRole, server_credentials
 
 log = structlog.get_logger(__name__)
 
-#: DESIGN §8: a pod that has not reported by then is unknown, and the rest goes on.
+#: How long a new leader waits for each pod's first report. A pod that is silent longer is unknown, and work begins.
 PATIENCE_S: Final = 3.0
 _SERVER_GRACE_S: Final = 0.2
 

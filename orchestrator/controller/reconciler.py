@@ -177,7 +177,7 @@ class Reconciler:
         needed = _needed(seen.model, seen.target, seen.last_good)
         for copy in seen.copies:
             pod = seen.pod(copy.pod)
-            # A serving copy needs its pod, and one that is loaded, or may be, has to leave in order before its pod ends.
+            # A serving copy needs its pod; one that is loaded, or may be, has to leave in order before its pod ends.
             loaded = copy.state in (CopyState.LOADED, CopyState.UNKNOWN) and pod is not None and pod.known
             if pod is not None and (loaded or copy in seen.serving):
                 needed |= {pod.pod.runtime}

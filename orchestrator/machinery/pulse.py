@@ -1,10 +1,10 @@
 """
-Whether something that goes round still does: a check for `/healthz`.
+Liveness check for a loop, for `/healthz`: fails if an iteration takes longer than `bound_s`.
 
-It beats at each turn, also at one that failed: an API server that is down makes
-no process unhealthy, and starting it again would mend nothing. What is found is
-a turn that never ends. Before the first there is nothing to find: what comes
-before it may wait for others as long as it likes.
+The loop calls `beat` at each iteration, also after one that failed: an API server
+that is down makes no process unhealthy, since a restart would mend nothing. The
+check finds an iteration that never ends. Before the first `beat` it finds
+nothing: the start-up may wait for other processes as long as it needs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 
 class Pulse:
-    """Of one loop. `clock` is monotonic; `bound_s` is more than its longest honest turn."""
+    """The check of one loop. `clock` is monotonic; `bound_s` is longer than its longest normal iteration."""
 
     def __init__(self, clock: Callable[[], float], bound_s: float) -> None:
         self._clock = clock
@@ -21,11 +21,11 @@ class Pulse:
         self._last: float | None = None
 
     def beat(self) -> None:
-        """Another turn begins."""
+        """Another iteration begins."""
         self._last = self._clock()
 
     def problem(self) -> str:
-        """What is wrong, "" if nothing is."""
+        """Why the loop counts as stuck; "" if it does not."""
         if self._last is None:
             return ""
         silent = self._clock() - self._last

@@ -1,5 +1,5 @@
 """
-The work queue's state: client-go's contract as data, without clock or event loop.
+The work queue's state: what client-go's workqueue (k8s.io/client-go/util/workqueue) does, without clock or event loop.
 
 Laws, each checked by a property test:
 

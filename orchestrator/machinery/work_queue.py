@@ -97,7 +97,7 @@ class WorkQueue(Generic[K]):
         self._changed.set()
 
     def figures(self) -> list[Figure]:
-        """The metrics of the contract, as they stand."""
+        """The queue's metrics as they stand, named like client-go's."""
         return self._metrics.figures(self._clock())
 
     def shut_down(self) -> None:

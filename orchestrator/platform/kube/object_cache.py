@@ -10,8 +10,9 @@ stays. A built-in runtime that is missing is about to be created again: its last
 definition stays until then, since its models would be told meanwhile that there
 is none.
 
-Law 9: `News.deleted` has what somebody said: a DELETED event, or an object
-that says so itself. What is merely missing in a list is not in it.
+Law 9 (absence never deletes): `News.deleted` has only objects that were deleted
+explicitly, by a DELETED event or a deletion timestamp. An object that is merely
+missing in a list is not in it.
 """
 
 from __future__ import annotations
