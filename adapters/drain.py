@@ -1,14 +1,16 @@
 """
-The end of a pod, announced: its models are moved before its server dies.
+The drain before a pod ends: its models are moved before its server dies.
 
-Whoever is about to end the server asks, and waits. The leader is told and does
-the moving; this only says when nothing is left, or that the time is up. In the
-last third of it the leader is told so: what has found no other place by then is
-at least withdrawn from the mesh, so that no request is sent to a dying server.
+The process that is about to end the server asks for a drain and waits (a kubelet
+by the preStop hook, or the supervisor). The adapter tells the leader, which moves
+the models; the drain returns when none is left or the time is up. In the last
+third of the time the leader is told that the pod is closing: models without
+another place are then withdrawn from the mesh, so that no request is sent to a
+dying server.
 
-All who ask share one drain, and its end. A drain ends the use of the server, not
-of the pod: a kubelet asks for one as well before it ends a server that has hung,
-and starts the next in the same pod. That one is used again.
+All callers share one drain. A drain ends the use of the server, not of the pod: a
+kubelet asks for one also before it ends a server that has hung, and starts the
+next server in the same pod, which is used again.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from adapters.server import Bells
 
 log = structlog.get_logger(__name__)
 
-#: Part of the time that is for withdrawing what could not be moved: Envoys' ACKs and the last answers take seconds.
+#: Part of the time for withdrawing models that could not be moved: Envoys' ACKs and the last answers take seconds.
 CLOSING: Final = 1 / 3
 
 
@@ -44,7 +46,7 @@ class Drain:
         self._ends_at: float | None = None
 
     async def wait(self) -> str:
-        """Begin, unless it has begun; return when nothing is left or the time is up, with one line on which."""
+        """Begin the drain, or join it; return when no copy is left or the time is up, with one line on what is left."""
         if self._ends_at is None or not self._ledger.draining:
             self._ends_at = self._clock() + self._seconds
             self._ledger.drain()

@@ -1,25 +1,24 @@
 """
-What a kubelet asks of a runtime pod, over plain HTTP.
+The probes of a runtime pod, over plain HTTP.
 
-    /healthz  this process's loop lives
-    /readyz   requests may be sent to the server beside it: 503 and one line why not
-    /livez    503 when the server has hung: for its liveness probe
-    /metrics  its copies and bytes, for Prometheus
+    /healthz  200 while the adapter's event loop runs
+    /readyz   200 while requests may be sent to the model server; else 503 and one line why not
+    /livez    503 when the model server has hung: for its liveness probe
+    /metrics  the adapter's copies and bytes, for Prometheus
     /drain    returns when the server's models have been moved: for its preStop hook
 
-In a cluster the last has a port of its own: to ask for it takes the pod out of
-service, so that it is for the kubelet alone, and whoever scrapes may ask for the
-others.
+In a cluster /drain has a port of its own: a request to it takes the pod out of
+service, so only the kubelet may send one. A scraper may ask for the others.
 
-A server that hangs keeps its connection and answers nothing. So does one that
-loads a large model in its only thread: while a load or an unload is under way,
-silence proves nothing for as long as one may take. No longer: what was sent to
-a server that hangs is under way until it is restarted. Nor does it in MLServer
-while a prediction takes its time, which is made in the thread that answers:
-that is waited for as long as most who ask do. Triton's answers come from a
-thread of their own, and are late only on a machine that is very busy.
+A server that hangs keeps its connection and answers nothing. But so does a server
+that loads a large model in its only thread. So while a load or an unload is under
+way, silence proves nothing for as long as one may take. After that it does: a
+load that was sent to a hung server stays under way until the server is restarted.
+MLServer also makes predictions in the thread that answers probes: its patience is
+as long as most clients wait for a prediction. Triton answers probes from a thread
+of its own, and is late only on a very busy machine.
 
-None of the answers holds a name or a word of a user's.
+No answer holds a user's names or texts.
 """
 
 from __future__ import annotations
@@ -36,25 +35,25 @@ from adapters.metrics import CONTENT_TYPE, exposition
 from adapters.server import AdapterService
 
 _BUSY: Final = frozenset({CopyState.LOADING, CopyState.UNLOADING})
-#: By type of server: for so long it may be silent for other reasons than that it has hung.
+#: Type of server → for how many seconds it may be silent without having hung.
 PATIENCE_S: Final = {"triton": 15.0, "mlserver": 120.0}
 
 
 class Pulse(Protocol):
-    """How the server answers."""
+    """For how long the server has been silent."""
 
     @property
     def silent_s(self) -> float:
-        """For how many seconds it has not, on a connection that stands."""
+        """For how many seconds the server has not answered, on a connection that stands."""
 
 
 class Health:
-    """The answers. All reads are of memory: none waits but for `drain`."""
+    """The answers. All are from memory at once, except `drain`, which waits."""
 
     def __init__(
         self, *, ledger: Ledger, service: AdapterService, pulse: Pulse, drain: Drain, patience_s: float, busy_s: float
     ) -> None:
-        """A server that has been silent for `patience_s` has hung; one that loads or unloads may be for `busy_s` more."""
+        """A server that is silent for `patience_s` has hung; one that loads or unloads may be for `busy_s` more."""
         self._ledger = ledger
         self._service = service
         self._pulse = pulse
@@ -114,7 +113,7 @@ class Health:
 async def serve(
     health: Health, *, host: str | None = None, port: int = 0, drain_port: int = 0, socket: str = ""
 ) -> AsyncExitStack:
-    """Listen at each that is given, at the socket for everything; close what is returned. OSError when one is taken."""
+    """Listen at each address given (`socket`: all routes). The caller closes the stack. OSError if one is taken."""
     async with AsyncExitStack() as stack:
         if port:
             await web.TCPSite(await _runner(health.app(drain=False), stack), host, port).start()
@@ -126,7 +125,7 @@ async def serve(
 
 
 async def _runner(app: web.Application, stack: AsyncExitStack) -> web.AppRunner:
-    # A drain that is waited for must not keep the process from ending.
+    # A request that waits for /drain must not keep the process from ending.
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     stack.push_async_callback(runner.cleanup)
     await runner.setup()

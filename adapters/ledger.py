@@ -1,19 +1,18 @@
 """
-What the adapter has promised: the fence, the copies, the bytes.
+The adapter's record of its promises: the epoch it obeys, the copies, the bytes reserved.
 
 Pure: commands and progress go in, decisions and changes come out; the shells
 do the work. Every mutation is one step, so that no interleaving of commands,
-attempts and reboots can break the laws below (property-tested under two
-leaders):
+attempts and reboots can break these laws (property-tested under two leaders):
 
 - the sum of reservations never exceeds the capacity;
 - a command of an epoch lower than one seen, or for another boot, changes nothing;
 - one attempt a key, whatever the number of Load commands;
 - an attempt that was revoked, or belongs to a boot that is over, changes nothing.
 
-For Watch each change gets a version. A reader says up to where it has read and
-gets the latest state of what changed since: a slow reader never builds a
-backlog, it only skips states. It does not promise that every state is seen.
+For Watch each change gets a version. A reader says up to which version it has
+read, and gets the latest state of the copies that changed since: a slow reader
+never builds a backlog, it only skips states.
 """
 
 from __future__ import annotations
@@ -54,14 +53,14 @@ class Ledger:
         self._on_change = on_change
         self._max_failed = max_failed
         self._copies = Table(max_gone)
-        #: The server died while it loaded these, and they have not loaded since; the oldest first.
+        #: Copies during whose load the server died, and that have not loaded since; the oldest first.
         self._suspects: dict[CopyKey, None] = {}
         self._numbers = 0
 
     # The fence.
 
     def hello(self, epoch: int) -> None:
-        """A watcher of that epoch is here."""
+        """A leader of that epoch watches or commands."""
         if epoch > self.epoch:
             self.epoch = epoch
             self._bump()
@@ -77,7 +76,7 @@ class Ledger:
             raise ServerNotReady
 
     def admit(self) -> None:
-        """Raise Refused if nothing is loaded here any more."""
+        """Raise Refused if the pod takes no loads any more."""
         if self.draining:
             raise Draining
 
@@ -85,13 +84,13 @@ class Ledger:
 
     def server_ready(self, boot: str, adopted: Iterable[Copy] = ()) -> None:
         """
-        The server answers, in the boot named; it serves `adopted` from before this adapter's own restart.
+        A server with this boot id answers; it serves `adopted` from before this adapter's own restart.
 
-        A drain is over: in a pod that ends no server is started again. This one had hung, and was given another.
+        A drain is over then: no server is started in a pod that ends. The one before had hung and was replaced.
         """
         for entry in self._copies:
             if _crashed(entry.copy):
-                # What took an earlier boot down is told to those who know of this one only.
+                # A crash in an earlier boot is reported again, to leaders that know of this boot only.
                 self._copies.touch(entry.copy.key)
             else:
                 self._drop(entry.copy.key)
@@ -106,10 +105,10 @@ class Ledger:
 
     def server_lost(self) -> None:
         """
-        The server's connection dropped: every copy is gone, but for the word on those that it was loading.
+        The server's connection dropped: every copy is gone; those that it was loading are reported as crashed.
 
-        What was said of those of an earlier loss stands, unless they are tried again. One that is, and was not
-        exposed, is not said to have crashed this time; but it stays a suspect.
+        Reports of an earlier loss stand, unless the copy is tried again. A copy that is tried again and had not
+        reached the server is not reported as crashed this time; but it stays a suspect.
         """
         self.server = ServerState.LOST
         for entry in self._copies:
@@ -125,13 +124,13 @@ class Ledger:
         self._bump()
 
     def drain(self) -> None:
-        """The pod is about to end: what is here is to leave. For good."""
+        """The pod is about to end: its copies are to leave, and no load is taken any more."""
         if not self.draining:
             self.draining = True
             self._bump()
 
     def close(self) -> None:
-        """It ends soon, whatever is left here."""
+        """The pod ends within seconds, whatever copies are left."""
         if not self.closing:
             self.draining = self.closing = True
             self._bump()
@@ -139,7 +138,7 @@ class Ledger:
     # Commands.
 
     def load(self, key: CopyKey) -> tuple[Admission, Ticket]:
-        """A Load command that passed the fence; the ticket is that of the attempt, new or under way."""
+        """A Load command that passed the fence; the ticket belongs to the attempt, new or under way."""
         order = self._next_number()
         entry = self._copies.get(key)
         if entry is None:
@@ -155,20 +154,20 @@ class Ledger:
             case CopyState.LOADED:
                 return Admission.VERIFY, ticket
             case CopyState.FAILED if entry.copy.reserved:
-                # What is left of the failed attempt is being unloaded.
+                # The rest of the failed attempt is being unloaded.
                 return Admission.QUEUED, ticket
             case CopyState.FAILED:
                 return Admission.START, self._restart(key)
 
     def missing(self, ticket: Ticket) -> Ticket | None:
-        """The server does not have a copy that the ledger has as loaded: a new attempt, if that still holds."""
+        """The server lacks a copy that the ledger has as loaded: a new attempt, if the ledger still has it so."""
         entry = self._current(ticket)
         if entry is None or entry.copy.state is not CopyState.LOADED:
             return None
         return self._restart(ticket.key)
 
     def renew(self, key: CopyKey) -> Ticket | None:
-        """The server cannot answer for a copy that it holds: an attempt to have it load the same files again."""
+        """The server holds a copy that is broken: an attempt to have it load the same files again."""
         entry = self._copies.get(key)
         if entry is None or entry.copy.state is not CopyState.LOADED:
             return None
@@ -192,7 +191,7 @@ class Ledger:
     # Progress of an attempt. Each returns whether the ticket was still valid.
 
     def reserve(self, ticket: Ticket, needed: int) -> Failure | None:
-        """Hold `needed` bytes, instead of what the attempt holds; a Failure when they cannot be had."""
+        """Hold `needed` bytes, in place of those that the attempt holds; a Failure when they are not there."""
         entry = self._current(ticket)
         if entry is None:
             return None
@@ -215,7 +214,7 @@ class Ledger:
         return None
 
     def downloaded(self, ticket: Ticket, measured: int, seconds: float) -> bool:
-        """The files are here and laid out; the server is next."""
+        """The files are on the disk and laid out; the server is next."""
         entry = self._current(ticket)
         if entry is None:
             return False
@@ -224,13 +223,13 @@ class Ledger:
         return True
 
     def exposed(self, ticket: Ticket, blame: Failure) -> None:
-        """The server is about to load it. If it is lost before that ends, this is why the copy failed."""
+        """The server is about to load the copy. If the server dies before that ends, `blame` is the copy's failure."""
         entry = self._current(ticket)
         if entry is not None:
             entry.blame = blame
 
     def loaded(self, ticket: Ticket, seconds: float, replaced: CopyKey | None = None) -> bool:
-        """The server serves it, in the place of `replaced`."""
+        """The server serves the copy, in the place of `replaced`."""
         entry = self._current(ticket)
         if entry is None:
             return False
@@ -243,7 +242,7 @@ class Ledger:
         return True
 
     def fail(self, ticket: Ticket, failure: Failure, *, keep_reservation: bool = False) -> bool:
-        """The attempt failed. Its bytes stay held while the server may still have some of it."""
+        """The attempt failed. `keep_reservation`: the server may still hold some of the copy's memory."""
         entry = self._current(ticket)
         if entry is None:
             return False
@@ -263,7 +262,7 @@ class Ledger:
         return True
 
     def overtaken(self, ticket: Ticket) -> bool:
-        """A later command for the same model took the place; the attempt's copy is gone."""
+        """A later command for the same model took this copy's place; the attempt's copy is gone."""
         if self._current(ticket) is None:
             return False
         self._drop(ticket.key)
@@ -276,7 +275,7 @@ class Ledger:
         self._drop(key)
 
     def broken(self, key: CopyKey, failure: Failure) -> Ticket | None:
-        """A copy that served cannot be brought back; its bytes stay held until they are released."""
+        """A copy that served cannot be loaded again; its bytes stay reserved until they are released."""
         entry = self._copies.get(key)
         if entry is None or not self.serves(key):
             return None
@@ -285,7 +284,7 @@ class Ledger:
         return ticket
 
     def source_changed(self, key: CopyKey) -> None:
-        """The source of a failed copy looks different now."""
+        """The objects of a failed copy have changed."""
         entry = self._copies.get(key)
         if entry is not None and entry.copy.failure is not None:
             self._set(replace(entry.copy, failure=replace(entry.copy.failure, source_changed=True)))
@@ -299,7 +298,7 @@ class Ledger:
 
     @property
     def reserved(self) -> int:
-        """Bytes held, of all copies."""
+        """The sum of all reservations, in bytes."""
         return self._copies.reserved
 
     def valid(self, ticket: Ticket) -> bool:
@@ -307,7 +306,7 @@ class Ledger:
         return self._current(ticket) is not None
 
     def copies(self) -> tuple[Copy, ...]:
-        """All there are."""
+        """All copies."""
         return tuple(entry.copy for entry in self._copies)
 
     def copy(self, key: CopyKey) -> Copy | None:
@@ -320,7 +319,7 @@ class Ledger:
         return self._copies.holder(key.model) == key
 
     def suspect(self, key: CopyKey) -> bool:
-        """Whether the server died while it loaded this, and it has not loaded since."""
+        """Whether the server died while it loaded this copy, and the copy has not loaded since."""
         return key in self._suspects
 
     def holder(self, model: str) -> CopyKey | None:
@@ -328,14 +327,14 @@ class Ledger:
         return self._copies.holder(model)
 
     def later(self, ticket: Ticket, other: CopyKey) -> bool:
-        """Whether the last Load for the ticket's key came after the last one for `other`, if that is still wanted."""
+        """Whether the last Load for the ticket's key came after the last one for `other`, or `other` is not wanted."""
         mine, theirs = self._copies.get(ticket.key), self._copies.get(other)
         if theirs is None or theirs.copy.state is CopyState.UNLOADING:
             return True
         return mine is not None and mine.order > theirs.order
 
     def changes(self, since: int) -> Changes:
-        """Everything that changed after version `since`; 0 for all there is."""
+        """The copies that changed after version `since`; all for 0."""
         fresh = self._copies.fresh(since)
         return Changes(
             version=self.version,
@@ -362,7 +361,7 @@ class Ledger:
         assert entry is not None
         entry.number = self._next_number()
         self._copies.let_go(key)
-        # What was held is held on: the attempt reserves anew before it needs it.
+        # The reservation is kept: the attempt reserves anew before it needs the bytes.
         self._set(Copy(key=key, state=CopyState.DOWNLOADING, reserved=entry.copy.reserved))
         return Ticket(key, entry.number)
 
@@ -383,7 +382,7 @@ class Ledger:
         self._on_change()
 
     def _forget_failures(self) -> None:
-        # Unlike a change, a failure costs a look at all copies: it has cost a listing at least.
+        # A walk over all copies is cheap beside the listing that each failed attempt has cost.
         failed = [e.copy.key for e in self._copies if e.copy.state is CopyState.FAILED and not e.copy.reserved]
         if len(failed) > self._max_failed:
             self._drop(failed[0])

@@ -1,9 +1,9 @@
 """
-What Prometheus reads of an adapter: its copies, its bytes, its server. The one door to prometheus_client here.
+An adapter's metrics: its copies, its bytes, its server. The only importer of prometheus_client in adapters/.
 
-Read from the ledger at a scrape: nothing is counted beside it that could
-disagree. How many loads there were, and how long they took, is what the
-orchestrator counts, for all pods and over restarts of adapters.
+The values are read from the ledger at a scrape: no separate counter could
+disagree with it. The orchestrator counts loads and how long they took, for all
+pods and over restarts of adapters.
 """
 
 from __future__ import annotations

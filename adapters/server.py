@@ -1,9 +1,9 @@
 """
 The fleet protocol's server: protos/fleet.proto on one side, domain values on the other.
 
-Commands are checked against the fence, taken, and answered at once. A Watch
-sends the latest state and never a backlog: a slow reader is held by its own
-stream's flow control, and then gets what is true by then.
+Commands are checked against the fence (epoch and boot), taken, and answered at
+once. A Watch sends the latest state and never a backlog: a slow reader is held by
+its own stream's flow control, and then gets the state as it is by then.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from adapters.transport import IdentityFiles, OnlyOrchestrators
 from protos import fleet_pb2, fleet_pb2_grpc
 
 PROTOCOL: Final = 1
-#: Ours, and the one before.
+#: This version of the protocol, and the one before.
 _ACCEPTED: Final = frozenset({PROTOCOL, PROTOCOL - 1})
 
 #: Leaders ping: a frozen adapter must not look alive for as long as TCP is patient.
@@ -37,11 +37,11 @@ SERVER_OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),
 )
 
-#: No leader's is above it. A greater one would be a fence that no leader to come gets over.
+#: No leader has a higher epoch. If one were accepted, the adapter would refuse every later leader.
 _HIGHEST_EPOCH: Final = 2**53
 _NO_EPOCH: Final = f"an epoch is {_HIGHEST_EPOCH} at most"
 
-#: The name becomes a directory beside others.
+#: Names that models may have: a name becomes a directory in the repository.
 _MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 
 _SERVER: Final = {
@@ -95,7 +95,7 @@ class AdapterService(fleet_pb2_grpc.AdapterServicer):
         return self._stopping
 
     def stop(self) -> None:
-        """Say goodbye to the watchers."""
+        """Take no commands any more, and end the Watches."""
         self._stopping = True
         self._bells.ring()
 
@@ -103,7 +103,7 @@ class AdapterService(fleet_pb2_grpc.AdapterServicer):
         self, request: fleet_pb2.Hello, context: grpc.aio.ServicerContext[fleet_pb2.Hello, fleet_pb2.Report]
     ) -> AsyncIterator[fleet_pb2.Report]:
         if request.protocol not in _ACCEPTED:
-            # Leaders look for how it begins.
+            # Leaders recognise this refusal by the word that it begins with.
             await context.abort(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f"protocol {request.protocol} is not spoken here; {sorted(_ACCEPTED)} are",
@@ -161,7 +161,7 @@ class AdapterService(fleet_pb2_grpc.AdapterServicer):
         *,
         loads: bool = False,
     ) -> int:
-        """The epoch before this command; what is refused does not return."""
+        """Returns the epoch before this command; aborts a command that is refused."""
         if self._stopping:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the adapter is stopping", self._fence())
         if not _MODEL.fullmatch(key.model) or not key.uid or not key.revision:
@@ -189,9 +189,9 @@ class AdapterService(fleet_pb2_grpc.AdapterServicer):
 
 async def listen(address: str, service: AdapterService, *, tls: IdentityFiles | None = None) -> grpc.aio.Server:
     """
-    Serve at `address`; with `tls` to orchestrators alone.
+    Serve at `address`; with `tls` only to orchestrators.
 
-    Raises RuntimeError when it is taken or no address, OSError where the files are no identity.
+    Raises RuntimeError when the address is taken or invalid, OSError when the files of `tls` cannot be used.
     """
     credentials = tls.credentials() if tls is not None else None
     server = grpc.aio.server(

@@ -1,12 +1,13 @@
 """
-Mutual TLS for the fleet protocol: files that a kubelet keeps, and the one role that may call.
+Mutual TLS for the fleet protocol: certificate files that a kubelet keeps, and the one role that may call.
 
-Every connection is taken with what the files say at that moment, so that none
-has to end for a new certificate. That the caller's certificate is of a trusted
-authority is the handshake's business; its role is checked at each call.
+Every new connection uses the files as they are at that moment, so that no
+connection has to end for a new certificate. The handshake checks that a trusted
+authority signed the caller's certificate; the caller's role is checked at each
+call.
 
-Law: what is served with was whole. Files that do not fit together, as while
-they are being written, leave everything as it was.
+Files that do not fit together (while they are being written, for example) are
+never used: the ones before stay in use.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-#: The DNS name in the certificate of who may command an adapter.
+#: The DNS name in the certificate of a process that may command an adapter.
 ORCHESTRATOR: Final = "orchestrator"
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -39,13 +40,13 @@ class IdentityFiles:
         self._problem = ""
 
     def credentials(self) -> grpc.ServerCredentials:
-        """For `add_secure_port`. Raises OSError where there is no identity (ssl.SSLError where the files are none)."""
+        """For `add_secure_port`. Raises OSError if files are missing, ssl.SSLError if they are no identity."""
         self._seen, first = self._look(), self._read()
         return grpc.dynamic_ssl_server_credentials(first, self._newer, require_client_authentication=True)
 
-    # None for no change, of which the annotations of gRPC do not know.
+    # Returns None for no change, which gRPC's type annotations do not have.
     def _newer(self) -> Any:
-        """What to take the next connection with; called from gRPC's threads."""
+        """The credentials for the next connection; called from gRPC's threads."""
         try:
             look = self._look()
             if look == self._seen:
@@ -54,7 +55,7 @@ class IdentityFiles:
             if self._look() != look:
                 return None
         except OSError as error:
-            # The library's words are about structure: nothing of the files is in them.
+            # The library's error texts are about structure: they hold nothing of the files' content.
             if self._problem != str(error):
                 self._problem = str(error)
                 log.warning("identity_unreadable", directory=self._directory, error=self._problem)

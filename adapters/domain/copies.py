@@ -1,8 +1,8 @@
 """
-What an adapter talks about: copies, what they are made from, why one failed.
+The adapter's values: copies, what they are made from, why one failed.
 
-Values only. Those that hold secrets do not show them in their repr, so that no
-log line, traceback or assertion can.
+Values that hold secrets do not show them in their repr, so that no log line,
+traceback or assertion can.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class ServerState(StrEnum):
 
     STARTING = "Starting"
     READY = "Ready"
-    #: It was ready and its connection dropped: whatever it held is gone.
+    #: The server was ready and its connection dropped: all copies that it held are gone.
     LOST = "Lost"
 
 
@@ -40,7 +40,7 @@ class Reason(StrEnum):
     INVALID_MODEL_LAYOUT = "InvalidModelLayout"
     MODEL_LOAD_FAILED = "ModelLoadFailed"
     MODEL_TOO_LARGE = "ModelTooLarge"
-    #: It would fit if something else went: the leader's business, not the user's.
+    #: The copy would fit if another left: the leader's business, not the user's.
     NO_ROOM = "NoRoom"
 
 
@@ -59,12 +59,12 @@ class Failure:
 
     reason: Reason
     message: str
-    #: MODEL_TOO_LARGE, NO_ROOM: bytes to reserve, and what there is.
+    #: For MODEL_TOO_LARGE and NO_ROOM: bytes to reserve, and bytes that there are.
     needed: int = 0
     available: int = 0
-    #: The source looks different from when it failed.
+    #: The model's objects have changed since the failure.
     source_changed: bool = False
-    #: The server died while it loaded this.
+    #: The server died while it loaded this copy.
     crashed: bool = False
 
 
@@ -88,7 +88,7 @@ class Source:
     bucket: str
     path: str
     framework: str
-    #: As the user wrote it, for messages.
+    #: The storageUri as the user wrote it, for messages.
     uri: str
 
 

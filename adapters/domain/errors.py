@@ -5,15 +5,15 @@ The tree:
 
 - `AdapterError`
     - `Refused`: a command was not accepted, and changed nothing
-        - `StaleEpoch`, `StaleBoot`: a command of a former leader, or for a server that is no more
+        - `StaleEpoch`, `StaleBoot`: a command of a former leader, or for a server that is gone
         - `ServerNotReady`
-        - `Draining`: a load, where all is to leave
-    - `LoadFailure`: a copy could not be made; carries what is reported
+        - `Draining`: a load for a pod that drains
+    - `LoadFailure`: a copy could not be made; carries the failure to report
     - `SourceChanged`: the objects changed while they were read; worth another try
-    - `ServerError`: the model server did not do as it was told
-        - `ServerRefused`: it said no, in words of its own
+    - `ServerError`: the model server did not do what it was asked
+        - `ServerRefused`: it answered with an error text
         - `ServerSilent`: no answer in time; whether it acted is unknown
-        - `ServerGone`: the connection failed; it may be dead
+        - `ServerGone`: the connection failed; the server may be dead
 
 An error holds data; text is derived from it.
 """
@@ -34,7 +34,7 @@ class Refused(AdapterError):
 
 
 class StaleEpoch(Refused):
-    """A newer leader has spoken."""
+    """The command is a former leader's: a newer leader has sent one or watches."""
 
     def __init__(self, epoch: int, seen: int) -> None:
         super().__init__(epoch, seen)
@@ -99,10 +99,10 @@ class SourceChanged(AdapterError):
 
 
 class ServerError(AdapterError):
-    """The model server did not do as it was told."""
+    """The model server did not do what it was asked."""
 
 
-#: For a server that refused without a word.
+#: Text for a server that refused without one.
 NO_REASON: Final = "no reason given"
 
 

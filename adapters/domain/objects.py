@@ -1,9 +1,9 @@
 """
-What a store says it has, and which files that makes.
+A store's listing, and the files that its objects become.
 
-A listing is a stranger's word. Keys become file names only after `files` has
-looked at each: a key cannot climb out of its directory, hide another, or be a
-name that a file system refuses.
+A listing is untrusted. Keys become file names only after `files` has checked
+each: a key cannot climb out of its directory, hide another, or be a name that a
+file system refuses.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from adapters.domain.errors import LoadFailure
 
 _NAME_BYTES: Final = 255
 _PATH_BYTES: Final = 1024
-#: Directories in one another: each takes a descriptor to remove, and a thousand keys could make half a million.
+#: Deepest nesting of directories: removing a tree takes a descriptor a level, and a thousand keys could make 500,000.
 _DEPTH: Final = 64
 
 
@@ -40,7 +40,7 @@ class Listing:
 
     @property
     def size(self) -> int:
-        """Bytes in all."""
+        """The sum of the objects' bytes."""
         return sum(stored.size for stored in self.objects)
 
     @property
@@ -54,7 +54,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteFile:
-    """An object and the relative path that it gets."""
+    """An object and the relative path of the file it becomes."""
 
     path: str
     stored: StoredObject
@@ -68,7 +68,7 @@ def prefix_of(path: str) -> str:
 
 def files(listing: Listing, path: str, uri: str) -> tuple[RemoteFile, ...]:
     """
-    The files that `listing` makes, sorted by path.
+    The files that the objects of `listing` become, sorted by path.
 
     Raises LoadFailure (InvalidModelLayout) for keys that cannot be files.
     """
@@ -105,7 +105,7 @@ def files(listing: Listing, path: str, uri: str) -> tuple[RemoteFile, ...]:
 
 
 def _problem(relative: str) -> str:
-    """What forbids `relative` as a path below a directory; "" if nothing does."""
+    """Why `relative` cannot be a path below a directory; "" if it can."""
     try:
         encoded = relative.encode()
     except UnicodeEncodeError:

@@ -1,5 +1,5 @@
 """
-What loading needs of the world, as Protocols.
+The stores and servers that loading needs, as Protocols.
 
 Storage and the servers implement them; tests may bring their own.
 """
@@ -29,7 +29,7 @@ class ModelStore(Protocol):
         patience_s: float,
     ) -> None:
         """
-        Write the files below `into`; at whatever pace within `patience_s`.
+        Write the files below `into`. Within `patience_s` any pace will do; after that a slow download fails.
 
         Raises LoadFailure, SourceChanged.
         """
@@ -43,16 +43,16 @@ class ModelServer(Protocol):
     """
 
     async def load(self, model: str, timeout_s: float) -> None:
-        """Load, or load again, what the repository has under this name; return when it serves."""
+        """Load, or load again, the files that the repository has under this name; return when the model serves."""
 
     async def unload(self, model: str, timeout_s: float) -> None:
-        """Return when the server proves to have nothing of the model; unknown ones are no error."""
+        """Return when the server proves to have nothing of the model; an unknown model is no error."""
 
     async def is_loaded(self, model: str) -> bool:
         """Whether a request sent now would be served."""
 
     async def loaded_models(self) -> frozenset[str]:
-        """Every model of which the server has something in memory."""
+        """Every model that takes memory in the server."""
 
     async def ailing(self) -> str:
-        """Return a model that may have broken while it was loaded: `is_loaded` tells. Raises nothing; may take for ever."""
+        """Wait for a loaded model that may have broken; return it: `is_loaded` tells whether it has. Never raises."""

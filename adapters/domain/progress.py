@@ -1,5 +1,5 @@
 """
-What the ledger answers: admissions, departures, tickets, changes.
+The ledger's answers: admissions, departures, tickets, changes.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ class Admission(StrEnum):
 
     #: A new attempt begins.
     START = "start"
-    #: It is loaded, says the ledger: ask the server.
+    #: The ledger has the copy as loaded: ask the server.
     VERIFY = "verify"
-    #: An attempt is under way.
+    #: An attempt is under way already.
     JOINED = "joined"
-    #: The key is being unloaded: begin when that is done.
+    #: The copy is being unloaded: the attempt begins when that is done.
     QUEUED = "queued"
 
 
@@ -29,13 +29,13 @@ class Departure(StrEnum):
     #: There is nothing to unload; the key is reported gone.
     ABSENT = "absent"
     BEGIN = "begin"
-    #: It is being unloaded.
+    #: The copy is being unloaded already.
     JOINED = "joined"
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """One attempt at a copy. What an attempt does with a ticket that is no longer valid does nothing."""
+    """One attempt at a copy. Ledger calls with a ticket that is no longer valid change nothing."""
 
     key: CopyKey
     number: int
@@ -43,7 +43,7 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """The state as of `version`, and what changed since the version that was asked for."""
+    """The ledger's state as of `version`, and the copies that changed since the version that was asked for."""
 
     version: int
     full: bool

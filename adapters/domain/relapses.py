@@ -1,8 +1,8 @@
 """
-How long what breaks again and again waits before it is mended once more.
+How long a copy that breaks again and again waits before it is mended once more.
 
-The first time it does not wait. It is as if it had never broken once it ran
-well for a while, or nobody asked about it for as long: nothing grows.
+The first time it does not wait. A copy that has run well for a minute, or was not
+asked about for as long, counts as one that never broke: nothing here grows.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _WELL_S: Final = 60.0
 
 
 class Relapses:
-    """Of copies that were mended lately. Times are of any clock that does not go back."""
+    """The copies that were mended lately. Times are seconds on one monotonic clock."""
 
     def __init__(self) -> None:
-        #: The wait before it was mended, and when that was.
+        #: Copy → the wait before it was mended, and when it was.
         self._mended: dict[CopyKey, tuple[float, float]] = {}
 
     def wait_s(self, key: CopyKey, now: float) -> float:
-        """It broke: how long to wait."""
+        """The copy broke: how long to wait before mending it."""
         self._mended = {each: (wait, at) for each, (wait, at) in self._mended.items() if now - at < _WELL_S}
         if key not in self._mended:
             return 0.0
@@ -32,5 +32,5 @@ class Relapses:
         return min(max(first, 2 * self._mended[key][0]), longest)
 
     def mended(self, key: CopyKey, waited_s: float, now: float) -> None:
-        """It works again, after this wait."""
+        """The copy works again, after this wait."""
         self._mended[key] = waited_s, now

@@ -1,10 +1,10 @@
 """
 The copies of one adapter, in the order in which they changed.
 
-A reader says up to which version it has read and gets the latest state of what
-changed since, for what that is and not for all copies: it stands at the end.
-Keys that are gone are remembered for a while, so that a reader hears of them;
-one that reads more seldom than that gets everything.
+A reader says up to which version it has read, and gets the latest state of the
+copies that changed since. That costs as much as there are such copies: they are
+at the end of the table. Keys that are gone are remembered for a while, so that a
+reader hears of them; a reader that comes later than that gets everything.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from adapters.domain.copies import Copy, CopyKey, Failure
 
 @dataclass(slots=True)
 class Entry:
-    """A copy, and what is known of the attempt at it. The copy is changed through the table only."""
+    """A copy and the attempt at it. The copy is changed through the table only."""
 
     copy: Copy
     #: The attempt that may change it; raised when an attempt is revoked.
     number: int
-    #: Position of the last Load command for it: of two revisions in one place the later command wins.
+    #: Position of the last Load command for the copy: of two revisions of a model the later command wins.
     order: int
     version: int = 0
-    #: While the server loads it: what is to be said if it dies of that.
+    #: Set while the server loads the copy: the failure to report if the server dies.
     blame: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Fresh:
-    """What a reader has not seen; `full`: these are all copies, whatever it has seen."""
+    """The changes that a reader has not seen; `full`: these are all copies, seen or not."""
 
     full: bool
     copies: tuple[Copy, ...]
@@ -42,7 +42,7 @@ class Fresh:
 
 
 class Table:
-    """Every change costs the same, however many copies there are."""
+    """The copies. Every change costs the same, however many there are."""
 
     def __init__(self, max_gone: int) -> None:
         #: Grows with every change.
@@ -50,13 +50,13 @@ class Table:
         #: The sum of all reservations.
         self.reserved = 0
         self._max_gone: Final = max_gone
-        #: The latest change last.
+        #: The copy that changed last comes last.
         self._entries: OrderedDict[CopyKey, Entry] = OrderedDict()
         #: Model → the copy that the server has under that name.
         self._holders: dict[str, CopyKey] = {}
-        #: Keys proven absent → version at which that was, the latest last. Disjoint from _entries.
+        #: Key proven absent → the version at which it was, the latest last. Disjoint from _entries.
         self._gone: OrderedDict[CopyKey, int] = OrderedDict()
-        #: The highest version that was dropped from _gone: older readers need everything.
+        #: The highest version dropped from _gone: a reader that has not read up to it needs everything.
         self._forgotten = 0
 
     def __iter__(self) -> Iterator[Entry]:
@@ -81,7 +81,7 @@ class Table:
             del self._holders[key.model]
 
     def put(self, entry: Entry) -> None:
-        """A new entry, in the place of one with its key if there is one."""
+        """Add an entry; it replaces one with the same key."""
         key = entry.copy.key
         if key in self._entries:
             self.drop(key)
@@ -91,7 +91,7 @@ class Table:
         self.touch(key)
 
     def set(self, copy: Copy) -> None:
-        """The copy is like this now; an equal one changes nothing."""
+        """Replace the copy; an equal one changes nothing."""
         entry = self._entries[copy.key]
         if entry.copy != copy:
             self.reserved += copy.reserved - entry.copy.reserved
@@ -99,7 +99,7 @@ class Table:
             self.touch(copy.key)
 
     def touch(self, key: CopyKey) -> None:
-        """Tell it to every reader once more."""
+        """Mark the copy as changed, so that every reader gets it once more."""
         self.version += 1
         self._entries[key].version = self.version
         self._entries.move_to_end(key)
@@ -117,7 +117,7 @@ class Table:
             _, self._forgotten = self._gone.popitem(last=False)
 
     def fresh(self, since: int) -> Fresh:
-        """Everything that changed after version `since`; 0 for all there is. Sorted by key."""
+        """The copies that changed after version `since`, sorted by key; all copies for 0."""
         full = since <= self._forgotten
         entries = takewhile(lambda each: full or each.version > since, reversed(self._entries.values()))
         gone = takewhile(lambda item: not full and item[1] > since, reversed(self._gone.items()))

@@ -1,9 +1,9 @@
 """
 Texts that leave the adapter: bounded, printable, without secrets.
 
-Whatever a store or a server says is somebody else's text: it may be megabytes,
-hold control characters, or quote the access key. It passes here before it
-reaches a log, a report or a status.
+Texts of stores and servers are untrusted: they may be megabytes long, hold
+control characters, or quote the access key. They pass here before they reach a
+log, a report or a status.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def clean(text: str, *, limit: int = LIMIT) -> str:
 def scrub(text: str, credentials: Credentials) -> str:
     """`text` without the secrets in `credentials`, in the spellings that URLs and messages use."""
     for secret in (credentials.secret_access_key, credentials.access_key_id):
-        # Shorter ones guard nothing, and hiding them would garble every word they are part of.
+        # Shorter secrets guard nothing, and hiding them would garble every word that they are part of.
         if len(secret) >= _SHORTEST:
             text = text.replace(secret, _HIDDEN).replace(quote(secret, safe=""), _HIDDEN)
     return text

@@ -1,9 +1,9 @@
 """
-The shell of the layouts: reads what a plan needs, and moves files as it says.
+The shell of the layouts: reads the files that a planner needs, and moves files by its layout.
 
 Everything happens in one staging directory on the repository's file system, so
-that the model's directory is complete before the server can see it.
-Blocking: call it in a thread.
+that the model's directory is complete before the server can see it. The
+functions block: call them in a thread.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CONFIGS: Final = frozenset({SETTINGS, CONFIG})
 
 
 def read(source: Path, paths: tuple[str, ...], target: Target) -> ModelFiles:
-    """What the planners need to know of the files below `source`."""
+    """The facts that planners need about the files below `source`."""
     configs: dict[str, bytes] = {}
     for path in paths:
         if path.rsplit("/", 1)[-1] in _CONFIGS and path.count("/") <= 1:
@@ -32,7 +32,7 @@ def read(source: Path, paths: tuple[str, ...], target: Target) -> ModelFiles:
 
 
 def apply(layout: Layout, source: Path, directory: Path) -> None:
-    """Make `directory`, which does not exist, from the files below `source`, which are moved."""
+    """Create `directory` by moving files from below `source`."""
     directory.mkdir()
     for origin, path in layout.moves:
         (directory / path).parent.mkdir(parents=True, exist_ok=True)

@@ -1,14 +1,15 @@
 """
 MLServer's repository: <name>/model-settings.json, with `parameters.uri` naming the model.
 
-A `model-settings.json` makes the directory native: its name becomes ours, its
-URI absolute, its version is dropped (MLServer replaces a loaded model by a new
-one only if neither has a version). Otherwise the settings are generated, and
-files of a prefix go into a directory of their own below.
+A directory with a `model-settings.json` is native: in the settings the name is
+replaced by the TrainedModel's, the URI made absolute and the version dropped
+(MLServer replaces a loaded model by a new one only if neither has a version).
+Otherwise the settings are generated, and the files of a prefix go into a
+directory of their own below.
 
-MLServer reads every model-settings.json in the whole repository, whoever's it
-is, and loads all that carry the name it was asked for. One below the top could
-speak for a neighbour, so it is refused.
+MLServer reads every model-settings.json in the whole repository, and loads all
+that carry the name it was asked for. A file below the top could carry another
+model's name, so it is refused.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _MODEL: Final = "model"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Form:
-    """What MLServer knows of one framework."""
+    """How MLServer finds the model file of one framework."""
 
     implementation: str
     #: Names that MLServer looks for in a directory.
@@ -68,7 +69,7 @@ def plan(files: ModelFiles, target: Target) -> Layout:
     paths = below(files.paths, prefix[:-1]) if prefix else files.paths
     if not paths:
         raise invalid(target, "there are no files", "a model")
-    # Also where it names a directory: MLServer tries to read that, too.
+    # A directory of that name as well: MLServer would try to read it.
     nested = [path for path in paths if SETTINGS in path.split("/") and path != SETTINGS]
     if nested:
         raise invalid(target, f"{some(nested)} is below the top", f"one {SETTINGS}, at the top, or none")
@@ -76,7 +77,7 @@ def plan(files: ModelFiles, target: Target) -> Layout:
         return _native(files, prefix, paths, form, target)
     moves, uri = _generated(paths, form, target)
     if form is not None:
-        # Of a directory MLServer takes the first of the names that it knows.
+        # In a directory MLServer takes the first of the well-known names.
         named = next((name for name in form.wellknown if name in paths), "")
         main = uri if uri != _MODEL else f"{_MODEL}/{named}"
         refuse_empty(((prefix + source, to) for source, to in moves), (main,), files, target)

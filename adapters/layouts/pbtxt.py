@@ -1,5 +1,5 @@
 """
-The one change that a user's config.pbtxt needs: without its top-level `name`.
+The one change that a user's config.pbtxt needs: its top-level `name` is removed.
 
 Triton insists that `name`, if given, equals the directory. The rest stays as
 written, byte for byte: printing a parsed message again would lose comments and

@@ -1,5 +1,5 @@
 """
-A layout: which file goes where in a server's repository, decided before any file moves.
+A layout says which file goes where in a server's repository. It is decided before any file moves.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from adapters.domain.copies import Reason
 from adapters.domain.errors import LoadFailure
 from adapters.domain.texts import some
 
-#: A configuration file that is larger is not one.
+#: Largest configuration file: no real one is larger.
 MAX_CONFIG_BYTES: Final = 1024 * 1024
 
 
@@ -22,42 +22,42 @@ class Layout:
     """
     One model's directory in the repository.
 
-    Paths are relative. Files of the source that no move names are not needed.
+    Paths are relative. Files of the source that no move names are left out.
     """
 
     #: (path in the source, path in the directory); no path comes twice.
     moves: tuple[tuple[str, str], ...]
-    #: (path in the directory, content): what the adapter writes itself.
+    #: (path in the directory, content) of files that the adapter writes itself.
     writes: tuple[tuple[str, bytes], ...] = ()
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """All that the directory will hold, sorted."""
+        """All paths that the directory will hold, sorted."""
         return tuple(sorted([to for _, to in self.moves] + [path for path, _ in self.writes]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFiles:
-    """What came from the store."""
+    """The files that came from the store."""
 
     #: Relative paths, sorted.
     paths: tuple[str, ...]
     #: Contents of the files that may configure a server, by path.
     configs: Mapping[str, bytes]
-    #: Those without a byte.
+    #: Paths of empty files.
     empty: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What the directory is for."""
+    """The model that the directory is for."""
 
     #: The model's name in the server.
     name: str
     framework: str
     #: Absolute path that the directory will have.
     directory: PurePosixPath
-    #: As the user wrote it, for messages.
+    #: The storageUri as the user wrote it, for messages.
     uri: str
 
 
@@ -65,12 +65,12 @@ Planner = Callable[[ModelFiles, Target], Layout]
 
 
 def invalid(target: Target, problem: str, expected: str) -> LoadFailure:
-    """The failure that says what is wrong and what was expected."""
+    """A failure whose message says what is wrong and what was expected."""
     return LoadFailure.because(Reason.INVALID_MODEL_LAYOUT, f"{target.uri}: {problem}; expected {expected}")
 
 
 def refuse_empty(moves: Iterable[tuple[str, str]], main: Container[str], files: ModelFiles, target: Target) -> None:
-    """Raises LoadFailure when what moves to one of the `main` places, which is the model itself, has no byte in it."""
+    """Raises LoadFailure when a file that moves to one of the `main` places (the model itself) is empty."""
     for origin, place in moves:
         if place in main and origin in files.empty:
             raise invalid(target, f"{some([origin])} is empty", "a file with the model in it")

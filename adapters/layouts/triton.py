@@ -1,10 +1,10 @@
 """
 Triton's repository: <name>/config.pbtxt and <name>/<version>/<the framework's file or directory>.
 
-Users bring anything from a bare file to a finished repository directory. In
-this order: a `config.pbtxt` makes the directory native; version directories
-are numbers, of which the largest counts; a directory with a single entry is
-looked into; what is left is the model, in version 1.
+Users bring anything from a bare file to a finished repository directory. Rules,
+in this order: a directory with a `config.pbtxt` is native; of version directories
+(numbers) the largest counts; a directory that is the only entry is looked into;
+the remaining files are the model, in version 1.
 
 Inputs and outputs are left to Triton's auto-completion. Nothing here depends
 on which build of a backend answers to its name.
@@ -29,13 +29,13 @@ _VERSION: Final = re.compile(r"[1-9][0-9]{0,17}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Form:
-    """How one framework's models look below a version."""
+    """File and directory names of one framework's models below a version directory."""
 
     #: Name of a model that is one file.
     file: str
     #: Name of a model that is a directory; "" = its files are the version's.
     directory: str
-    #: What such a directory must hold.
+    #: File that such a directory must hold.
     main: str
     #: Endings by which a file of another name is recognised as the main one.
     endings: tuple[str, ...]

@@ -1,8 +1,8 @@
 """
 One attempt at a copy: list, reserve, download, lay out, install.
 
-Whether it fits is decided before the first byte is fetched. Until the installer
-commits, an attempt may be cancelled at any point and leaves nothing behind.
+Whether the copy fits is decided before the first byte is fetched. Until the
+installer commits, an attempt may be cancelled at any point and leaves nothing.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Attempts:
         except OSError as error:
             failure = disk_failure(order.source, error).failure
         except asyncio.CancelledError:
-            # Its server died of it, perhaps: whether the source is another by now is worth knowing all the same.
+            # If the server died of this load, its source is watched, too: a changed source is worth another try.
             copy = self._ledger.copy(ticket.key)
             if copy is not None and copy.failure is not None and copy.failure.crashed:
                 self._failures.remember(order, copy.failure, listing)
@@ -88,7 +88,7 @@ class Attempts:
                 await tidy(remove, staged)
         if failure is None:
             return
-        # The installer has already recorded its own.
+        # The installer has already recorded its own failures.
         copy = self._ledger.copy(ticket.key)
         if copy is None or copy.failure != failure:
             self._ledger.fail(ticket, failure)
@@ -107,7 +107,7 @@ class Attempts:
             return await self._store.list(order.source, order.credentials)
 
     async def _fetch(self, ticket: Ticket, order: Order, listing: Listing, staged: Path) -> tuple[Listing, Path]:
-        """Download and lay out; the listing that was true throughout, and the model's directory."""
+        """Download and lay out. Returns the listing, unchanged during the download, and the model's directory."""
         begun = time.monotonic()
         patience = order.timeout_s or self._settings.load_s
         for remaining in reversed(range(self._settings.changes)):
@@ -124,7 +124,7 @@ class Attempts:
                     change = str(error)
             if not change and listing.single:
                 break
-            # Each object was as listed when it was read; whether they belong together, only a second look tells.
+            # Each object was as listed when it was read; only a second listing tells whether they belong together.
             latest = await self._list(order)
             if not change and latest.fingerprint == listing.fingerprint:
                 break

@@ -1,10 +1,9 @@
 """
 Failed copies whose source may be mended.
 
-Every so often the source of each failed copy is looked at; when it is no
-longer what failed, the report says so and the leader tries again at once. The
-credentials that this needs are in memory only, and only for as long as the
-failure stands.
+The source of each failed copy is listed now and then. When it differs from the
+listing that failed, the ledger reports that, and the leader tries again at once.
+The credentials for this are in memory only, for as long as the failure stands.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ class Failures:
         self._failed.pop(key, None)
 
     def clear(self) -> None:
-        """The server is no more: what the ledger does not report any more does not matter."""
+        """The server is gone: failures that the ledger does not report any more are forgotten."""
         for key in [key for key in self._failed if self._ledger.copy(key) is None]:
             del self._failed[key]
 

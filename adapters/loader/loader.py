@@ -1,9 +1,9 @@
 """
 The shell that runs loads and unloads: one job a copy at a time.
 
-Commands are taken at once and never block; what becomes of them is in the
-ledger. Jobs of one copy follow each other. Jobs end when they are done, when
-an Unload revokes them, or when the server or the adapter ends.
+Commands are taken at once and never block; their outcome is in the ledger. The
+jobs of one copy run one after another. A job ends when it is done, when an Unload
+revokes it, or when the server or the adapter ends.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    #: Once set, the job changes what the server sees: it is undone, not cancelled.
+    #: Once set, the job changes the server's repository: it is undone, not cancelled.
     committed: bool = False
-    #: It is about to ask the server whether the copy is there.
+    #: The job is about to ask the server whether the copy is there.
     verifying: bool = False
     task: asyncio.Task[None] | None = None
 
@@ -48,7 +48,7 @@ class _Job:
 
 
 class Loader:
-    """Makes the ledger's promises true. Commands may come only while `run` runs."""
+    """Loads and unloads copies as the ledger says. Commands may come only while `run` runs."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Loader:
         )
         #: The latest job of each copy.
         self._jobs: dict[CopyKey, _Job] = {}
-        #: All that have not ended.
+        #: All jobs that have not ended.
         self._tasks: set[asyncio.Task[None]] = set()
         #: Loads that begin when the copy's unloading is done.
         self._next: dict[CopyKey, Order] = {}
@@ -100,11 +100,11 @@ class Loader:
             await self._cancel_all()
 
     async def remember(self) -> None:
-        """Write down the fence and what serves."""
+        """Save the epoch, the boot and the serving copies to disk."""
         await self._memory.save()
 
     async def met(self) -> None:
-        """Return when the ledger's word on copies is one; from then on at once."""
+        """Return once the ledger reflects what the server really holds; from then on at once."""
         await self._supervisor.met.wait()
 
     def load(self, order: Order) -> None:
@@ -125,7 +125,7 @@ class Loader:
             case Admission.QUEUED:
                 self._next[key] = order
                 if key not in self._jobs:
-                    # What is left of it is being removed by the job of another revision.
+                    # The rest of the copy is being removed by the job of another revision.
                     self._begin(key, partial(self._clear, key))
 
     def unload(self, key: CopyKey) -> None:
@@ -155,7 +155,7 @@ class Loader:
     def _ended(self, key: CopyKey, job: _Job, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            # A bug. Where, but not what: the text of an exception may hold anything.
+            # A bug. The place is logged but not the text, which may hold anything.
             where = "".join(traceback.format_tb(error.__traceback__))
             log.error("job_failed", trained_model=key.model, error=type(error).__name__, where=where)
         if self._jobs.get(key) is job:
@@ -173,13 +173,13 @@ class Loader:
             raise
 
     async def _verify(self, ticket: Ticket, order: Order, job: _Job) -> None:
-        """The ledger has it as loaded; the server's word counts."""
+        """The ledger has the copy as loaded; ask the server whether it is."""
         job.verifying = False
         try:
             if await self._server.is_loaded(ticket.key.model):
                 return
         except ServerError:
-            return  # no word is no proof
+            return  # no answer proves nothing
         renewed = self._ledger.missing(ticket)
         if renewed is None:
             return
@@ -188,10 +188,10 @@ class Loader:
         await self._attempt(renewed, order, job)
 
     async def _mend(self) -> Never:
-        """Have the server load again what broke in it by itself."""
+        """Have the server load models again that broke in it by themselves."""
         while True:
             model = await self._server.ailing()
-            # Until then it is not known whose it is.
+            # Before that it is not known which copy the model is.
             await self._supervisor.ready.wait()
             key = self._ledger.holder(model)
             if key is not None:
@@ -207,7 +207,7 @@ class Loader:
         await self._installer.uninstall(key)
 
     async def _abandon(self) -> None:
-        """The server is no more: neither are its jobs and files."""
+        """The server is gone: end its jobs and remove its files."""
         self._failures.clear()
         self._installer.forget()
         await self._cancel_all()

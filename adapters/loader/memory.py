@@ -1,13 +1,13 @@
 """
-What a restarted adapter needs to know: the fence, the boot, the copies that serve.
+The file for a restarted adapter: the epoch, the boot and the serving copies.
 
-A journal: each line says what changed since the line before, the first one
-all. So a load writes a line, however many copies there are; now and then the
-file is replaced by one that holds a single line. A reader finds the state of
-some `save`, never a mixture: a line that was cut short by the death of its
-writer does not count, and nobody appends to such a file again.
+The file is a journal: the first line holds the whole state, each further line the
+changes since the line before. So a load writes one line, however many copies
+there are; now and then the file is replaced by one with a single line. A reader
+finds the state of some `save`, never a mixture: a last line that was cut short by
+the death of its writer does not count, and no line is appended after it.
 
-It holds no credentials and nothing of attempts under way: those are begun
+The file holds no credentials and nothing about attempts under way: those begin
 anew. It is not synced: it must survive the adapter, not the machine, whose
 restart takes the server along.
 """
@@ -31,13 +31,13 @@ from adapters.storage.disk import in_thread
 log = structlog.get_logger(__name__)
 
 _FORMAT: Final = 2
-#: Lines are appended until there are as many as copies, and this many more: replacing the file costs what they did.
+#: Lines are appended until there are this many more than copies: then replacing the file costs as much as they did.
 _SPARE_LINES: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remembered:
-    """What is written down. A server has one copy of a name: no two of `copies` share a model."""
+    """The saved state. A server has one copy under a name: no two of `copies` share a model."""
 
     epoch: int = 0
     boot: str = ""
@@ -45,36 +45,37 @@ class Remembered:
 
 
 class Memory:
-    """Writes what the ledger says to one file; callers at the same time share a write."""
+    """Saves the ledger's state to one file; calls at the same time share a write."""
 
     def __init__(self, path: Path, changes: Callable[[int], Changes], *, retry_s: float = 5.0) -> None:
-        """`changes` are the ledger's, since a version."""
+        """`changes` is the ledger's: the changes since a version."""
         self._path = path
         self._retry_s = retry_s
-        #: Set while the file lacks what was to be saved; and while it lacks nothing.
+        #: Set while a save has failed and the file is out of date.
         self._unsaved = asyncio.Event()
+        #: Set while no failed save is outstanding.
         self.saved: Final = asyncio.Event()
         self.saved.set()
         self._changes = changes
         self._writing = asyncio.Lock()
-        #: Up to where the ledger has been read.
+        #: The ledger's version that was read last.
         self._seen = 0
-        #: Model → the copy that serves, as of then.
+        #: Model → the copy that serves, as of that version.
         self._copies: dict[str, Copy] = {}
-        #: Of the file; 0: it is not there, or its last line may be half a line.
+        #: Lines of the file; 0: there is no file, or its last line may be incomplete.
         self._lines = 0
         #: Epoch and boot in the last line.
         self._fence = (0, "")
 
     async def run(self) -> None:
-        """Save again what could not be saved, for ever: there may never be another change to be saved with."""
+        """Repeat saves that failed, for ever: there may never be another change that saves the state."""
         while True:
             await self._unsaved.wait()
             await asyncio.sleep(self._retry_s)
             await self.save()
 
     async def save(self) -> OSError | None:
-        """Return when the state at the time of the call, or a later one, is in the file; or why it is not."""
+        """Return None once the state at the time of the call, or a later one, is in the file; else the error."""
         async with self._writing:
             changes = self._changes(self._seen)
             self._seen = changes.version
@@ -82,7 +83,7 @@ class Memory:
             lines, fence = self._lines, (changes.epoch, changes.boot)
             if lines and not touched and fence == self._fence:
                 return None
-            self._lines = 0  # what is in it is not known until it is written
+            self._lines = 0  # the file's content is not known until it is written
             try:
                 if 0 < lines < len(self._copies) + _SPARE_LINES:
                     changed = [copy for model in touched if (copy := self._copies.get(model)) is not None]
@@ -91,7 +92,7 @@ class Memory:
                     await in_thread(_replace, self._path, fence, tuple(self._copies.values()))
                     lines = 0
             except OSError as error:
-                # Serving goes on; a restart of the adapter would load again what it does not find here.
+                # Serving goes on; a restarted adapter would load copies again that it does not find in the file.
                 log.warning("ledger_not_saved", problem=error.strerror)
                 self._unsaved.set()
                 self.saved.clear()
@@ -102,7 +103,7 @@ class Memory:
             return None
 
     def _take(self, changes: Changes) -> set[str]:
-        """Note what serves now and is meant to; the models of which that may have changed."""
+        """Update the serving copies; returns the models for which that may have changed something."""
         gone = [copy.key for copy in self._copies.values()] if changes.full else [*changes.gone]
         gone += [copy.key for copy in changes.copies if copy.state is not CopyState.LOADED]
         touched: set[str] = set()
@@ -119,11 +120,11 @@ class Memory:
 
 
 def read(path: Path) -> Remembered:
-    """What was written last; nothing if there is no file or it is not one of ours."""
+    """The state that was saved last; an empty one if there is no file or it is not one of ours."""
     epoch, boot = 0, ""
     copies: dict[str, Copy] = {}
     try:
-        # What follows the last line's end is a line that nobody finished.
+        # Bytes after the last newline are a line that was not finished.
         for line in path.read_bytes().split(b"\n")[:-1]:
             content = json.loads(line)
             if content["format"] != _FORMAT:
@@ -159,7 +160,7 @@ def _replace(path: Path, fence: tuple[int, str], copies: Iterable[Copy]) -> None
 
 
 def _append(path: Path, fence: tuple[int, str], changed: Iterable[Copy], gone: Iterable[str]) -> None:
-    # Not created if it is missing: then it is not the file that was written last.
+    # A missing file is not created: appending to it would lose the lines before.
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     try:
         view = memoryview(_line(fence, changed, gone))
@@ -175,7 +176,7 @@ def render_copy(copy: Copy) -> str:
 
 
 def parse_copy(text: str) -> Copy:
-    """Inverse of `render_copy`. Raises ValueError for what that did not write, or did not write whole."""
+    """Inverse of `render_copy`. Raises ValueError for a text that it did not write, or not completely."""
     try:
         return _copy(json.loads(text))
     except (KeyError, TypeError) as error:

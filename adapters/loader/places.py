@@ -1,14 +1,14 @@
 """
 The adapter's directories, and what may be in them.
 
-    model_dir/<model>      what the server may load: one directory a model
-    scratch/staging/<n>    downloads and layouts under way, and what is being removed
-    scratch/aside/<copy>   the files of a copy while its successor is tried, and a note beside them of what that is
-    scratch/ledger.jsonl   what serves, for a restarted adapter
+    model_dir/<model>      one directory for each model that the server may load
+    scratch/staging/<n>    downloads and layouts under way, and files that are being removed
+    scratch/aside/<copy>   the files of a copy while its successor is tried, and beside them a note of the successor
+    scratch/ledger.jsonl   the serving copies, for a restarted adapter
     scratch/lock           held as long as the adapter lives
 
 A model moves between them by rename only: the server never sees half of one.
-An `aside` that a restart finds is a switch that was not finished. Methods that
+Files in `aside` after a restart mean that a switch was not finished. Methods that
 touch the disk are blocking.
 """
 
@@ -72,7 +72,7 @@ class Places:
             ) from None
 
     def close(self) -> None:
-        """Let go."""
+        """Release the lock."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -93,25 +93,25 @@ class Places:
         return path
 
     def successor(self, key: CopyKey) -> Path:
-        """The note of what is tried in a copy's place: while it is there, nobody knows which of the two serves."""
+        """The note of the successor that is tried in a copy's place: while it exists, either of the two may serve."""
         return self.aside(key).with_suffix(".successor")
 
     def put_aside(self, key: CopyKey, successor: str) -> None:
-        """Take the files of a copy that serves out of the repository, noting what is to take their place."""
+        """Move a serving copy's files out of the repository, and note the successor that is to take their place."""
         remove(self.aside(key))
         self.successor(key).write_text(successor)
         os.rename(self.model(key.model), self.aside(key))
 
     def put_back(self, key: CopyKey) -> None:
-        """Undo `put_aside`, but for the note, whatever took the place; the files are newer than all that was there."""
+        """Undo `put_aside`, except the note. The files get newer times than any that took their place."""
         latest = max(newest_ns(self.model(key.model)), newest_ns(self.aside(key)))
         self._take_away(self.model(key.model))
         os.rename(self.aside(key), self.model(key.model))
         stamp(self.model(key.model), time.time_ns(), latest)
 
     def drop_aside(self, key: CopyKey) -> None:
-        """It is known which of the two serves, if any: neither the note nor what is aside counts any more."""
-        # A note alone says that the copy's files are back.
+        """It is known now which of the two serves, if any: remove the note and the files that are aside."""
+        # The note goes first: a note without files aside would mean that the copy's files are back.
         remove(self.successor(key))
         self._take_away(self.aside(key))
 
@@ -123,11 +123,11 @@ class Places:
         stamp(self.model(name), time.time_ns(), latest)
 
     def renew(self, name: str) -> None:
-        """Make the model's files newer than they were: Triton reloads it then."""
+        """Make the model's files newer than they were, so that Triton reloads the model."""
         stamp(self.model(name), time.time_ns(), newest_ns(self.model(name)))
 
     def sweep(self, keep: frozenset[str], aside: Iterable[CopyKey] = ()) -> None:
-        """Remove every file but those of the models named, and what is aside of those copies."""
+        """Remove every file, except those of the models in `keep` and those aside of the copies in `aside`."""
         empty(self._staging)
         kept = {self.models / name for name in keep}
         kept.update(path for key in aside for path in (self.aside(key), self.successor(key)))
@@ -136,7 +136,7 @@ class Places:
                 remove(path)
 
     def _take_away(self, tree: Path) -> None:
-        """Remove it, at once for whoever looks: nothing is left in its place, even of files that cannot be removed."""
+        """Remove a tree. It is renamed first, so that its place is free at once, even if files cannot be removed."""
         doomed = self._free()
         with suppress(FileNotFoundError):
             os.rename(tree, doomed)
@@ -144,9 +144,9 @@ class Places:
 
     def _free(self) -> Path:
         """
-        A place within staging where nothing is.
+        A path within staging that does not exist.
 
-        By a number alone: there are models whose names leave no room for more in a file's name.
+        Only a number: a model's name may be so long that nothing can be appended to it in a file's name.
         """
         return next(path for number in self._numbers if not (path := self._staging / str(number)).exists())
 

@@ -1,5 +1,5 @@
 """
-What an adapter can be told, in one place.
+The loader's settings.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from adapters.storage.limits import StorageLimits
 class LoaderSettings:
     """Places, bounds, times."""
 
-    #: The server's repository. All that is in it is the adapter's.
+    #: The server's repository. The adapter owns all files in it.
     model_dir: Path
-    #: On the same file system; all that is in it is the adapter's.
+    #: A directory on the same file system. The adapter owns all files in it.
     scratch: Path
     capacity_bytes: int
     #: For messages and logs: the ServingRuntime's name and the server's.
     runtime: str
     server_type: str
-    #: Where a person finds the server's log; empty if nobody knows.
+    #: Where a person finds the server's log; empty if not known.
     server_log: str = ""
-    #: Models listed, downloaded, and loaded by the server, at once.
+    #: Most models listed, downloaded, and loaded by the server at the same time.
     listings: int = 8
     downloads: int = 4
     loads: int = 2
-    #: A copy whose bytes in memory nobody states reserves its bytes on disk times this, and no less than the least.
+    #: A copy whose size in memory is not known reserves its size on disk times `size_factor`, at least `least_reserve`.
     size_factor: float = 1.25
     least_reserve: int = 1_000_000
-    #: For a Load that states no timeout.
+    #: Timeout of a Load that states none.
     load_s: float = 300.0
     unload_s: float = 60.0
     recheck_s: float = 60.0
-    #: Tries of a download whose objects change meanwhile.
+    #: Tries of a download whose objects change during it.
     changes: int = 3
     storage: StorageLimits = field(default_factory=StorageLimits)

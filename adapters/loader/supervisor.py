@@ -1,15 +1,15 @@
 """
 The life of the server beside the adapter: boot after boot.
 
-A connection that stands is one boot. At its beginning the server is made to
-hold exactly what the ledger says: what a restarted adapter remembers and the
-server still serves is adopted as it is, the rest is unloaded and its files
-removed. When the connection drops, everything it held is gone, at once.
+A boot lasts as long as one connection. At its beginning the server is made to
+hold exactly the copies in the ledger: copies that a restarted adapter remembers
+and the server still serves are adopted, all others are unloaded and their files
+removed. When the connection drops, all copies of that boot are gone at once.
 
-An adapter that was started again beside a server that serves knows nothing of
-it at first, which is not to know that it serves nothing: until they have met
-there is no word on copies. A server that does not answer in time is not there;
-one that does is serving, however long it takes to find out what.
+An adapter that was restarted beside a running server does not know at first what
+the server holds, and must not report that it holds nothing: until `met` is set no
+report is sent. A server that does not answer within MEETING_S counts as gone. One
+that answers counts as serving, even if it takes longer to find out which copies.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ MEETING_S: Final = 10.0
 
 
 class Presence(Protocol):
-    """Whether the server is there."""
+    """Watches whether the server is there."""
 
     async def appeared(self) -> None:
-        """Return when it answers on a new connection."""
+        """Return when the server answers on a new connection."""
 
     async def lost(self) -> None:
         """Return when that connection drops."""
@@ -74,11 +74,11 @@ class Supervisor:
         self._settings = settings
         self._succeed = succeeded
         self._abandon = abandon
-        #: Copies whose successors were found to serve: until that is written down, what is aside must say it.
+        #: Copies whose successors were found to serve: their files aside are kept until that is saved to disk.
         self._succeeded: list[CopyKey] = []
-        #: Set once the ledger's word on copies is one.
+        #: Set once the ledger reflects what the server really holds.
         self.met = asyncio.Event()
-        #: Sets it, unless the server answers before.
+        #: Timer that sets `met`, unless the server answers before.
         self._patience: asyncio.TimerHandle | None = None
         #: Set while the ledger has the server as ready.
         self.ready = asyncio.Event()
@@ -94,7 +94,7 @@ class Supervisor:
     async def _boot(self) -> None:
         await self._presence.appeared()
         if self._patience is not None:
-            # A load that decides an interrupted switch takes as long as any, and what was there serves meanwhile.
+            # A load that decides an interrupted switch may take long, and the server serves its other models meanwhile.
             self._patience.cancel()
         lost = asyncio.create_task(self._presence.lost())
         settling = asyncio.create_task(self._settle())
@@ -107,7 +107,7 @@ class Supervisor:
             lost.cancel()
             settling.cancel()
             await asyncio.wait({lost, settling})
-        # Whatever an earlier adapter left was in a server that is no more.
+        # The copies that an earlier adapter remembered were in a server that is gone.
         self._remembered = Remembered()
         self._succeeded.clear()
         self.met.set()
@@ -119,11 +119,11 @@ class Supervisor:
             await self._memory.save()
 
     async def _settle(self) -> None:
-        """Declare the server ready once it holds what the ledger says, however long that takes."""
+        """Declare the server ready once it holds exactly the copies in the ledger, however long that takes."""
         begun = time.monotonic()
         adopted = await self._agree()
         kept = self._remembered.copies
-        # Its models are still there, so it is the server that the boot was given to.
+        # All remembered models are still there, so this is the server of the remembered boot.
         same = bool(kept) and len(adopted) == len(kept)
         boot = self._remembered.boot if same else uuid.uuid4().hex
         self._ledger.server_ready(boot, adopted)
@@ -151,7 +151,7 @@ class Supervisor:
             retry_s = min(2 * retry_s, _RETRY_S[1])
 
     async def _reconcile(self) -> tuple[Copy, ...]:
-        """Adopt, unload and remove; what was adopted."""
+        """Adopt remembered copies, unload other models and remove their files; returns the adopted copies."""
         present = await self._server.loaded_models()
         adopted: list[Copy] = []
         room = self._settings.capacity_bytes
@@ -168,23 +168,23 @@ class Supervisor:
         return tuple(adopted)
 
     async def _served(self, copy: Copy, present: frozenset[str]) -> Copy | None:
-        """What the server has in the place of a copy that is remembered: it, its successor, or nothing."""
+        """The copy that the server has in the place of a remembered one: the same, its successor, or none."""
         if self._places.aside(copy.key).exists() or self._places.successor(copy.key).exists():
-            # The adapter died while a successor was tried or taken back: nobody knows which of the two serves.
+            # The adapter died while a successor was tried or taken back: either of the two may serve.
             return await self._decided(copy)
         there = copy.key.model in present and self._places.model(copy.key.model).exists()
         return copy if there else None
 
     async def _decided(self, copy: Copy) -> Copy | None:
         """
-        The one of the two whose files the repository has, once the server has loaded them, again or not.
+        Decide between a copy and its successor: the server loads one of them, which is returned; None if neither loads.
 
-        The successor if the server takes it, for it may have begun to answer: then the former must not come back. The
-        former if it was on its way back, or cannot be told from the other.
+        The successor if the server loads it: it may have begun to answer, and then the former must not come back. The
+        former copy if it was being put back, or if there is no telling which files are whose.
         """
         model = copy.key.model
         there = self._places.model(model).exists()
-        # Loaded already: asked for the same files Triton does nothing, and its processes are not seen.
+        # `renew`: Triton would do nothing for files that it has loaded already, and its processes would not be watched.
         if self._places.aside(copy.key).exists():
             successor = await in_thread(self._noted, copy.key)
             if successor is not None and there:

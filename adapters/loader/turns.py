@@ -1,10 +1,11 @@
 """
-Turns: a bounded number at once, the urgent first, otherwise in order.
+Turns: a bounded number of jobs at once, urgent ones first, fair between tenants, otherwise in order of arrival.
 
-A turn is asked for under a key, so that a waiting one can be hurried when a
-request begins to wait for it. And it is asked for of somebody: among equals
-the next is whose turns are fewest, so that a thousand models of a store that
-is slow let one of another store pass as soon as any of them is done.
+A job asks for a turn under a key, so that a waiting job can be hurried when a
+request begins to wait for its copy. It also names its tenant (`of`, such as the
+store that it downloads from). Fair between tenants: among equally urgent jobs the
+next turn goes to the tenant with the fewest jobs in progress. So when a thousand
+models of a slow store wait, a model of another store gets the next free turn.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class _Waiting:
     key: CopyKey
     of: str
     urgent: bool
-    #: How many turns it takes.
+    #: How many turns the job takes.
     weight: int
     number: int
     admitted: asyncio.Future[None]
@@ -37,15 +38,15 @@ class Turns:
         self._limit = limit
         self._free = limit
         self._numbers = itertools.count()
-        #: By urgency and whose they are, in order of arrival; no queue is empty. Somebody waits only while there are
-        #: not enough turns for the one that is next.
+        #: (urgent, tenant) → waiting jobs in order of arrival; no queue is empty. Jobs wait only while there are not
+        #: enough free turns for the next one.
         self._waiting: dict[tuple[bool, str], dict[_Waiting, None]] = {}
-        #: Turns that are held, by whose they are.
+        #: Tenant → how many of its jobs hold turns.
         self._held: Counter[str] = Counter()
 
     @asynccontextmanager
     async def turn(self, key: CopyKey, *, urgent: bool, of: str = "", alone: bool = False) -> AsyncIterator[None]:
-        """Wait for a turn of somebody's and hold it; `alone`: for all of them."""
+        """Wait for a turn on behalf of tenant `of`, and hold it; `alone`: hold all turns."""
         weight = self._limit if alone else 1
         admitted = asyncio.get_running_loop().create_future()
         waiting = _Waiting(key, of, urgent, weight, next(self._numbers), admitted)
@@ -56,12 +57,12 @@ class Turns:
             self._leave(waiting)
 
     def hurry(self, key: CopyKey) -> None:
-        """What waits under `key` is urgent from now on."""
+        """Jobs that wait under `key` are urgent from now on."""
         for waiting in [each for queue in self._waiting.values() for each in queue if each.key == key]:
             self._take(waiting)
             waiting.urgent = True
             self._put(waiting)
-        # Who was first may have waited for all turns, where this one needs but the one that is free.
+        # The job that was next may need all turns, while the hurried one needs only the one that is free.
         self._admit()
 
     async def _enter(self, waiting: _Waiting) -> None:

@@ -1,9 +1,9 @@
 """
-The repository API that Triton and MLServer share, with its answers made plain.
+The repository API that Triton and MLServer share, with one meaning for its answers.
 
-Both speak the same protocol and differ in what an answer means: what an
-unknown model is called, whether an unload has happened when it is confirmed.
-What differs is in the subclasses.
+Both servers speak the same protocol, but their answers differ in meaning: the
+error for an unknown model, and whether an unload has happened when it is
+confirmed. The differences are in the subclasses.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ T = TypeVar("T")
 #: A restarted server is found at once; an idle connection is kept.
 CHANNEL_OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", 50),
-    # For how long an attempt may go on, whatever its name says: a busy server takes more than a moment to accept.
+    # Despite its name this bounds one attempt to connect: a busy server takes more than a moment to accept.
     ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.client_idle_timeout_ms", 2**31 - 1),
     ("grpc.max_receive_message_length", -1),
-    # An error is metadata, and a model's may be long: of one beyond this gRPC tells only how long it was.
+    # An error text is metadata, and may be long: beyond this size gRPC tells only its length.
     ("grpc.max_metadata_size", 64 << 10),
     ("grpc.absolute_max_metadata_size", 256 << 10),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
 )
 
-#: Where it begins: pybind11's, in Triton's Python backend, and xgboost's.
+#: The beginning of a traceback in an error text: pybind11's (Triton's Python backend), and xgboost's.
 _TRACEBACK: Final = re.compile(r"\n\nAt:|\nStack trace:")
 
 _QUERY_S: Final = 10.0
@@ -54,12 +54,12 @@ class RuntimeClient(ABC):
         await self._client.close()
 
     async def ailing(self) -> str:
-        """Return a model that may have broken while it was loaded; for ever if the server would say so itself."""
+        """Return a loaded model that may have broken. Waits for ever for servers that report that themselves."""
         never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         return await never
 
     async def load(self, model: str, timeout_s: float) -> None:
-        """Load, or load again; return when it serves."""
+        """Load, or load again; return when the model serves."""
         await self._call(self._client.load_model(model, client_timeout=timeout_s), timeout_s)
         if not await self._loaded(model):
             raise ServerRefused("the server loaded it, and says that it is not ready")
@@ -81,14 +81,14 @@ class RuntimeClient(ABC):
             return False  # unknown: each server has its own code for that
 
     async def loaded_models(self) -> frozenset[str]:
-        """Every model of which the server has something in memory."""
+        """Every model that takes memory in the server."""
         return frozenset(model for model, states in (await self._index()).items() if states & self.occupied)
 
     async def _loaded(self, model: str) -> bool:
-        """Whether what the server says that it has loaded just now serves."""
+        """Whether a model serves that the server claims to have loaded just now."""
         return await self.is_loaded(model)
 
-    #: States in the index that mean: something of it is in memory.
+    #: States in the index in which a model takes memory.
     occupied: frozenset[str]
 
     @abstractmethod
@@ -100,7 +100,7 @@ class RuntimeClient(ABC):
         answer = await self._call(self._client.get_model_repository_index(client_timeout=_QUERY_S), _QUERY_S)
         states: dict[str, frozenset[str]] = {}
         for each in answer.models:
-            # MLServer sends the name of its enum's member, class and all.
+            # MLServer sends its enum member's name with the class, as in "State.READY".
             state = str(each.state).rsplit(".", 1)[-1].upper()
             if each.name:
                 states[each.name] = states.get(each.name, frozenset()) | {state}
@@ -124,11 +124,11 @@ class RuntimeClient(ABC):
         try:
             await self._client.is_server_ready(client_timeout=_PROBE_S)
         except InferenceServerException as error:
-            # Busy is alive; only a connection that fails is not.
+            # A busy server is alive; only a failed connection means that it is not.
             return not str(error.status() or "").endswith(("UNAVAILABLE", "CANCELLED"))
         return True
 
 
 def words(text: str) -> str:
-    """What the server said, without the traceback, with paths of its machine, that backends append."""
+    """The server's error text, without the traceback (with paths of its machine) that backends append."""
     return _TRACEBACK.split(text, 1)[0].strip() or NO_REASON

@@ -1,13 +1,13 @@
 """
 MLServer: an unload has happened when it is answered, and its index is expensive.
 
-The index reads every settings file in the repository; whether one model is
-there is asked by ModelReady instead, which fails for a model that is not
-registered. Requests that it has begun hold the model's object until they are
-answered. Those that it has not even read yet, because a prediction occupies
-its only thread, would be told that there is no such model: so an unload waits
-until the thread is free. It has no counters to ask; that it answers at once,
-several times, is what can be seen.
+The index reads every settings file in the repository. So ModelReady is asked
+instead whether one model is there: it fails for a model that is not registered.
+Requests that MLServer has begun hold the model's object until they are answered.
+Requests that it has not read yet, because a prediction occupies its only thread,
+would be told that there is no such model: so an unload waits until the thread is
+free. MLServer has no counters for that; several prompt answers in a row are taken
+as the sign.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from typing import Final
 from adapters.domain.errors import ServerRefused, ServerSilent
 from adapters.runtimes.client import RuntimeClient
 
-#: Free: it answered so often in a row, each time within so many seconds.
+#: The thread counts as free after _QUICK_ANSWERS answers in a row, each within _QUICK_S.
 _QUICK_S: Final = 0.02
 _QUICK_ANSWERS: Final = 3
 _PAUSE_S: Final = 0.02
-#: A server that is never free is not waited for: what is lost then is retried by the mesh.
+#: The longest wait for a free thread: the mesh retries the requests that are lost then.
 _QUIET_WITHIN_S: Final = 5.0
 
 
 class MLServerClient(RuntimeClient):
     """The repository API of an MLServer."""
 
-    #: UNKNOWN is a model that is registered and not ready.
+    #: UNKNOWN is the state of a model that is registered and not ready.
     occupied = frozenset({"READY", "UNKNOWN"})
 
     async def unload(self, model: str, timeout_s: float) -> None:
-        """Let it finish what it was sent, then as for any server."""
+        """Let the server read the requests that it was sent, then unload as for any server."""
         await self._quiet(min(timeout_s, _QUIET_WITHIN_S))
         await super().unload(model, timeout_s)
 

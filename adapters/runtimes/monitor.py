@@ -1,13 +1,13 @@
 """
-Whether the server is there: its connection, not its speed.
+Watches whether the server is there, by its connection and not by its speed.
 
-A server that answers once is there; it is lost when its connection drops. One
-that is frozen or busy answers late and is not lost: its models are in memory,
-and declaring them gone would throw them away. Neither does an answer "not
-ready" count: both servers say so while any one model is not.
+A server that answers once is there; it is lost when its connection drops. A
+frozen or busy server answers late and is not lost: its models are in memory, and
+declaring them gone would throw them away. An answer "not ready" does not count
+as lost: both servers say that while any one model is not ready.
 
-A question is left open for long: one that is busy answers it between two
-predictions, and would never be in time for one that is soon asked anew.
+A probe has a long timeout: a busy server answers it between two predictions, and
+would miss a short timeout each time.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from adapters.runtimes.client import CHANNEL_OPTIONS
 
 _POLL_S: Final = 1.0
-#: For so long a question is left open, of a server that is there; and of one that is not yet.
+#: Timeout of a probe, of a server that is there.
 _ANSWER_S: Final = 60.0
+#: The same, of a server that has not appeared yet.
 _APPEAR_S: Final = 1.0
 _RETRY_S: Final = 0.05
 
@@ -44,7 +45,7 @@ class Monitor:
         self._target = target
         self._clock = clock
         self._channel: grpc.aio.Channel | None = None
-        #: When the server that is there answered last; None while none is there.
+        #: When the server answered last; None while no server is there.
         self._answered_at: float | None = None
 
     @property
@@ -52,8 +53,8 @@ class Monitor:
         """
         For how many seconds the server has not answered on a connection that stands; 0 while there is none.
 
-        That is for somebody more patient than this to judge. One that is not there is being started or has ended:
-        whoever keeps it running sees that for himself.
+        The caller (health.py) judges when that is too long. A server that is not there is being started or has ended,
+        which the process that keeps it running sees itself.
         """
         return 0.0 if self._answered_at is None else self._clock() - self._answered_at
 

@@ -4,7 +4,7 @@ Triton: unloading is asynchronous, so the index is asked until it confirms.
 A request in flight keeps the unloaded model alive until it is answered, which
 the index shows as UNLOADING: the confirmation is also the drain.
 
-Of a model whose process has ended it says READY on: `stubs` knows better.
+Triton reports READY even for a model whose stub process has ended: `stubs` tells.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ class TritonClient(RuntimeClient):
         self._stubs = Stubs(repository)
 
     async def close(self) -> None:
-        """As for any server."""
+        """Close the connection, and watch no stubs any more."""
         self._stubs.close()
         await super().close()
 
     async def unload(self, model: str, timeout_s: float) -> None:
-        """As for any server; its processes have ended then."""
+        """Unload as for any server. The model's stubs have ended then."""
         await super().unload(model, timeout_s)
         self._stubs.forget(model)
 
     async def is_loaded(self, model: str) -> bool:
-        """Triton's word, unless a process of the model has ended since it was loaded."""
+        """Whether Triton says so, and no stub of the model has ended since it was loaded."""
         return await super().is_loaded(model) and self._stubs.whole(model)
 
     async def loaded_models(self) -> frozenset[str]:
-        """As for any server; their processes count from now on, if they did not."""
+        """The models, as for any server; their stubs are watched from now on."""
         await self._stubs.look()
         return await super().loaded_models()
 
     async def ailing(self) -> str:
-        """Return a model of which a process has ended: broken, unless something else is being done with it."""
+        """Return a model of which a stub has ended: broken, unless it is being unloaded or loaded again."""
         return await self._stubs.ended()
 
     async def _loaded(self, model: str) -> bool:

@@ -1,9 +1,9 @@
 """
 S3 clients, kept for a while: one for each set of credentials.
 
-A client is a connection pool and 50 ms of work, so those of the credentials
-used last stay open. The certificate of a store is handed to the TLS library
-through anonymous memory: credentials are never written to disk.
+A client is a connection pool and takes 50 ms to make, so the clients used last
+stay open. A store's certificate is handed to the TLS library through anonymous
+memory: credentials are never written to disk.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from adapters.storage.session import BoundedSession
 
 _MAX_CLIENTS: Final = 16
 _IDLE_S: Final = 120.0
-#: What else the library would take from variables and files of whoever started the adapter, or fail for: only a store's
-#: credentials say how it is reached. In the library's form of "neither in a file nor in a variable, and no default".
+#: Keeps the library from reading variables and files of the user who started the adapter (or failing for them): only
+#: a store's credentials say how it is reached. In the library's form of "no variable, no file, no default".
 _UNCONFIGURED: Final = dict.fromkeys(("profile", "config_file", "credentials_file"), (None, None, None, None))
 
 
@@ -45,14 +45,14 @@ class _Kept:
 
 
 class Clients:
-    """Opens, shares and closes clients. Those in use are never closed under their users."""
+    """Opens, shares and closes clients. A client in use is never closed."""
 
     def __init__(self, limits: StorageLimits) -> None:
         self._options = {
             "connect_timeout": limits.connect_s,
             "read_timeout": limits.read_s,
             "retries": {"mode": "standard", "total_max_attempts": limits.attempts},
-            # No bound of its own: who lists and downloads has bounds, and a slow model must not stop the store's others.
+            # No bound here: listings and downloads have bounds, and a slow model must not block others of its store.
             "max_pool_connections": 0,
             "http_session_cls": partial(BoundedSession, limits.answer_bytes),
             "s3": {"addressing_style": "path"},
@@ -68,7 +68,7 @@ class Clients:
         """
         A client for these credentials.
 
-        Raises LoadFailure (StorageConfigInvalid) when they cannot make one.
+        Raises LoadFailure (StorageConfigInvalid) when no client can be made with them.
         """
         async with self._opening:
             kept = self._kept.get(credentials)
@@ -84,7 +84,7 @@ class Clients:
             kept.used = time.monotonic()
 
     async def close(self) -> None:
-        """Close all; nobody may be using one."""
+        """Close all clients; none may be in use."""
         while self._kept:
             _, kept = self._kept.popitem()
             await kept.stack.aclose()
@@ -120,7 +120,7 @@ class Clients:
             )
         except (ValueError, BotoCoreError):
             await stack.aclose()
-            # The library's text may quote what it was given.
+            # The library's error text may quote the credentials.
             raise _invalid("endpoint_url or region is not usable") from None
         except BaseException:
             await stack.aclose()
@@ -130,9 +130,9 @@ class Clients:
 
 @cache
 def _session() -> Any:
-    """One for the process: it reads megabytes of service descriptions, and holds nothing of any store."""
+    """One session for the process: it reads megabytes of service descriptions, and holds nothing of any store."""
     session = get_session(_UNCONFIGURED)
-    # Nobody asks when an object was written, and parsing that is most of what a long listing costs.
+    # Objects' dates are not used, and parsing them is most of what a long listing costs.
     session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
     return aioboto3.Session(botocore_session=session)
 

@@ -1,12 +1,12 @@
 """
 The local disk: blocking work in threads, trees of files.
 
-The threads are the disk's own: those of the event loop resolve the names of
-stores, and a name server that does not answer must not stop a file.
+The disk has threads of its own: the event loop's threads resolve the names of
+stores, and a name server that does not answer must not block file work.
 
-A thread cannot be cancelled. `in_thread` therefore waits for it even when its
-caller is: what runs here never changes files after its task has ended, so that
-whoever cancels a task may clean up behind it.
+A thread cannot be cancelled. `in_thread` therefore waits for the thread even when
+its caller is cancelled: no function changes files after its task has ended, so
+the canceller may clean up behind the task.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _THREADS: Final = ThreadPoolExecutor(8, thread_name_prefix="disk")
-#: Between two stamps: more than any file system rounds off.
+#: Least difference of two modification times: more than any file system rounds off.
 _STEP_NS = 2_000_000
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run the blocking `function`; a cancellation is raised once it is done."""
+    """Run the blocking `function` in a thread; a cancellation is raised once the function is done."""
     future = asyncio.get_running_loop().run_in_executor(_THREADS, partial(function, *args, **kwargs))
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
@@ -48,7 +48,7 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 
 
 async def tidy(function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-    """Have the blocking `function` remove what is not needed any more. What stays is no model's failure: the next one sweeps."""
+    """Run the blocking `function`, which removes files. An error is only logged: a later sweep removes what is left."""
     try:
         await in_thread(function, *args, **kwargs)
     except OSError as error:
@@ -56,7 +56,7 @@ async def tidy(function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a whole tree; one that is not there is no error."""
+    """Remove a file or a whole tree; a path that does not exist is no error."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=False)
     else:
@@ -64,13 +64,13 @@ def remove(path: Path) -> None:
 
 
 def empty(directory: Path) -> None:
-    """Remove all that is in `directory`."""
+    """Remove everything in `directory`."""
     for path in directory.iterdir():
         remove(path)
 
 
 def newest_ns(tree: Path) -> int:
-    """The latest modification in `tree`, itself included; 0 if it is not there."""
+    """The latest modification time in `tree`, itself included; 0 if it does not exist."""
     if not tree.exists():
         return 0
     stamps = [tree.stat().st_mtime_ns]
@@ -93,5 +93,5 @@ def stamp(tree: Path, now_ns: int, after_ns: int) -> None:
 
 
 def free_bytes(path: Path) -> int:
-    """What an ordinary user may still write below `path`."""
+    """Bytes that an ordinary user may still write below `path`."""
     return shutil.disk_usage(path).free

@@ -1,16 +1,16 @@
 """
-One download: the bytes of all its objects, in parts, several at once.
+One download of a model: all its objects, in parts, several parts at once.
 
-Memory is bounded whatever the size, since a part is written as it arrives. A
-part that breaks off goes on where it stopped, as long as each try brings
-something: a connection that a proxy cuts every few MiB costs round trips, not
-the model. An object that is not what its listing said ends the download with
+Memory is bounded whatever the size, since a part is written as it arrives. A part
+whose connection breaks goes on where it stopped, as long as each try brings some
+bytes: a proxy that cuts connections every few MiB costs round trips, not the
+model. An object that differs from its listing ends the download with
 `SourceChanged`, so that two uploads are never mixed in one copy.
 
-Slowness is judged over the whole download, not over a connection: within its
-patience any pace will do; from then on each further patience must bring enough
-to be worth the place that it takes from others. It does not promise a shortest
-time: what comes fast enough may come for hours.
+Slowness is judged over the whole download, not for each connection: each period
+of `patience_s` must bring at least `slowest` bytes a second on average, else the
+download gives up its place to others. There is no total time limit: a large
+download that is fast enough may take hours.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from adapters.storage.limits import StorageLimits
 from adapters.storage.mishaps import etag_of, no_ranges, status_of, too_slow
 
 _CHUNK: Final = 256 * 1024
-#: A write that is not worth a thread.
+#: Smaller writes are done without a thread.
 _SMALL: Final = 64 * 1024
-#: What a part counts for at least when speed is judged: many small files are work, too.
+#: Bytes that a part counts for at least when speed is judged: many small files are work, too.
 _WORTH: Final = 64 * 1024
 _RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
@@ -55,7 +55,7 @@ class _Part:
 
 
 class Download:
-    """Fetches files into a directory that has them all, empty. Use once."""
+    """Fetches files into a directory where each exists already, empty. Use once."""
 
     def __init__(self, client: Any, source: Source, files: Sequence[RemoteFile], into: Path, limits: StorageLimits):
         self._client = client
@@ -68,14 +68,14 @@ class Download:
         self._came = 0
         #: Parts that are complete.
         self._done = 0
-        #: What the answers said of objects whose listing had no ETag.
+        #: Object → ETag in its first answer, for objects whose listing had none.
         self._seen: dict[str, str] = {}
 
     async def run(self, patience_s: float) -> None:
         """
-        Return when all is there.
+        Return when all files are complete.
 
-        Raises LoadFailure when it is too slow, SourceChanged, OSError of the disk, and what the libraries raise.
+        Raises LoadFailure when it is too slow, SourceChanged, OSError of the disk, and the libraries' own errors.
         """
         number = sum(-(-file.stored.size // self._limits.part_bytes) for file in self._files)
         if not number:
@@ -114,7 +114,7 @@ class Download:
                 except (aiohttp.ClientError, ConnectionError, ClientError) as error:
                     if isinstance(error, ClientError) and status_of(error) < 500:
                         raise
-                    # The library tries again until an answer begins; from there on it is up to us.
+                    # The library retries until an answer begins; after that it is up to this code.
                     failures = 1 if part.offset > before else failures + 1
                     if failures == self._limits.attempts:
                         raise
@@ -140,7 +140,7 @@ class Download:
             await self._write(body, part)
 
     def _check(self, answer: dict[str, Any], part: _Part) -> None:
-        """Raises unless it answers what was asked, of the object that was listed."""
+        """Raises unless the answer has the bytes that were asked for, of the object that was listed."""
         stored = part.file.stored
         etag = etag_of(answer.get("ETag"))
         if etag != (stored.etag or self._seen.setdefault(stored.key, etag)):
@@ -181,7 +181,7 @@ def _write_all(descriptor: int, chunk: bytes, offset: int) -> None:
 
 
 def _first(errors: ExceptionGroup[Exception]) -> Exception:
-    """The one to report: that the source changed explains the others."""
+    """The error to report: a changed source explains the others."""
     changed = errors.subgroup(SourceChanged)
     error: BaseException = changed or errors
     while isinstance(error, BaseExceptionGroup):

@@ -1,5 +1,5 @@
 """
-What bounds listings and downloads, in one place.
+The limits of listings and downloads.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ _MIB: Final = 1024 * 1024
 class StorageLimits:
     """Numbers, sizes, times."""
 
-    #: Of one download at once. Not of all together, or a slow store would hold up the others'.
+    #: Parts of one download at once. There is no bound over all downloads: a slow store would hold up the others.
     parts: int = 8
     part_bytes: int = 8 * _MIB
     connect_s: float = 5.0
     read_s: float = 30.0
-    #: Tries of one request, of which each may take the times above; and tries in a row that bring no byte.
+    #: Tries of one request, each with the timeouts above; also tries of a part in a row that bring no byte.
     attempts: int = 3
-    #: A whole listing, however many pages.
+    #: Timeout of a whole listing, however many pages.
     list_s: float = 120.0
-    #: Bytes a second, below which a download is given up once its patience is over.
+    #: Bytes a second below which a download is given up (see download.py).
     slowest: int = 256 * 1024
-    #: Of an answer that is read into memory; a page of the longest keys has four MiB.
+    #: Largest answer that is read into memory; a page of the longest keys has 4 MiB.
     answer_bytes: int = 16 * _MIB
     max_objects: int = 10_000
     max_bytes: int = 1024 * 1024 * _MIB

@@ -1,8 +1,8 @@
 """
-What S3 libraries raise, as reasons a person can act on.
+Errors of the S3 libraries, as reasons that a person can act on.
 
-Their texts quote URLs, requests and sometimes keys. Only two things of theirs
-are passed on, scrubbed: the store's error code and the store's own message.
+The libraries' texts quote URLs, requests and sometimes keys. Only the store's
+error code and the store's own message are passed on, scrubbed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _CONFIG: Final = frozenset(
     {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect", "MovedPermanently"}
 )
 
-#: What OpenSSL calls bytes that are no record of TLS, up to 3.1 and since.
+#: OpenSSL's names for an answer that is not TLS: up to 3.1, and since.
 _NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"})
 
 
@@ -57,7 +57,7 @@ def status_of(error: ClientError) -> int:
 
 
 def etag_of(value: Any) -> str:
-    """Without quotes: some stores quote it, some only in some answers."""
+    """The ETag without quotes: some stores quote it, some only in some answers."""
     return str(value or "").strip('"')
 
 
@@ -73,7 +73,7 @@ def explain(error: Exception, source: Source, credentials: Credentials) -> LoadF
 
 
 def not_found(source: Source) -> LoadFailure:
-    """Neither an object nor anything below it."""
+    """The store has neither this object nor any below it."""
     return LoadFailure.because(
         Reason.MODEL_NOT_FOUND,
         f"{source.uri}: bucket {source.bucket!r} has no object {source.path!r} and none below it; "
@@ -82,7 +82,7 @@ def not_found(source: Source) -> LoadFailure:
 
 
 def disk_failure(source: Source, error: OSError) -> LoadFailure:
-    """The adapter's own disk does not do its part."""
+    """The adapter's own disk is full or fails."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         problem = f"the adapter's disk is full ({error.strerror}); give it more room or let other models go"
     else:
@@ -98,7 +98,7 @@ def no_ranges() -> LoadFailure:
 
 
 def too_slow(came: int, total: int, seconds: float, slowest: int) -> LoadFailure:
-    """What came within the last `seconds` is less than `slowest` bytes a second."""
+    """The `came` bytes of the last `seconds` are fewer than `slowest` a second."""
     return LoadFailure.because(
         Reason.STORAGE_UNAVAILABLE,
         f"the download is too slow: {came} of {total} bytes came in {seconds:g} s, and less than {slowest} a second "
@@ -158,7 +158,7 @@ def _unanswered(error: Exception, source: Source, credentials: Credentials) -> t
 
 
 def _no_tls(error: BaseException) -> bool:
-    """Whether what answered was no TLS at all: the libraries wrap what the handshake says."""
+    """Whether the store did not speak TLS: the libraries wrap the handshake's error."""
     cause: BaseException | None = error
     while cause is not None:
         # A library's own kind of SSLError may have no reason.

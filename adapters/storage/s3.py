@@ -1,13 +1,13 @@
 """
-Models from S3: what there is at a path, and its bytes on the local disk.
+Models from S3: lists the objects at a path, and downloads them to the local disk.
 
-This package is the only door to the S3 libraries. A listing is bounded in
-pages, objects, bytes and time, whatever the store says; what is wrong with it
-is the store's fault, never an empty model.
+Only this package imports the S3 libraries. A listing is bounded in pages,
+objects, bytes and time, whatever the store answers; a broken listing is reported
+as the store's fault, never taken for an empty model.
 
-It does not promise more than the store: objects of one prefix are not a
-transaction, and a store that ignores `If-Match` is caught by the ETag of its
-answers only.
+It promises no more than the store: the objects of one prefix are not uploaded in
+one transaction, and a store that ignores `If-Match` is found out only by the ETag
+of its answers.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from adapters.storage.download import Download
 from adapters.storage.limits import StorageLimits
 from adapters.storage.mishaps import disk_failure, etag_of, explain, not_found, status_of
 
-#: Left free on the disk for others.
+#: Bytes left free on the disk for other writers.
 _SPARE: Final = 16 * 1024 * 1024
 #: Pages may be shorter than asked for; a store whose pages never end is cut off here.
 _SPARE_PAGES: Final = 100
 
-#: KeyError and ValueError: answers that lack what every store sends.
+#: KeyError and ValueError: answers that lack a field that every store sends.
 _LIBRARY_ERRORS: Final = (
     BotoCoreError,
     ClientError,
@@ -49,7 +49,7 @@ _LIBRARY_ERRORS: Final = (
 
 
 class S3Store:
-    """Lists and downloads. Close it when nobody uses it any more."""
+    """Lists and downloads. Close it after its last use."""
 
     def __init__(self, limits: StorageLimits) -> None:
         self._limits = limits
@@ -61,7 +61,7 @@ class S3Store:
 
     async def list(self, source: Source, credentials: Credentials) -> Listing:
         """
-        The object at the path, or all below it.
+        The object at the path, or all objects below it.
 
         Raises LoadFailure: ModelNotFound, StorageAccessDenied, StorageUnavailable,
         StorageConfigInvalid, InvalidModelLayout (more objects or bytes than is sane).
@@ -69,7 +69,7 @@ class S3Store:
         try:
             async with asyncio.timeout(self._limits.list_s), self._clients.client(credentials) as client:
                 single = await self._head(client, source)
-                # An empty object above others is a directory marker of some tools.
+                # Some tools mark a directory by an empty object of that name.
                 if single is not None and single.size > 0:
                     return Listing(objects=(single,), single=True)
                 objects = await self._list(client, source)
@@ -90,10 +90,10 @@ class S3Store:
         patience_s: float,
     ) -> None:
         """
-        Write `files` below the empty directory `into`. On an error what is there is of no use.
+        Write `files` below the empty directory `into`. After an error the files there are of no use.
 
-        Raises LoadFailure, also when it is slow after `patience_s`, or SourceChanged when an object is not what was
-        listed.
+        Raises LoadFailure, also for a download that is too slow, or SourceChanged when an object differs from its
+        listing.
         """
         try:
             await in_thread(_prepare, files, into)
@@ -115,7 +115,7 @@ class S3Store:
             if status_of(error) == 404:
                 return None
             if status_of(error) == 403:
-                # The answer to HEAD has no body; that to a list says why.
+                # The answer to HEAD has no body; the answer to a list says why.
                 await client.list_objects_v2(Bucket=source.bucket, Prefix=source.path, MaxKeys=1)
             raise
         return _stored(source.path, answer.get("ContentLength"), answer.get("ETag"))
@@ -143,13 +143,13 @@ class S3Store:
                 )
             if not page.get("IsTruncated"):
                 return tuple(found.values())
-            # KeyError: the rest cannot be asked for, and half a model is none.
+            # KeyError if the token is missing: the rest cannot be asked for, and half a model is of no use.
             request["ContinuationToken"] = page["NextContinuationToken"]
         raise LoadFailure.because(Reason.STORAGE_UNAVAILABLE, "the store's listing does not end")
 
 
 def _prepare(files: Sequence[RemoteFile], into: Path) -> None:
-    """Directories and empty files, once it is known that there is room for them."""
+    """Create directories and empty files, if there is room for the files' bytes."""
     size = sum(file.stored.size for file in files)
     free = free_bytes(into)
     if free < size + _SPARE:
@@ -161,7 +161,7 @@ def _prepare(files: Sequence[RemoteFile], into: Path) -> None:
 
 
 def _stored(key: str, size: Any, etag: Any) -> StoredObject:
-    """Raises ValueError for a size that is none: to take it for 0 would make an empty file of a model."""
+    """An object of a listing. Raises ValueError without a valid size: 0 instead would make an empty file of a model."""
     if not isinstance(size, int) or size < 0:
         raise ValueError
     return StoredObject(key=key, size=size, etag=etag_of(etag))

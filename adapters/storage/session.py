@@ -1,10 +1,10 @@
 """
-HTTP as the S3 library wants it, but for answers without an end.
+The S3 library's HTTP session, with bounded answers and verified certificates.
 
 The library reads every answer that is not an object's content into memory,
-whole. A listing or an error that never ends would take the adapter down, and
-with it every download under way: here such an answer is cut off. And who a
-store is has to be proven here, which the library leaves undone.
+whole. A listing or an error that never ends would take the adapter down, and with
+it every download under way: here such an answer is cut off. And here a store's
+certificate is verified, with its host name, which the library does not do.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from adapters.domain.errors import LoadFailure
 
 
 class BoundedSession:
-    """What the library calls an HTTP session: its own, with a bound on what is read, and stores that prove who they are."""
+    """The library's own HTTP session, but answers in memory are bounded, and stores' certificates verified."""
 
     def __init__(self, answer_bytes: int, **options: Any) -> None:
         self._inner: Any = AIOHTTPSession(**options)
@@ -40,13 +40,13 @@ class BoundedSession:
         await self._inner.close()
 
     async def send(self, request: Any) -> Any:
-        """One request. What is content is left to be read, of all else the answer has it."""
+        """Send a request. An object's content is left to be read from the stream; any other answer is read here."""
         is_content, request.stream_output = request.stream_output, True
         response = await self._inner.send(request)
         if is_content and response.status_code < 300:
             return response
         try:
-            # Where the library looks before it reads by itself.
+            # The library looks here before it would read the answer itself.
             response._content = await self._read(response.raw)
         except aiohttp.ServerTimeoutError as error:
             raise ReadTimeoutError(endpoint_url=request.url, error=error) from None
@@ -56,15 +56,15 @@ class BoundedSession:
 
     def _connector(self, proxy_url: str | None) -> aiohttp.TCPConnector:
         """
-        What the library makes for each proxy, or for none, but for its context.
+        The connector that the library makes for a proxy (None: without one), with another TLS context.
 
-        Behind a proxy it asks no store for a certificate, and elsewhere does not look whose one is: it leaves that to
-        urllib3, which is not there.
+        The library's context requires no certificate behind a proxy, and elsewhere does not check its host name: it
+        leaves that to urllib3, which is not used here.
         """
         library = self._inner
         context = library._get_ssl_context()
         context.check_hostname = True
-        # An AWS_CA_BUNDLE that is empty is none, and no wish to trust everybody.
+        # An empty AWS_CA_BUNDLE counts as none set, not as a wish to trust everybody.
         context.load_verify_locations(get_cert_path(library._verify or True))
         return aiohttp.TCPConnector(limit=library._max_pool_connections, ssl=context, **library._connector_args)
 
