@@ -85,7 +85,7 @@ class Observation:
     #: there are, while some copy or some Envoy's route exists for which this leader has published no route.
     pods: tuple[PodView, ...] = ()
     copies: tuple[Copy, ...] = ()
-    #: What keeps the pools of these runtimes from having their pods, by runtime.
+    #: (runtime, the platform's messages about its pool), for these runtimes.
     pools: tuple[tuple[str, str], ...] = ()
     route: RouteView | None = None
     #: Some Envoy has a route for this name that this leader did not publish.

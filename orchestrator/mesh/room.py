@@ -18,7 +18,7 @@ from typing import Final
 
 from orchestrator.mesh.upstream import WINDOW_BYTES
 
-#: As Envoy's --concurrency says.
+#: Envoy's worker threads: its --concurrency.
 WORKERS: Final = 2
 #: Percentage of the heap for rooms: the rest is for messages that are not collected, and for traffic with servers.
 _SHARE: Final = 35
