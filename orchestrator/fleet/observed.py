@@ -6,8 +6,9 @@ copies from adapters' reports. Everything is indexed by model and by pod, so
 that an event costs what it touches and never a walk over all models.
 
 A pod whose adapter does not answer keeps its copies: they are *unknown*, and
-unknown never deletes (law 9). They end when the server is reported lost, when
-another boot reports in full, or when the platform no longer lists the pod.
+what is not proven absent stays (law 9: absence never deletes). They end when
+the server is reported lost, when another boot reports in full, or when the
+platform no longer lists the pod.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 #: The name of the socket that the controller dials.
 POOLS_SOCKET: Final = "supervisor"
-#: All of an orderly end, the sweep aside. The contract gives ten seconds.
+#: All of an orderly end, the sweep aside: after SIGTERM everything is gone within ten seconds.
 _ORDERLY_S: Final = 7.0
 _POD_GRACE_S: Final = 4.0
 _SWEEP_S: Final = 2.0
