@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
+from adapters import server as adapter_server
 from adapters.loader import memory
 from adapters.loader.memory import read
 from adapters.server import AdapterService, Bells, listen
@@ -197,6 +198,20 @@ async def test_watchers_are_told_when_the_adapter_stops(
     await leader.end()
     assert not leader.last.draining
     assert (await refused(leader.load("a")))[0] is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_watch_that_fails_ends_with_a_status(
+    stub: fleet_pb2_grpc.AdapterAsyncStub, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report that cannot be made leaves no leader with a stream that is open and says nothing."""
+    leader = Leader(stub, 5)
+    await leader.until(lambda: leader.last.server == READY)
+    with monkeypatch.context() as patch:
+        patch.setattr(adapter_server, "_report", None)
+        world.ledger.drain()
+        assert (await refused(leader.end()))[0] is grpc.StatusCode.UNKNOWN
+    again = Leader(stub, 5)
+    await again.until(lambda: again.last.draining)
 
 
 async def test_where_all_is_to_leave_nothing_is_loaded(stub: fleet_pb2_grpc.AdapterAsyncStub, world: World) -> None:
