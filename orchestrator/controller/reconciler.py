@@ -185,7 +185,7 @@ class Reconciler:
             self._enqueue_pool(runtime)
         # A model whose copies are all in pods on their way out waits for another pod.
         under_way = any(c.state is not CopyState.FAILED and seen.counts(c) for c in goal.target_copies)
-        for_room = any(isinstance(a, MakeRoom) for a in decided.actions)
+        for_room = goal.nobody_answers or any(isinstance(a, MakeRoom) for a in decided.actions)
         stands_by = decided.stands_by or (
             goal.memory.evicted and goal.loaded_before and not seen.urgent and not seen.serving
         )

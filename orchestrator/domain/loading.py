@@ -14,7 +14,7 @@ from orchestrator.domain.action import Action, LoadCopy, MakeRoom
 from orchestrator.domain.fleet import NO_ROOM, PRESENT, Copy, CopyKey, CopyState, PodView
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.placement import choose_pod
-from orchestrator.domain.pool import GROWTH_PATIENCE_S
+from orchestrator.domain.pool import patience_left
 from orchestrator.domain.target import Target
 
 #: How often a load whose time has come is looked at while no pod can take it.
@@ -36,7 +36,7 @@ def next_load(seen: Observation, now: float, due: list[float]) -> list[Action] |
     if before.serves_target and before.leaves:
         # One of the two takes over, and nobody is evicted for an update meanwhile.
         update: list[Action] = [a for a in _load(seen, now, due) or [] if isinstance(a, LoadCopy)]
-        on_its_way = any(c.state in PRESENT and seen.stays(c) for c in seen.target_copies)
+        on_its_way = any(c.state in PRESENT and seen.counts(c) for c in seen.target_copies)
         return update if update or on_its_way else _load(before, now, due)
     if before.serves_target:
         # It answers in the target's stead: looked after like one.
@@ -68,23 +68,26 @@ def _load(seen: Observation, now: float, due: list[float]) -> list[Action] | Non
         return _verify(seen, loaded, key, target)
     if loaded:
         return _elsewhere(seen, now, due, key, target)
-    under_way = [c for c in copies if c.state is not CopyState.FAILED]
+    others = [c for c in seen.copies if c.key.uid != key.uid and not seen.given_up(c)]
+    under_way = [c for c in copies if c.state is not CopyState.FAILED and not seen.given_up(c)]
+    pods = (seen.pod(c.pod) for c in (*others, *under_way))
+    due.extend(patience_left(p, now) for p in pods if p is not None and not p.known)
     if any(seen.stays(c) or c.state is CopyState.UNLOADING for c in under_way):
         return _hurry(seen, under_way, key, target)
     if under_way:
         return _elsewhere(seen, now, due, key, target)
-    if any(c.key.uid != key.uid for c in seen.copies) or seen.memory.evict is not None:
+    if others or seen.memory.evict is not None:
         # Another model of this name, or this one's own eviction, has to leave first.
         return []
-    pool = _pool(seen)
-    if any(not p.known for p in pool) and not any(p.usable for p in pool):
-        return []
-    memory = seen.memory
+    pool, memory = _pool(seen), seen.memory
     # Models that loaded before can wait for demand, so nothing is evicted for them, nor for an update that failed,
     # unless a request waits or another revision is serving.
     came_before = seen.loaded_before or (seen.last_good is not None and memory.failed is not None)
     may_evict = seen.urgent or not came_before or bool(seen.loaded)
     if memory.evicted and not may_evict:
+        return []
+    if any(not p.known for p in pool) and not any(p.usable for p in pool):
+        _silence(pool, now, due)
         return []
     if memory.failed is not None and memory.room is None:
         if not _retry_due(seen, now, due):
@@ -122,7 +125,7 @@ def _silence(pool: Iterable[PodView], now: float, due: list[float]) -> bool:
 
     But it does not keep the others for ever: `due` gets the seconds until it counts no more.
     """
-    left = max((p.since + GROWTH_PATIENCE_S - now for p in pool if p.coming and not p.known), default=0.0)
+    left = max((patience_left(p, now) for p in pool if p.coming and not p.known), default=0.0)
     if left > 0:
         due.append(left)
     return left > 0
