@@ -127,11 +127,14 @@ async def test_an_adapter_that_comes_and_goes_makes_no_status_flap(up_s: float) 
         assert len(said) <= 3
 
 
-async def test_who_waits_for_room_is_not_told_anew_each_time_an_adapter_comes_and_goes() -> None:
-    """And comes into the place of what is used less, though no silence of that pod ever lasts."""
+@pytest.mark.parametrize("in_use", [False, True])
+async def test_who_waits_for_room_is_not_told_anew_each_time_an_adapter_comes_and_goes(in_use: bool) -> None:
+    """And comes into the place of what is used less, if anything is, though no silence of that pod ever lasts."""
     async with Bench(pods=2) as bench:
         await bench.apply(*"abcd")
         await bench.after(60.0)
+        for name in "abcd" if in_use else "":
+            bench.activators.want(name, ASKED)
         bench.fleet.silence("p2")
         await bench.apply("digits")
         bench.activators.want("digits", ASKED)
@@ -140,7 +143,7 @@ async def test_who_waits_for_room_is_not_told_anew_each_time_an_adapter_comes_an
             hear(bench, "p2")
             await bench.after(2.0)
             bench.fleet.silence("p2")
-        assert isinstance(bench.activators.told("digits"), ReadyAt)
-        said = [s.condition("Ready") for name, s in bench.platform.writes if name == "digits"]
-        assert len(said) <= 4
-        assert [c for c in said if c is not None][-1].status == "True"
+        told = bench.activators.told("digits")
+        assert isinstance(told, WaitFor if in_use else ReadyAt)
+        assert bench.ready["digits"] == (("False", "Loading") if in_use else LOADED)
+        assert len([name for name, _ in bench.platform.writes if name == "digits"]) <= 4
