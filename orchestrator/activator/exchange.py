@@ -84,6 +84,7 @@ async def exchange(
     method: str,
     message: bytes,
     *,
+    model: str,
     metadata: Metadata,
     timeout: float | None,
     deadline: float | None,
@@ -100,10 +101,10 @@ async def exchange(
     try:
         # Only now does a response exist: a permit taken earlier would be idle for as long as the model computes.
         initial = forwarded(await call.initial_metadata())
-        permit = await hold.permit(pool, max_message_bytes, deadline)
+        permit = await hold.permit(pool, max_message_bytes, deadline, model=model)
         if permit is None:
             late = deadline is not None and asyncio.get_running_loop().time() >= deadline
-            return _without_room(hold, late=late)
+            return _without_room(hold, model, late=late)
         try:
             answer = await call.read()
         except grpc.aio.AioRpcError as error:
@@ -129,15 +130,14 @@ async def status_of(call: grpc.aio.Call) -> Status:
     return Status(await call.code(), await call.details() or "", forwarded(await call.trailing_metadata()))
 
 
-def _without_room(hold: Hold, *, late: bool) -> Response:
+def _without_room(hold: Hold, model: str, *, late: bool) -> Response:
     pool = hold.budget.responses
-    return Response(
-        (),
-        None,
-        None,
-        Status(
-            grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.RESOURCE_EXHAUSTED,
-            f"{pool.used} of {pool.total} bytes for responses are in use, and {pool.line} wait: try again later",
-            (),
-        ),
+    return _ended(
+        grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.RESOURCE_EXHAUSTED,
+        f"{pool.used} of {pool.total} bytes for responses are in use, {pool.used_by(model)} of them by model '{model}',"
+        f" and {pool.line} wait: try again later",
     )
+
+
+def _ended(code: grpc.StatusCode, details: str) -> Response:
+    return Response((), None, None, Status(code, details, ()))
