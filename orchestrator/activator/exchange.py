@@ -38,6 +38,9 @@ _UNKNOWN_MODEL_CODES: Final = (
 #: gRPC's own words for a stream that the server never began.
 _REFUSED_STREAM: Final = "REFUSED_STREAM"
 
+#: How long an answer may take once its headers are here: it has a place that others wait for. As a rule both come at once.
+_ANSWER_S: Final = 30.0
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -106,16 +109,22 @@ async def exchange(
             late = deadline is not None and asyncio.get_running_loop().time() >= deadline
             return _without_room(hold, model, late=late)
         try:
-            answer = await call.read()
+            async with asyncio.timeout(_ANSWER_S):
+                answer = await call.read()
+                body = answer if isinstance(answer, bytes) else None
+                hold.settle(pool, permit, len(body or b""))
+                status = await status_of(call)
+        except TimeoutError:
+            return _ended(
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+                f"model '{model}': its server began an answer and did not end it within {_ANSWER_S:g} s",
+            )
         except grpc.aio.AioRpcError as error:
             status = Status(error.code(), error.details() or "", forwarded(error.trailing_metadata() or ()))
             response = Response(initial, None, None, status)
             if not initial and is_not_there(status):
                 raise NotThere(status.details, response) from None
             return response
-        body = answer if isinstance(answer, bytes) else None
-        hold.settle(pool, permit, len(body or b""))
-        status = await status_of(call)
         kept, permit = permit, None
         return Response(initial, body, kept, status)
     finally:

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from tests.orchestrator.activator.conftest import Stack, Stacks
-from tests.orchestrator.activator.fakes import FakeRuntime, message, ready
+from tests.orchestrator.activator.fakes import Behaviour, FakeRuntime, message, ready
 from tests.orchestrator.activator.test_unary import ended
 from tests.orchestrator.waiting import eventually
 
@@ -29,6 +29,13 @@ async def begin(method: str, messages: AsyncIterator[bytes], context: Context) -
     await context.send_initial_metadata((("x-initial", "1"),))
     await asyncio.Event().wait()
     yield b""
+
+
+async def begin_and_answer(method: str, messages: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+    """All but the end."""
+    async for one in messages:
+        yield one
+    await asyncio.Event().wait()
 
 
 @pytest.fixture
@@ -76,6 +83,21 @@ async def test_some_models_that_hang_do_not_either(bounded: Stack, hung: FakeRun
     assert await bounded.infer("m", message("m", bytes(LARGE)), timeout=20) == message("m", bytes(LARGE))
     for call in calls:
         call.cancel()
+
+
+@pytest.mark.parametrize("behave", [begin, begin_and_answer])
+async def test_an_answer_that_does_not_end_is_not_waited_for(
+    bounded: Stack, hung: FakeRuntime, monkeypatch: pytest.MonkeyPatch, behave: Behaviour
+) -> None:
+    """Once it has begun it has a place that others wait for; who asked is told."""
+    monkeypatch.setattr("orchestrator.activator.exchange._ANSWER_S", 0.3)
+    hung.behave = behave
+    calls = [bounded.infer("hung", message("hung")) for _ in range(3)]
+    said = (
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        "model 'hung': its server began an answer and did not end it within 0.3 s",
+    )
+    assert [await ended(call) for call in calls] == [said] * 3
 
 
 async def test_an_answer_that_does_not_come_does_not_take_the_room_of_others(bounded: Stack, hung: FakeRuntime) -> None:
