@@ -14,6 +14,12 @@ it, and is cut off if that takes too long (delivery.py). No circle, so no
 deadlock: `responses` drains by itself, whatever clients do, and the others as
 servers answer.
 
+A server need not answer, and a call without a deadline waits for it all the
+same. So in `requests` and `responses` a model gets more only while as much as it
+has stays free: one alone gets about half, and leaves the rest to others, to
+whom the same applies. Not in `early`: what is read there is read to learn its
+model, and half of it would be one of the largest messages.
+
 What is counted is messages as Python holds them. gRPC has a copy of its own
 while a message comes and while it goes out, so a pool counts half of what it may
 cost: the budget is what the process may grow by.
@@ -34,6 +40,8 @@ class Permit:
     """Leave to hold up to `size` bytes, once `granted`. Changed by its pool only."""
 
     size: int
+    #: '' if it is not known yet, or does not count.
+    model: str
     granted: bool = False
     #: Whether `size` is that of a message that was read, not a guess.
     settled: bool = False
@@ -41,13 +49,15 @@ class Permit:
 
 class Pool:
     """
-    A share of the budget; first come, first served.
+    A share of the budget; first come, first served, but for models that are over their share.
 
-    Laws: the sizes of granted permits never exceed `total`; a permit that fits
-    and is first in the line is granted.
+    Laws: the sizes of granted permits never exceed `total`; of the models that
+    are not over their share, the permit that is first in the line is granted if
+    it fits; in a pool of three of the largest messages or more, no model alone
+    keeps another from the room for one.
     """
 
-    __slots__ = ("_granted", "_line", "max_line", "settled", "total", "used")
+    __slots__ = ("_granted", "_line", "_used_by", "max_line", "settled", "total", "used")
 
     def __init__(self, total: int, max_line: int) -> None:
         self.total = total
@@ -56,6 +66,8 @@ class Pool:
         self.used = 0
         #: The part of `used` that is messages already read: it comes back only as their calls end.
         self.settled = 0
+        #: The part of `used` of each model that has any.
+        self._used_by: dict[str, int] = {}
         self._line: OrderedDict[Permit, None] = OrderedDict()
         self._granted: list[Permit] = []
 
@@ -64,67 +76,95 @@ class Pool:
         """How many wait for a permit."""
         return len(self._line)
 
-    def ask(self, size: int) -> Permit | None:
+    def used_by(self, model: str) -> int:
+        """The part of `used` that is one model's."""
+        return self._used_by.get(model, 0)
+
+    def ask(self, size: int, model: str) -> Permit | None:
         """A permit, granted now or later (see `granted`); None if the line is full."""
         if size > self.total:
             raise ValueError(f"a permit of {size} bytes from a pool of {self.total}")
-        permit = Permit(size)
-        if not self._line and self.used + size <= self.total:
-            permit.granted = True
-            self.used += size
-        elif len(self._line) < self.max_line:
-            self._line[permit] = None
-        else:
+        permit = Permit(size, model)
+        self._line[permit] = None
+        # Nothing has changed for those who wait already: what is served now is this one.
+        if not self._serve() and len(self._line) > self.max_line:
+            del self._line[permit]
             return None
         return permit
 
-    def charge(self, size: int) -> Permit | None:
+    def charge(self, size: int, model: str) -> Permit | None:
         """
-        A permit for a message that is already here, before all that wait; None if it does not fit.
+        A permit for a message that is already here, before all that wait; None if there is no room, or none for its model.
 
         For streams: who reads them cannot hold a permit for as long as no message comes.
         """
-        if self.used + size > self.total:
+        permit = Permit(size, model, settled=True)
+        if self._over_share(permit) or self.used + size > self.total:
             return None
-        self.used += size
+        self._grant(permit)
         self.settled += size
-        return Permit(size, granted=True, settled=True)
+        # Its model may be over its share now, and not in the way of others any more.
+        self._granted += self._serve()
+        return permit
 
     def settle(self, permit: Permit, size: int) -> None:
         """The message was read and has `size` bytes: give back the rest."""
         if not permit.granted or permit.settled or size > permit.size:
             raise ValueError(f"cannot settle {permit} with {size} bytes")
-        self.used -= permit.size - size
+        self._count(permit.model, size - permit.size)
         self.settled += size
         permit.size = size
         permit.settled = True
-        self._serve()
+        self._granted += self._serve()
 
     def release(self, permit: Permit) -> None:
         """The message is gone, or who waited for the permit is. Once a permit."""
         if permit.granted:
-            self.used -= permit.size
+            self._count(permit.model, -permit.size)
             if permit.settled:
                 self.settled -= permit.size
             permit.granted = False
         else:
             self._line.pop(permit, None)
-        self._serve()
+        self._granted += self._serve()
 
     def granted(self) -> list[Permit]:
-        """The permits granted since the last call to those that waited. To be drained after settle and release."""
+        """The permits granted since the last call to those that waited. To be drained after all but ask."""
         drained, self._granted = self._granted, []
         return drained
 
-    def _serve(self) -> None:
-        while self._line:
-            first = next(iter(self._line))
-            if self.used + first.size > self.total:
-                return
-            del self._line[first]
-            first.granted = True
-            self.used += first.size
-            self._granted.append(first)
+    def _over_share(self, permit: Permit) -> bool:
+        """Whether its model has more bytes than would stay free beside this permit. Who has none is never over."""
+        return self.used_by(permit.model) > max(0, self.total - self.used - permit.size)
+
+    def _serve(self) -> list[Permit]:
+        """Grant what can be, from the front of the line; returns it."""
+        served: list[Permit] = []
+        over: set[str] = set()
+        for permit in [*self._line]:
+            # The others of a model wait behind its first.
+            if permit.model in over:
+                continue
+            if self._over_share(permit):
+                over.add(permit.model)
+            elif self.used + permit.size > self.total:
+                break
+            else:
+                del self._line[permit]
+                self._grant(permit)
+                served.append(permit)
+        return served
+
+    def _grant(self, permit: Permit) -> None:
+        permit.granted = True
+        self._count(permit.model, permit.size)
+
+    def _count(self, model: str, change: int) -> None:
+        self.used += change
+        if model:
+            of_it = self._used_by.pop(model, 0) + change
+            if of_it:
+                self._used_by[model] = of_it
 
 
 @dataclass(frozen=True, slots=True)

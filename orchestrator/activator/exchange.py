@@ -38,6 +38,9 @@ _UNKNOWN_MODEL_CODES: Final = (
 #: gRPC's own words for a stream that the server never began.
 _REFUSED_STREAM: Final = "REFUSED_STREAM"
 
+#: How long an answer may take once its headers are here: it has a place that others wait for. As a rule both come at once.
+_ANSWER_S: Final = 30.0
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -84,6 +87,7 @@ async def exchange(
     method: str,
     message: bytes,
     *,
+    model: str,
     metadata: Metadata,
     timeout: float | None,
     deadline: float | None,
@@ -100,21 +104,27 @@ async def exchange(
     try:
         # Only now does a response exist: a permit taken earlier would be idle for as long as the model computes.
         initial = forwarded(await call.initial_metadata())
-        permit = await hold.permit(pool, max_message_bytes, deadline)
+        permit = await hold.permit(pool, max_message_bytes, deadline, model=model)
         if permit is None:
             late = deadline is not None and asyncio.get_running_loop().time() >= deadline
-            return _without_room(hold, late=late)
+            return _without_room(hold, model, late=late)
         try:
-            answer = await call.read()
+            async with asyncio.timeout(_ANSWER_S):
+                answer = await call.read()
+                body = answer if isinstance(answer, bytes) else None
+                hold.settle(pool, permit, len(body or b""))
+                status = await status_of(call)
+        except TimeoutError:
+            return _ended(
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+                f"model '{model}': its server began an answer and did not end it within {_ANSWER_S:g} s",
+            )
         except grpc.aio.AioRpcError as error:
             status = Status(error.code(), error.details() or "", forwarded(error.trailing_metadata() or ()))
             response = Response(initial, None, None, status)
             if not initial and is_not_there(status):
                 raise NotThere(status.details, response) from None
             return response
-        body = answer if isinstance(answer, bytes) else None
-        hold.settle(pool, permit, len(body or b""))
-        status = await status_of(call)
         kept, permit = permit, None
         return Response(initial, body, kept, status)
     finally:
@@ -129,15 +139,14 @@ async def status_of(call: grpc.aio.Call) -> Status:
     return Status(await call.code(), await call.details() or "", forwarded(await call.trailing_metadata()))
 
 
-def _without_room(hold: Hold, *, late: bool) -> Response:
+def _without_room(hold: Hold, model: str, *, late: bool) -> Response:
     pool = hold.budget.responses
-    return Response(
-        (),
-        None,
-        None,
-        Status(
-            grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.RESOURCE_EXHAUSTED,
-            f"{pool.used} of {pool.total} bytes for responses are in use, and {pool.line} wait: try again later",
-            (),
-        ),
+    return _ended(
+        grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.RESOURCE_EXHAUSTED,
+        f"{pool.used} of {pool.total} bytes for responses are in use, {pool.used_by(model)} of them by model '{model}',"
+        f" and {pool.line} wait: try again later",
     )
+
+
+def _ended(code: grpc.StatusCode, details: str) -> Response:
+    return Response((), None, None, Status(code, details, ()))

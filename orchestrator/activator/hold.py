@@ -72,9 +72,9 @@ class Hold:
         self._gate.leave(waiter, self._loop.time())
         self._after()
 
-    async def permit(self, pool: Pool, size: int, deadline: float | None) -> Permit | None:
-        """A granted permit; None if the line is full, or the deadline passes first."""
-        permit = pool.ask(size)
+    async def permit(self, pool: Pool, size: int, deadline: float | None, *, model: str) -> Permit | None:
+        """A granted permit; None if the line is full, or the deadline passes first. `model`: see Permit."""
+        permit = pool.ask(size, model)
         if permit is None or permit.granted:
             return permit
         future = self._permits[permit] = self._loop.create_future()
@@ -89,6 +89,12 @@ class Hold:
             del self._permits[permit]
             if not kept:
                 self.release(pool, permit)
+        return permit
+
+    def charge(self, pool: Pool, size: int, model: str) -> Permit | None:
+        """See Pool.charge."""
+        permit = pool.charge(size, model)
+        self._grant(pool)
         return permit
 
     def settle(self, pool: Pool, permit: Permit, size: int) -> None:

@@ -17,7 +17,7 @@ import asyncio
 
 import grpc
 
-from orchestrator.activator.budget import Pool
+from orchestrator.activator.budget import Permit, Pool
 from orchestrator.activator.channels import Channels, Connection
 from orchestrator.activator.delivery import deliver
 from orchestrator.activator.exchange import Status, status_of
@@ -90,9 +90,7 @@ class Stream(Request):
     async def _pass_requests(self, call: Call) -> None:
         pool = self.hold.budget.requests
         while isinstance(message := await self.call.read(), bytes):
-            permit = pool.charge(len(message))
-            if permit is None:
-                raise _no_room(pool, len(message))
+            permit = self._charge(pool, len(message))
             try:
                 await call.write(agreed(message, self.model))
             except BadIdentity as error:
@@ -112,9 +110,7 @@ class Stream(Request):
         await self.call.send_initial_metadata(initial)
         try:
             while isinstance(message := await call.read(), bytes):
-                permit = pool.charge(len(message))
-                if permit is None:
-                    raise _no_room(pool, len(message))
+                permit = self._charge(pool, len(message))
                 try:
                     await deliver(self.call, message)
                 finally:
@@ -123,9 +119,12 @@ class Stream(Request):
             return Status(error.code(), error.details() or "", forwarded(error.trailing_metadata() or ()))
         return await status_of(call)
 
-
-def _no_room(pool: Pool, size: int) -> End:
-    return End(
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        f"no room for a message of {size} bytes: {pool.used} of {pool.total} bytes are in use",
-    )
+    def _charge(self, pool: Pool, size: int) -> Permit:
+        permit = self.hold.charge(pool, size, self.model)
+        if permit is None:
+            raise End(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"model '{self.model}': no room for a message of {size} bytes: {pool.used} of {pool.total} bytes"
+                f" are in use, {pool.used_by(self.model)} of them by this model",
+            )
+        return permit

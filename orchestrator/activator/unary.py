@@ -108,6 +108,7 @@ class Unary(Request):
                 connection,
                 self._method,
                 self._message,
+                model=self.model,
                 metadata=self.forwarded(),
                 timeout=self.call.time_remaining(),
                 deadline=self.deadline if self.own_deadline else None,
@@ -147,12 +148,14 @@ class Unary(Request):
         await self._read(pool)
 
     async def _read(self, pool: Pool) -> None:
-        permit = await self.hold.permit(pool, self._max, self.deadline)
+        permit = await self.hold.permit(pool, self._max, self.deadline, model=self.model)
         if permit is None:
             if asyncio.get_running_loop().time() >= self.deadline:
                 code = grpc.StatusCode.DEADLINE_EXCEEDED if self.own_deadline else grpc.StatusCode.UNAVAILABLE
-                raise End(code, f"model '{self.model}': waited for room for its message, {_use(pool)}")
-            raise End(grpc.StatusCode.RESOURCE_EXHAUSTED, f"no room for the message, {_use(pool)}: try again later")
+                raise End(code, f"model '{self.model}': waited for room for its message, {self._use(pool)}")
+            raise End(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, f"no room for the message, {self._use(pool)}: try again later"
+            )
         self._permit = permit
         try:
             async with asyncio.timeout(_READ_S):
@@ -185,6 +188,6 @@ class Unary(Request):
             self.hold.release(self._pool, self._permit)
             self._permit = None
 
-
-def _use(pool: Pool) -> str:
-    return f"{pool.used} of {pool.total} bytes are in use and {pool.line} requests wait"
+    def _use(self, pool: Pool) -> str:
+        of_it = f" ({pool.used_by(self.model)} of them by this model)" if self.model else ""
+        return f"{pool.used} of {pool.total} bytes are in use{of_it} and {pool.line} requests wait"

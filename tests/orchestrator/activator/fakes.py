@@ -150,9 +150,9 @@ class FakeRuntime(grpc.GenericRpcHandler):
         self.endpoint = ""
         self._server: grpc.aio.Server | None = None
 
-    async def start(self, endpoint: str = "127.0.0.1:0") -> None:
+    async def start(self, endpoint: str = "127.0.0.1:0", *, options: tuple[tuple[str, int], ...] = ()) -> None:
         """Serve; a port of 0 is any."""
-        self._server = grpc.aio.server(options=(*LIMITS, ("grpc.so_reuseport", 0)))
+        self._server = grpc.aio.server(options=(*LIMITS, ("grpc.so_reuseport", 0), *options))
         self._server.add_generic_rpc_handlers((self,))
         port = self._server.add_insecure_port(endpoint)
         self.endpoint = f"127.0.0.1:{port}"

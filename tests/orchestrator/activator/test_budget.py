@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -10,8 +11,10 @@ from orchestrator.activator.budget import COPIES, Budget, Permit, Pool
 from tests.properties import examples
 
 LARGEST = 16
-TOTAL = 40
+TOTAL = 48
 LINE = 5
+#: '' is for messages whose model is not known yet.
+MODELS = st.sampled_from(("", "a", "b", "c"))
 
 
 class PoolMachine(RuleBasedStateMachine):
@@ -25,22 +28,28 @@ class PoolMachine(RuleBasedStateMachine):
         #: In the order in which they came.
         self.waiting: list[Permit] = []
 
-    @rule(size=st.integers(0, LARGEST))
-    def ask(self, size: int) -> None:
-        permit = self.pool.ask(size)
+    def over_share(self, size: int, model: str) -> bool:
+        """Whether the model has more than would stay free beside so many bytes."""
+        has = sum(permit.size for permit in self.reading + self.held if model and permit.model == model)
+        return 0 < has > TOTAL - self.pool.used - size
+
+    @rule(size=st.integers(0, LARGEST), model=MODELS)
+    def ask(self, size: int, model: str) -> None:
+        permit = self.pool.ask(size, model)
         if permit is None:
             assert len(self.waiting) == LINE
         elif permit.granted:
-            assert not self.waiting, "who came earlier is served first"
+            assert not any(each.model == model for each in self.waiting), "who came earlier is served first"
             self.reading.append(permit)
+            assert not self.pool.granted()
         else:
             self.waiting.append(permit)
 
-    @rule(size=st.integers(0, LARGEST))
-    def charge(self, size: int) -> None:
-        before = self.pool.used
-        permit = self.pool.charge(size)
-        assert (permit is not None) == (before + size <= TOTAL)
+    @rule(size=st.integers(0, LARGEST), model=MODELS)
+    def charge(self, size: int, model: str) -> None:
+        fits = self.pool.used + size <= TOTAL and not self.over_share(size, model)
+        permit = self.pool.charge(size, model)
+        assert (permit is not None) == fits
         if permit is not None:
             self.held.append(permit)
 
@@ -60,14 +69,22 @@ class PoolMachine(RuleBasedStateMachine):
     @invariant()
     def laws(self) -> None:
         granted = self.pool.granted()
-        assert granted == self.waiting[: len(granted)], "first come, first served"
         self.reading += granted
-        del self.waiting[: len(granted)]
+        for permit in granted:
+            first = next(each for each in self.waiting if each.model == permit.model)
+            assert permit is first, "of one model's, first come, first served"
+            self.waiting.remove(permit)
         assert self.pool.used == sum(permit.size for permit in self.reading + self.held) <= TOTAL
         assert self.pool.settled == sum(permit.size for permit in self.held)
         assert self.pool.line == len(self.waiting) <= LINE
-        if self.waiting:
-            assert self.pool.used + self.waiting[0].size > TOTAL, "who fits is not kept waiting"
+        firsts = {permit.model: permit for permit in reversed(self.waiting)}
+        within = [permit for permit in firsts.values() if not self.over_share(permit.size, permit.model)]
+        if within:
+            first = min(within, key=self.waiting.index)
+            assert self.pool.used + first.size > TOTAL, "who fits is not kept waiting"
+        for model in ("a", "b", "c"):
+            mine = [permit.size for permit in self.reading + self.held if permit.model == model]
+            assert self.pool.used_by(model) == sum(mine)
 
     def teardown(self) -> None:
         while self.reading or self.held:
@@ -81,6 +98,70 @@ class PoolMachine(RuleBasedStateMachine):
 
 TestPool = PoolMachine.TestCase
 TestPool.settings = examples(50)
+
+
+@given(st.lists(st.tuples(st.sampled_from(("read", "charge")), st.integers(0, LARGEST)), max_size=30))
+def test_a_model_whose_server_hangs_leaves_room_for_another(hung: list[tuple[str, int]]) -> None:
+    """Whatever it has, reads and waits for, and gives nothing back: another has the room for a largest message."""
+    pool = Pool(TOTAL, LINE)
+    for how, size in hung:
+        if how == "charge":
+            pool.charge(size, "hung")
+            continue
+        permit = pool.ask(LARGEST, "hung")
+        if permit is not None and permit.granted:
+            pool.settle(permit, size)
+        for each in pool.granted():
+            pool.settle(each, LARGEST)
+    other = pool.ask(LARGEST, "other")
+    assert other is not None
+    assert other.granted
+
+
+@given(st.lists(st.integers(1, LARGEST), max_size=200))
+def test_any_number_of_models_that_hang_leave_room_for_small_messages(sizes: list[int]) -> None:
+    """Each takes a part of what those before it left."""
+    unit = 1 << 10
+    pool = Pool(TOTAL * unit, LINE)
+    for model in range(8):
+        for size in sizes:
+            permit = pool.ask(LARGEST * unit, f"hung-{model}")
+            if permit is not None and permit.granted:
+                pool.settle(permit, size)
+    other = pool.ask(LARGEST * unit, "other")
+    assert other is not None
+    assert other.granted
+
+
+def test_who_is_over_its_share_by_now_is_not_in_the_way() -> None:
+    """A model that waits first, for want of room, and gets some for a stream meanwhile."""
+    pool = Pool(TOTAL, LINE)
+    assert pool.ask(LARGEST, "a") is not None
+    assert pool.charge(LARGEST, "b") is not None
+    assert pool.charge(2, "c") is not None
+    first, second = pool.ask(LARGEST, "d"), pool.ask(LARGEST - 4, "e")
+    assert first is not None
+    assert second is not None
+    assert not first.granted
+    assert not second.granted
+    assert pool.charge(1, "d") is not None
+    assert pool.granted() == [second]
+
+
+def test_who_is_over_its_share_is_passed_by_others_and_served_when_there_is_more() -> None:
+    """Neither refused nor forgotten."""
+    pool = Pool(TOTAL, LINE)
+    first, second, third = (pool.ask(LARGEST, "a") for _ in range(3))
+    other = pool.ask(LARGEST, "b")
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    assert other is not None
+    assert [each.granted for each in (first, second, third, other)] == [True, True, False, True]
+    pool.release(first)
+    assert pool.granted() == []
+    pool.release(other)
+    assert pool.granted() == [third]
 
 
 def test_the_pools_share_the_budget() -> None:
@@ -97,8 +178,8 @@ def test_misuse_is_an_error() -> None:
     """A permit larger than its pool would wait for ever; one is settled once, downwards."""
     pool = Pool(10, 1)
     with pytest.raises(ValueError, match="permit"):
-        pool.ask(11)
-    permit = pool.ask(5)
+        pool.ask(11, "m")
+    permit = pool.ask(5, "m")
     assert permit is not None
     with pytest.raises(ValueError, match="settle"):
         pool.settle(permit, 6)

@@ -19,7 +19,7 @@ def test_refusals_are_counted_by_status() -> None:
 def test_what_is_held_is_shown_with_its_bounds() -> None:
     """By pool, since each is full by itself."""
     budget = Budget.divide(800, largest=100, max_line=10)
-    assert budget.requests.ask(70) is not None
+    assert budget.requests.ask(70, "m") is not None
     figures = ActivatorCounts().figures(held=3, streams=2, connected=True, budget=budget)
     samples = {figure.name: figure.samples for figure in figures}
     assert samples["wml_activator_held_requests"] == {(): 3}

@@ -42,15 +42,15 @@ async def test_a_wait_that_is_cancelled_can_be_left(hold: Hold) -> None:
 async def test_permits_are_granted_in_turn(hold: Hold) -> None:
     """Who waits gets the permit of who is done; who is cancelled, or out of time, gives his place to the next."""
     pool = hold.budget.early
-    first = await hold.permit(pool, 100, None)
+    first = await hold.permit(pool, 100, None, model="")
     assert isinstance(first, Permit)
-    cancelled = asyncio.create_task(hold.permit(pool, 100, None))
-    second = asyncio.create_task(hold.permit(pool, 100, None))
+    cancelled = asyncio.create_task(hold.permit(pool, 100, None, model=""))
+    second = asyncio.create_task(hold.permit(pool, 100, None, model=""))
     await eventually(lambda: pool.line == 2)
-    assert await hold.permit(pool, 100, None) is None, "the line is full"
+    assert await hold.permit(pool, 100, None, model="") is None, "the line is full"
     cancelled.cancel()
     await asyncio.wait([cancelled])
-    assert await hold.permit(pool, 100, asyncio.get_running_loop().time() + 0.01) is None, "out of time"
+    assert await hold.permit(pool, 100, asyncio.get_running_loop().time() + 0.01, model="") is None, "out of time"
     assert pool.line == 1
     hold.settle(pool, first, 40)
     assert not second.done()
@@ -65,9 +65,9 @@ async def test_permits_are_granted_in_turn(hold: Hold) -> None:
 async def test_a_permit_granted_to_one_who_is_cancelled_goes_on(hold: Hold) -> None:
     """Granting and cancelling may meet in one turn of the loop."""
     pool = hold.budget.early
-    first = await hold.permit(pool, 100, None)
+    first = await hold.permit(pool, 100, None, model="")
     assert first is not None
-    waiting = asyncio.create_task(hold.permit(pool, 100, None))
+    waiting = asyncio.create_task(hold.permit(pool, 100, None, model=""))
     await eventually(lambda: pool.line == 1)
     hold.release(pool, first)
     waiting.cancel()
