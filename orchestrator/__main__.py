@@ -136,12 +136,6 @@ def _seconds(text: str) -> float:
     return number
 
 
-def _interval(text: str) -> float:
-    if not (number := _seconds(text)):
-        raise ArgumentTypeError("must be positive")
-    return number
-
-
 def _name(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", text):
         raise ArgumentTypeError(f"{text!r} is not a lower case RFC 1123 label")
