@@ -11,7 +11,6 @@ Exit codes: 0 ended as asked, 1 failed, 2 wrong use or a place that is taken,
 
 from __future__ import annotations
 
-import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Coroutine, Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.domain.addresses import ANYWHERE
+from orchestrator.domain.names import is_label
 
 #: What a shell calls a process that SIGINT ended.
 _INTERRUPTED = 130
@@ -137,7 +137,7 @@ def _seconds(text: str) -> float:
 
 
 def _name(text: str) -> str:
-    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", text):
+    if not is_label(text):
         raise ArgumentTypeError(f"{text!r} is not a lower case RFC 1123 label")
     return text
 
