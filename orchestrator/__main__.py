@@ -19,6 +19,7 @@ from typing import Any
 
 from orchestrator.domain.addresses import ANYWHERE
 from orchestrator.domain.names import is_label
+from orchestrator.domain.trained_model import API_VERSION, API_VERSIONS
 
 #: What a shell calls a process that SIGINT ended.
 _INTERRUPTED = 130
@@ -83,7 +84,7 @@ def _parser() -> ArgumentParser:
     controller.add_argument(
         "--runtime-user", type=_positive, metavar="UID", help="for servers whose images would run as root"
     )
-    controller.add_argument("--models-api", choices=_MODEL_APIS, default=_MODEL_APIS[0], help="of TrainedModels")
+    controller.add_argument("--models-api", choices=API_VERSIONS, default=API_VERSION, help="of TrainedModels")
     controller.add_argument("--bind", default=ANYWHERE, metavar="ADDRESS", help=_BIND)
     controller.add_argument("--max-message-bytes", type=_positive, default=16 << 20)
     controller.add_argument("--log-level", choices=_LEVELS, default="info")
@@ -143,8 +144,6 @@ def _name(text: str) -> str:
 
 
 _LEVELS = ("debug", "info", "warning", "error")
-#: The second is KServe's, whose own controller deletes TrainedModels of InferenceServices that it cannot find.
-_MODEL_APIS = ("serving.kubeflow.org/v1alpha1", "serving.kserve.io/v1alpha1")
 _RESOURCES = ("trainedmodels", "trainedmodel", "tm")
 
 

@@ -19,6 +19,9 @@ from orchestrator.domain.text import is_text
 
 GROUP: Final = "serving.kubeflow.org"
 API_VERSION: Final = f"{GROUP}/v1alpha1"
+#: Where a cluster may have them. The second is KServe's, whose own controller deletes TrainedModels of
+#: InferenceServices that it cannot find. What is read from there is the same value.
+API_VERSIONS: Final = (API_VERSION, "serving.kserve.io/v1alpha1")
 KIND: Final = "TrainedModel"
 
 SECRET_KEY_ANNOTATION: Final = "wmlserving.ai.ibm.com/secret-key"

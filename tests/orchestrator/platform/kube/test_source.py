@@ -15,12 +15,11 @@ from structlog.testing import capture_logs
 
 from orchestrator.domain.serving_runtime import ServingRuntime
 from orchestrator.domain.storage import StorageConfig
-from orchestrator.domain.trained_model import TrainedModel
+from orchestrator.domain.trained_model import API_VERSION, API_VERSIONS, TrainedModel
 from orchestrator.platform.builtin import builtin_manifests
 from orchestrator.platform.kube import source as source_module
 from orchestrator.platform.kube.api import KubeApi
 from orchestrator.platform.kube.events import EventRecorder
-from orchestrator.platform.kube.objects import MODEL_VERSIONS
 from orchestrator.platform.kube.paths import core, group
 from orchestrator.platform.kube.source import KubeSource
 from tests.orchestrator.builders import make_raw_model
@@ -105,7 +104,7 @@ async def task(work: Any) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def started(*, version: str = MODEL_VERSIONS[0]) -> AsyncIterator[Bench]:
+async def started(*, version: str = API_VERSION) -> AsyncIterator[Bench]:
     """A source that knows nothing yet, and a server."""
     async with fake_api() as fake, KubeApi(fake.url, timeout_s=5.0) as api:
         configs: list[Mapping[str, str]] = []
@@ -346,9 +345,9 @@ async def test_kserves_own_runtimes_are_nobodys_business(bench: Bench) -> None:
 
 async def test_the_other_group_by_configuration() -> None:
     """TrainedModels of KServe's group, and of no other."""
-    path = group(MODEL_VERSIONS[1], "trainedmodels", NAMESPACE)
-    async with started(version=MODEL_VERSIONS[1]) as bench, task(bench.source.watch()):
-        raw = make_raw_model("a") | {"apiVersion": MODEL_VERSIONS[1]}
+    path = group(API_VERSIONS[1], "trainedmodels", NAMESPACE)
+    async with started(version=API_VERSIONS[1]) as bench, task(bench.source.watch()):
+        raw = make_raw_model("a") | {"apiVersion": API_VERSIONS[1]}
         bench.fake.store.put(f"{path}/a", raw)
         bench.put("b")
         async with bench.leading() as sink:
