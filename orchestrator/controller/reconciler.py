@@ -20,13 +20,13 @@ from orchestrator.controller.removals import Removals
 from orchestrator.controller.reporter import Reporter
 from orchestrator.controller.residency import Residency
 from orchestrator.domain import memory as memories
-from orchestrator.domain.action import MakeRoom, destructive
+from orchestrator.domain.action import MakeRoom, Plan, destructive
 from orchestrator.domain.answering import answer
 from orchestrator.domain.config import PODS_PER_RUNTIME, Config, parse_config
 from orchestrator.domain.errors import ModelProblem
 from orchestrator.domain.fleet import CopyState
 from orchestrator.domain.observation import Observation
-from orchestrator.domain.plan import Plan, plan
+from orchestrator.domain.plan import plan
 from orchestrator.domain.pool import growth_wait
 from orchestrator.domain.serving_runtime import ServingRuntime, with_image
 from orchestrator.domain.target import Target

@@ -7,10 +7,12 @@ asks for it; what never did is loaded, if others have to stand by for it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Final
 
-from orchestrator.domain.action import Action, LoadCopy, MakeRoom
+from orchestrator.domain.action import LoadCopy, MakeRoom, Plan, look_again
 from orchestrator.domain.fleet import NO_ROOM, PRESENT, Copy, CopyKey, CopyState, PodView
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.placement import choose_pod
@@ -24,32 +26,35 @@ RETRY_BASE_S: Final = 2.0
 RETRY_CAP_S: Final = 300.0
 
 
-def next_load(seen: Observation, now: float, due: list[float]) -> list[Action] | None:
-    """
-    One load at a time, the last good revision's first if nothing serves. None: what is to load has to stand by.
-
-    `due` gets the seconds until there may be something else to do.
-    """
+def next_load(seen: Observation, now: float) -> Plan:
+    """What to do towards a copy that serves: of the last good revision first, if nothing serves."""
     before = seen.before
     if before is None:
-        return _load(seen, now, due)
-    if before.serves_target and before.leaves:
-        # One of the two takes over, and nobody is evicted for an update meanwhile.
-        update: list[Action] = [a for a in _load(seen, now, due) or [] if isinstance(a, LoadCopy)]
-        on_its_way = any(c.state in PRESENT and seen.stays(c) for c in seen.target_copies)
-        return update if update or on_its_way else _load(before, now, due)
+        return _load(seen, now)
     if before.serves_target:
-        # It answers in the target's stead: looked after like one.
-        return [*(_load(before, now, due) or []), *(_load(seen, now, due) or [])]
+        return _update(seen, before, now)
     if not seen.falls_back:
-        return _load(seen, now, due)
-    if seen.homeless and isinstance(seen.target, Target):
-        # It comes as soon as a pod does, whether or not one of the two waits for it.
-        due.append(POOL_RECHECK_S)
-    load = _load(before, now, due)
-    if load or any(c.state is not CopyState.FAILED for c in before.target_copies):
+        return _load(seen, now)
+    # The target comes as soon as a pod does, whether or not one of the two waits for it.
+    homeless = seen.homeless and isinstance(seen.target, Target)
+    recheck = look_again(POOL_RECHECK_S) if homeless else Plan()
+    load = _load(before, now)
+    if load.actions or any(c.state is not CopyState.FAILED for c in before.target_copies):
+        return recheck + load
+    instead = _load(seen, now)
+    return replace(recheck + load + instead, stands_by=load.stands_by and not instead.actions)
+
+
+def _update(seen: Observation, before: Observation, now: float) -> Plan:
+    """The last good revision serves while the target is loaded; it is looked after like a target itself."""
+    load = replace(_load(seen, now), stands_by=False)
+    if not before.leaves:
+        return replace(_load(before, now), stands_by=False) + load
+    # One of the two takes over, and nobody is evicted for an update meanwhile.
+    load = replace(load, actions=tuple(a for a in load.actions if isinstance(a, LoadCopy)))
+    if load.actions or any(c.state in PRESENT and seen.stays(c) for c in seen.target_copies):
         return load
-    return _load(seen, now, due) or load
+    return load + _load(before, now)
 
 
 def retry_delay(loads: int) -> float:
@@ -57,75 +62,90 @@ def retry_delay(loads: int) -> float:
     return min(RETRY_CAP_S, RETRY_BASE_S * 2.0 ** min(loads - 1, 10))
 
 
-def _load(seen: Observation, now: float, due: list[float]) -> list[Action] | None:
-    """None: it has to stand by."""
-    target, key = seen.target, seen.target_key
-    if not isinstance(target, Target) or key is None:
-        return []
-    copies = seen.target_copies
-    loaded = [c for c in copies if c.state is CopyState.LOADED]
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The copy that is to serve."""
+
+    key: CopyKey
+    target: Target
+    #: Whether a request waits for it.
+    urgent: bool
+
+    def load(self, pod: PodView, need: int) -> Plan:
+        return Plan(actions=(LoadCopy(pod.pod.uid, self.key, self.target, need, self.urgent),))
+
+
+def _load(seen: Observation, now: float) -> Plan:
+    """What to do towards a copy of this observation's target that serves, in a pod that stays."""
+    if seen.target_key is None or not isinstance(seen.target, Target):
+        return Plan()
+    wanted = _Wanted(seen.target_key, seen.target, seen.urgent)
+    there = [c for c in seen.target_copies if c.state is not CopyState.FAILED]
+    loaded = [c for c in there if c.state is CopyState.LOADED]
     if any(seen.counts(c) for c in loaded):
-        return _verify(seen, loaded, key, target)
-    if loaded:
-        return _elsewhere(seen, now, due, key, target)
-    under_way = [c for c in copies if c.state is not CopyState.FAILED]
-    if any(seen.stays(c) or c.state is CopyState.UNLOADING for c in under_way):
-        return _hurry(seen, under_way, key, target)
-    if under_way:
-        return _elsewhere(seen, now, due, key, target)
-    if any(c.key.uid != key.uid for c in seen.copies) or seen.memory.evict is not None:
-        # Another model of this name, or this one's own eviction, has to leave first.
-        return []
-    pool = _pool(seen)
+        return _verify(seen, loaded, wanted)
+    if not loaded and any(seen.stays(c) or c.state is CopyState.UNLOADING for c in there):
+        return _hurry(seen, there, wanted)
+    if seen.memory.evict is not None or any(c.key.uid != wanted.key.uid for c in seen.copies):
+        # This model's own eviction, or another model of its name, has to leave first.
+        return Plan()
+    return _elsewhere(seen, wanted, now) if there else _anywhere(seen, wanted, now)
+
+
+def _anywhere(seen: Observation, wanted: _Wanted, now: float) -> Plan:
+    """A load of what no pod has."""
+    pool, memory = _pool(seen), seen.memory
     if any(not p.known for p in pool) and not any(p.usable for p in pool):
-        return []
-    memory = seen.memory
-    # Models that loaded before can wait for demand, so nothing is evicted for them, nor for an update that failed,
-    # unless a request waits or another revision is serving.
-    came_before = seen.loaded_before or (seen.last_good is not None and memory.failed is not None)
-    may_evict = seen.urgent or not came_before or bool(seen.loaded)
-    if memory.evicted and not may_evict:
-        return []
-    if memory.failed is not None and memory.room is None:
-        if not _retry_due(seen, now, due):
-            return []
-        if not any(p.usable for p in pool):
-            due.append(POOL_RECHECK_S)
-        # Whether it can be had at all is asked before room is made for it, or it is left to stand by.
-        need = 0
-    else:
-        need = max(memory.reserve, memory.room.needed if memory.room is not None else 0)
+        return Plan()
+    if memory.evicted and not _may_evict(seen):
+        return Plan()
+    failed = memory.failed is not None and memory.room is None
+    if failed and (left := _until_retry(seen, wanted, now)) > 0:
+        return _in(left)
+    # Whether what failed can be had at all is asked before room is made for it, or it is left to stand by.
+    need = 0 if failed else max(memory.reserve, memory.room.needed if memory.room is not None else 0)
     held = {c.pod for c in seen.serving}
     pod = choose_pod((p for p in pool if p.pod.uid in held), need=need) or choose_pod(pool, need=need)
     if pod is not None:
-        return [LoadCopy(pod.pod.uid, key, target, need, seen.urgent)]
-    if _silence(pool, now, due):
-        return []
+        return wanted.load(pod, need)
+    if (left := _silence_s(pool, now)) > 0:
+        return look_again(left)
     roomiest = _roomiest(seen, pool)
     if roomiest is None:
-        return []
-    if not may_evict:
-        if memory.failed is None:
-            return None
+        return look_again(POOL_RECHECK_S) if failed else Plan()
+    return _in_anothers_place(seen, wanted, roomiest, need)
+
+
+def _in_anothers_place(seen: Observation, wanted: _Wanted, pod: PodView, need: int) -> Plan:
+    """No pod has room, and in this one the most can be freed."""
+    if not _may_evict(seen):
         # What failed does not stand by: it comes once there is room. Until then it is not ready, and says so.
-        due.append(POOL_RECHECK_S)
-        return []
-    if roomiest.total < need:
+        return Plan(stands_by=True) if seen.memory.failed is None else look_again(POOL_RECHECK_S)
+    if pod.total < need:
         # Pods are smaller than they were: the adapter refuses it with both numbers.
-        return [LoadCopy(roomiest.pod.uid, key, target, need, seen.urgent)]
-    return [MakeRoom(roomiest.pod.uid, need)]
+        return wanted.load(pod, need)
+    return Plan(actions=(MakeRoom(pod.pod.uid, need),))
 
 
-def _silence(pool: Iterable[PodView], now: float, due: list[float]) -> bool:
+def _may_evict(seen: Observation) -> bool:
     """
-    Whether a pod that is not heard may have room: knowing less evicts nothing.
+    Whether others may have to leave for the target.
 
-    But it does not keep the others for ever: `due` gets the seconds until it counts no more.
+    What loaded before can wait for demand, so nothing is evicted for it, nor for an update that failed, unless a
+    request waits or another revision is serving.
     """
-    left = max((p.since + GROWTH_PATIENCE_S - now for p in pool if p.coming and not p.known), default=0.0)
-    if left > 0:
-        due.append(left)
-    return left > 0
+    came_before = seen.loaded_before or (seen.last_good is not None and seen.memory.failed is not None)
+    return seen.urgent or not came_before or bool(seen.loaded)
+
+
+def _silence_s(pool: Iterable[PodView], now: float) -> float:
+    """
+    For how many seconds more a pod that is not heard may have room: knowing less evicts nothing.
+
+    But it does not keep the others for ever.
+    """
+    left = (p.since + GROWTH_PATIENCE_S - now for p in pool if p.coming and not p.known)
+    return max(left, default=0.0)
 
 
 def _roomiest(seen: Observation, pool: Iterable[PodView]) -> PodView | None:
@@ -135,41 +155,41 @@ def _roomiest(seen: Observation, pool: Iterable[PodView]) -> PodView | None:
     return max(usable, key=lambda p: (p.total - kept.get(p.pod.uid, 0), p.free, p.pod.uid), default=None)
 
 
-def _elsewhere(seen: Observation, now: float, due: list[float], key: CopyKey, target: Target) -> list[Action]:
+def _elsewhere(seen: Observation, wanted: _Wanted, now: float) -> Plan:
     """
     Have what is in pods on their way out in another as well: once in each that has room, and in nobody's place.
 
     Where there is none, one may come until the pod ends. But what cannot be had from silent pods while a request waits
     is no better off than what is not in memory, and takes the place of what is used less.
     """
-    copies = seen.target_copies
-    if seen.memory.evict is not None or any(c.key.uid != key.uid for c in seen.copies):
-        return []
+    copies, memory = seen.target_copies, seen.memory
     if any(c.state is not CopyState.FAILED and seen.counts(c) for c in copies):
-        return []
-    room = seen.memory.room
-    need = max(seen.memory.reserve, room.needed if room is not None else 0, *(c.reserved for c in copies))
+        return Plan()
+    need = max(memory.reserve, memory.room.needed if memory.room is not None else 0, *(c.reserved for c in copies))
     failures = {c.pod: c.failure for c in copies if c.failure is not None}
     # Where it failed it is not tried again for as long as a drain lasts. Silence may last longer.
-    again = seen.memory.unanswered and _retry_due(seen, now, due)
-    pool = [p for p in _pool(seen) if (f := failures.get(p.pod.uid)) is None or f.reason == NO_ROOM or again]
+    left = _until_retry(seen, wanted, now) if memory.unanswered else math.inf
+    pool = [p for p in _pool(seen) if (f := failures.get(p.pod.uid)) is None or f.reason == NO_ROOM or left <= 0]
     pod = choose_pod((p for p in pool if p.pod.uid not in failures or p.free >= failures[p.pod.uid].needed), need=need)
     if pod is not None:
-        return [LoadCopy(pod.pod.uid, key, target, need, seen.urgent)]
-    if not (seen.urgent and seen.memory.unanswered):
-        return []
-    if _silence(pool, now, due):
-        return []
+        return _in(left) + wanted.load(pod, need)
+    if not (seen.urgent and memory.unanswered):
+        return _in(left)
+    if (silence_s := _silence_s(pool, now)) > 0:
+        return _in(left) + look_again(silence_s)
     roomiest = _roomiest(seen, pool)
-    return [MakeRoom(roomiest.pod.uid, need)] if roomiest is not None and roomiest.total >= need else []
+    if roomiest is None or roomiest.total < need:
+        return _in(left)
+    return _in(left) + Plan(actions=(MakeRoom(roomiest.pod.uid, need),))
 
 
-def _hurry(seen: Observation, under_way: Iterable[Copy], key: CopyKey, target: Target) -> list[Action]:
+def _hurry(seen: Observation, under_way: Iterable[Copy], wanted: _Wanted) -> Plan:
     """A request waits for what was commanded when none did: once is enough."""
-    if not seen.urgent or seen.memory.urgent:
-        return []
+    if not wanted.urgent or seen.memory.urgent:
+        return Plan()
     on_its_way = (c for c in under_way if c.state in PRESENT and seen.stays(c) and seen.heard(c))
-    return [LoadCopy(c.pod, key, target, c.reserved, True, hurry=True) for c in on_its_way]
+    key, target = wanted.key, wanted.target
+    return Plan(actions=tuple(LoadCopy(c.pod, key, target, c.reserved, True, hurry=True) for c in on_its_way))
 
 
 def _pool(seen: Observation) -> tuple[PodView, ...]:
@@ -181,12 +201,13 @@ def _pool(seen: Observation) -> tuple[PodView, ...]:
     return tuple(p for p in pool if p.pod.uid == seen.memory.pod) or pool
 
 
-def _verify(seen: Observation, loaded: list[Copy], key: CopyKey, target: Target) -> list[Action]:
+def _verify(seen: Observation, loaded: Iterable[Copy], wanted: _Wanted) -> Plan:
     """A request came back from where the copy should be: have the adapters look."""
     if seen.want is None or not seen.want.stale:
-        return []
+        return Plan()
     known = [c for c in loaded if (p := seen.pod(c.pod)) is not None and p.usable]
-    return [LoadCopy(c.pod, key, target, c.reserved, True, verify=True) for c in known]
+    key, target = wanted.key, wanted.target
+    return Plan(actions=tuple(LoadCopy(c.pod, key, target, c.reserved, True, verify=True) for c in known))
 
 
 def _failed_where_nothing_stays(seen: Observation) -> bool:
@@ -195,19 +216,19 @@ def _failed_where_nothing_stays(seen: Observation) -> bool:
     return bool(seen.memory.pod) and (pod is None or pod.leaving) and not (failure is not None and failure.crashed)
 
 
-def _retry_due(seen: Observation, now: float, due: list[float]) -> bool:
-    memory, target = seen.memory, seen.target
-    assert isinstance(target, Target)
-    if memory.failed_at is None or memory.credentials != target.credentials.version:
-        return True
-    if memory.failure is not None and memory.failure.source_changed:
-        return True
-    if _failed_where_nothing_stays(seen):
-        return True
+def _until_retry(seen: Observation, wanted: _Wanted, now: float) -> float:
+    """Seconds until what failed may be tried again: 0 is now, infinite is not before something else changes."""
+    memory, failure = seen.memory, seen.memory.failure
+    if memory.failed_at is None or memory.credentials != wanted.target.credentials.version:
+        return 0.0
+    if (failure is not None and failure.source_changed) or _failed_where_nothing_stays(seen):
+        return 0.0
     if memory.given_up and seen.target_copies:
         # Its adapter looks at its source. Once it is gone nobody does: then it costs another try.
-        return False
-    remaining = memory.failed_at + retry_delay(max(1, memory.loads)) - now
-    if remaining > 0:
-        due.append(remaining)
-    return remaining <= 0
+        return math.inf
+    return max(0.0, memory.failed_at + retry_delay(max(1, memory.loads)) - now)
+
+
+def _in(seconds: float) -> Plan:
+    """To look again then; where nothing is to be waited for, an empty plan."""
+    return look_again(seconds) if 0 < seconds < math.inf else Plan()

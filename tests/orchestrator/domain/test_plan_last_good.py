@@ -9,7 +9,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from orchestrator.domain.action import LoadCopy, MakeRoom, UnloadCopy
+from orchestrator.domain.action import LoadCopy, MakeRoom, Plan, UnloadCopy
 from orchestrator.domain.answering import answer
 from orchestrator.domain.conditions import ready_verdict, up_to_date_verdict
 from orchestrator.domain.demand import OnDemand, Refused, WaitFor, Want
@@ -18,7 +18,7 @@ from orchestrator.domain.fleet import NO_ROOM, CopyState, Failure, ServerState
 from orchestrator.domain.loading import POOL_RECHECK_S
 from orchestrator.domain.memory import evicting, remember, standing_by
 from orchestrator.domain.observation import MAX_CRASHES, Memory, Observation
-from orchestrator.domain.plan import Plan, plan
+from orchestrator.domain.plan import plan
 from orchestrator.domain.target import Target
 from tests.orchestrator.builders import (
     MIB,

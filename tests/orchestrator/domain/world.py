@@ -11,12 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from orchestrator.domain import memory as memories
-from orchestrator.domain.action import Action, LoadCopy, MakeRoom, PublishRoute, RemoveRoute, UnloadCopy
+from orchestrator.domain.action import Action, LoadCopy, MakeRoom, Plan, PublishRoute, RemoveRoute, UnloadCopy
 from orchestrator.domain.conditions import status_of
 from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure, PodView
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.orphan import closed
-from orchestrator.domain.plan import Plan, plan
+from orchestrator.domain.plan import plan
 from orchestrator.domain.routes import RouteView
 from tests.orchestrator.builders import NOW as TIMESTAMP
 from tests.orchestrator.builders import make_key
