@@ -130,6 +130,11 @@ class Observation:
         return not any(p.usable or (p.coming and p.silent) for p in self.pool())
 
     @property
+    def comes_back(self) -> bool:
+        """Whether the model went with its server and is to be loaded again: not if it had been evicted, too."""
+        return self.lost and self.model is not None and not self.goal.memory.evicted
+
+    @property
     def goal(self) -> Self:
         """The observation that a request waits on: of the last good revision if that is to be loaded, else this one."""
         before = self.before if self.falls_back else None
