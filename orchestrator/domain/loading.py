@@ -28,33 +28,33 @@ RETRY_CAP_S: Final = 300.0
 
 def next_load(seen: Observation, now: float) -> Plan:
     """What to do towards a copy that serves: of the last good revision first, if nothing serves."""
-    before = seen.before
-    if before is None:
+    fallback = seen.fallback
+    if fallback is None:
         return _load(seen, now)
-    if before.serves_target:
-        return _update(seen, before, now)
+    if fallback.serves_target:
+        return _update(seen, fallback, now)
     if not seen.falls_back:
         return _load(seen, now)
     # The target comes as soon as a pod does, whether or not one of the two waits for it.
     homeless = seen.homeless and isinstance(seen.target, Target)
     recheck = look_again(POOL_RECHECK_S) if homeless else Plan()
-    load = _load(before, now)
-    if load.actions or any(c.state is not CopyState.FAILED for c in before.target_copies):
+    load = _load(fallback, now)
+    if load.actions or any(c.state is not CopyState.FAILED for c in fallback.target_copies):
         return recheck + load
     instead = _load(seen, now)
     return replace(recheck + load + instead, stands_by=load.stands_by and not instead.actions)
 
 
-def _update(seen: Observation, before: Observation, now: float) -> Plan:
+def _update(seen: Observation, fallback: Observation, now: float) -> Plan:
     """The last good revision serves while the target is loaded; it is looked after like a target itself."""
     load = replace(_load(seen, now), stands_by=False)
-    if not before.leaves:
-        return replace(_load(before, now), stands_by=False) + load
+    if not fallback.leaves:
+        return replace(_load(fallback, now), stands_by=False) + load
     # One of the two takes over, and nobody is evicted for an update meanwhile.
     load = replace(load, actions=tuple(a for a in load.actions if isinstance(a, LoadCopy)))
     if load.actions or any(c.state in PRESENT and seen.stays(c) for c in seen.target_copies):
         return load
-    return load + _load(before, now)
+    return load + _load(fallback, now)
 
 
 def retry_delay(loads: int) -> float:
@@ -135,7 +135,7 @@ def _may_evict(seen: Observation) -> bool:
     request waits or another revision is serving.
     """
     came_before = seen.loaded_before or (seen.last_good is not None and seen.memory.failed is not None)
-    return seen.urgent or not came_before or bool(seen.loaded)
+    return seen.urgent or not came_before or bool(seen.kept)
 
 
 def _silence_s(pool: Iterable[PodView], now: float) -> float:
@@ -187,7 +187,7 @@ def _hurry(seen: Observation, under_way: Iterable[Copy], wanted: _Wanted) -> Pla
     """A request waits for what was commanded when none did: once is enough."""
     if not wanted.urgent or seen.memory.urgent:
         return Plan()
-    on_its_way = (c for c in under_way if c.state in PRESENT and seen.stays(c) and seen.heard(c))
+    on_its_way = (c for c in under_way if c.state in PRESENT and seen.stays(c) and seen.known(c))
     key, target = wanted.key, wanted.target
     return Plan(actions=tuple(LoadCopy(c.pod, key, target, c.reserved, True, hurry=True) for c in on_its_way))
 

@@ -49,5 +49,5 @@ def waits_for(seen: Observation, decided: Plan) -> str | None:
 
 def _needs_its_pod(seen: Observation, copy: Copy) -> bool:
     """A serving copy needs its pod; one that is loaded, or may be, has to leave in order before its pod ends."""
-    loaded = copy.state in (CopyState.LOADED, CopyState.UNKNOWN) and seen.heard(copy)
+    loaded = copy.state in (CopyState.LOADED, CopyState.UNKNOWN) and seen.known(copy)
     return loaded or copy in seen.serving

@@ -71,7 +71,7 @@ def _unload(seen: Observation, copy: Copy, now: float) -> Plan:
         return Plan()
     leaves = Plan(actions=(UnloadCopy(copy.pod, copy.key),))
     if copy.state is not CopyState.LOADED:
-        if any(_wants(one, copy) for one in (seen, seen.before) if one is not None):
+        if any(_wants(one, copy) for one in (seen, seen.fallback) if one is not None):
             return Plan()
         if not _may_have_replaced(seen, copy):
             return leaves
@@ -88,7 +88,7 @@ def _wants(seen: Observation, copy: Copy) -> bool:
     # Keep the failed copy as a marker: this pod already failed the hand-over.
     handed = seen.leaves and seen.stays(copy)
     # A copy in an unreachable pod is not a replacement.
-    served = any(c.key == copy.key and seen.heard(c) for c in seen.serving)
+    served = any(c.key == copy.key and seen.known(c) for c in seen.serving)
     return handed or (not served and seen.memory.pod in ("", copy.pod))
 
 
@@ -98,7 +98,7 @@ def _moved(seen: Observation, copy: Copy) -> bool:
     if pod is not None and pod.ending:
         return True
     others = (c for c in seen.copies if c.key == copy.key and seen.stays(c) and c.state in PRESENT)
-    return any(map(seen.heard, others)) and not _may_have_replaced(seen, copy)
+    return any(map(seen.known, others)) and not _may_have_replaced(seen, copy)
 
 
 def _may_have_replaced(seen: Observation, copy: Copy) -> bool:
@@ -110,7 +110,7 @@ def _may_have_replaced(seen: Observation, copy: Copy) -> bool:
 
 def _until_withdrawn(seen: Observation, copy: Copy, endpoint: str, now: float) -> float:
     """Seconds until no Envoy sends requests for the copy to `endpoint` any more; bounded by ACK_BOUND_S."""
-    if any(c.pod == copy.pod and c.key != copy.key for c in seen.answering):
+    if any(c.pod == copy.pod and c.key != copy.key for c in seen.loaded):
         # Another copy of this model answers in the pod, even if it is to be evicted: it replaces this one in place.
         return 0.0
     if seen.route is None or endpoint in seen.route.route.endpoints:

@@ -298,21 +298,21 @@ def test_in_the_end_the_last_good_revision_answers(world: World) -> None:
     world.settle()
     world.tell()
     seen = world.seen
-    before = seen.before
-    assert before is not None
-    usable = [p for p in before.pool() if p.usable]
+    fallback = seen.fallback
+    assert fallback is not None
+    usable = [p for p in fallback.pool() if p.usable]
     if world.blocked or not usable or any(p.total < SIZE for p in usable):
         event("no room in any pod")
         return
     urgent = seen.want is not None and seen.want.load
-    if before.memory.failed is not None and not seen.serving:
+    if fallback.memory.failed is not None and not seen.serving:
         event("failed itself, and waits for room")
         assert not urgent
         assert not any(p.free >= SIZE for p in usable)
         return
     event("serves" if seen.serving else "stands by")
     assert {c.key for c in seen.serving} <= {GOOD}
-    assert seen.serving or (before.memory.evicted and not urgent)
+    assert seen.serving or (fallback.memory.evicted and not urgent)
     assert seen.model is not None
     assert seen.model.status.ready
     if seen.serving:

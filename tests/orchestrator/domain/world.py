@@ -154,8 +154,8 @@ class World:
 
     def loadable(self) -> frozenset[CopyKey | None]:
         """What a load may be of: the target, or the last good revision."""
-        before = self.seen.before
-        return frozenset({self.seen.target_key, before.target_key if before is not None else None})
+        fallback = self.seen.fallback
+        return frozenset({self.seen.target_key, fallback.target_key if fallback is not None else None})
 
     def pod(self, uid: str) -> PodView:
         """The pod, which is there."""
