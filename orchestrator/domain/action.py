@@ -7,6 +7,7 @@ the same are equal, and an empty plan asks for nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -110,8 +111,8 @@ class Plan:
 
 
 def look_again(wait_s: float) -> Plan:
-    """Nothing now."""
-    return Plan(requeue_after=wait_s)
+    """Do nothing now and look again in `wait_s` seconds; an empty plan if that is 0 or infinite."""
+    return Plan(requeue_after=wait_s) if 0 < wait_s < math.inf else Plan()
 
 
 def destructive(actions: tuple[Action, ...]) -> frozenset[Action]:

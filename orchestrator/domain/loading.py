@@ -1,8 +1,9 @@
 """
-What to load next, where, and in whose place: one load at a time of a model.
+What to do towards a copy that serves: what to load, in which pod, and whether other models have to leave for it.
 
-What loaded once may wait for demand, and takes nobody's place unless somebody
-asks for it; what never did is loaded, if others have to stand by for it.
+A model has one load at a time. One that has loaded before can wait until a
+request asks for it: until then nobody has to leave for it. One that has never
+loaded is loaded even if others have to leave, and stand by, for it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from orchestrator.domain.placement import choose_pod
 from orchestrator.domain.pool import GROWTH_PATIENCE_S
 from orchestrator.domain.target import Target
 
-#: How often a load whose time has come is looked at while no pod can take it.
+#: When to look again at a model that is to be loaded, and that no pod can take.
 POOL_RECHECK_S: Final = 30.0
 #: First retry of a failed load, doubled each time up to the cap.
 RETRY_BASE_S: Final = 2.0
@@ -27,7 +28,7 @@ RETRY_CAP_S: Final = 300.0
 
 
 def next_load(seen: Observation, now: float) -> Plan:
-    """What to do towards a copy that serves: of the last good revision first, if nothing serves."""
+    """Load the target; if nothing serves and the target cannot be loaded, the last good revision first."""
     fallback = seen.fallback
     if fallback is None:
         return _load(seen, now)
@@ -35,22 +36,25 @@ def next_load(seen: Observation, now: float) -> Plan:
         return _update(seen, fallback, now)
     if not seen.falls_back:
         return _load(seen, now)
-    # The target comes as soon as a pod does, whether or not one of the two waits for it.
+    # A new pod wakes the models that wait for its runtime; this one may wait for that of its last good revision.
     homeless = seen.homeless and isinstance(seen.target, Target)
     recheck = look_again(POOL_RECHECK_S) if homeless else Plan()
     load = _load(fallback, now)
     if load.actions or any(c.state is not CopyState.FAILED for c in fallback.target_copies):
         return recheck + load
+    # The last good revision failed as well, or stands by: the target is tried again.
     instead = _load(seen, now)
     return replace(recheck + load + instead, stands_by=load.stands_by and not instead.actions)
 
 
 def _update(seen: Observation, fallback: Observation, now: float) -> Plan:
-    """The last good revision serves while the target is loaded; it is looked after like a target itself."""
+    """The last good revision serves, and is kept serving, while the target is loaded."""
+    # A model of which something serves does not stand by.
     load = replace(_load(seen, now), stands_by=False)
     if not fallback.leaves:
         return replace(_load(fallback, now), stands_by=False) + load
-    # One of the two takes over, and nobody is evicted for an update meanwhile.
+    # What serves is in pods on their way out. The target takes over if a pod has room for it, and nobody is evicted for
+    # that; else the last good revision is handed over to another pod.
     load = replace(load, actions=tuple(a for a in load.actions if isinstance(a, LoadCopy)))
     if load.actions or any(c.state in PRESENT and seen.stays(c) for c in seen.target_copies):
         return load
@@ -76,7 +80,7 @@ class _Wanted:
 
 
 def _load(seen: Observation, now: float) -> Plan:
-    """What to do towards a copy of this observation's target that serves, in a pod that stays."""
+    """Have a copy of this observation's target in a pod that stays."""
     if seen.target_key is None or not isinstance(seen.target, Target):
         return Plan()
     wanted = _Wanted(seen.target_key, seen.target, seen.urgent)
@@ -93,17 +97,18 @@ def _load(seen: Observation, now: float) -> Plan:
 
 
 def _anywhere(seen: Observation, wanted: _Wanted, now: float) -> Plan:
-    """A load of what no pod has."""
+    """Load what no pod has."""
     pool, memory = _pool(seen), seen.memory
     if any(not p.known for p in pool) and not any(p.usable for p in pool):
+        # A pod that is not known may become usable, and wakes this model then.
         return Plan()
     if memory.evicted and not _may_evict(seen):
         return Plan()
     failed = memory.failed is not None and memory.room is None
     if failed and (left := _until_retry(seen, wanted, now)) > 0:
-        return _in(left)
-    # Whether what failed can be had at all is asked before room is made for it, or it is left to stand by.
-    need = 0 if failed else max(memory.reserve, memory.room.needed if memory.room is not None else 0)
+        return look_again(left)
+    # What failed is tried in any pod, full or not: if its source is still broken, nobody need have left for it.
+    need = 0 if failed else memory.need
     held = {c.pod for c in seen.serving}
     pod = choose_pod((p for p in pool if p.pod.uid in held), need=need) or choose_pod(pool, need=need)
     if pod is not None:
@@ -112,27 +117,28 @@ def _anywhere(seen: Observation, wanted: _Wanted, now: float) -> Plan:
         return look_again(left)
     roomiest = _roomiest(seen, pool)
     if roomiest is None:
+        # No pod is usable. A first load is woken by the next pod; the time of a retry has come already.
         return look_again(POOL_RECHECK_S) if failed else Plan()
     return _in_anothers_place(seen, wanted, roomiest, need)
 
 
 def _in_anothers_place(seen: Observation, wanted: _Wanted, pod: PodView, need: int) -> Plan:
-    """No pod has room, and in this one the most can be freed."""
+    """No pod has room; `pod` is the one in which the most can be freed."""
     if not _may_evict(seen):
-        # What failed does not stand by: it comes once there is room. Until then it is not ready, and says so.
+        # What failed does not stand by, which would make it READY: it is loaded once there is room.
         return Plan(stands_by=True) if seen.memory.failed is None else look_again(POOL_RECHECK_S)
     if pod.total < need:
-        # Pods are smaller than they were: the adapter refuses it with both numbers.
+        # It cannot fit, since pods are smaller than they were: the adapter refuses it, and tells both numbers.
         return wanted.load(pod, need)
     return Plan(actions=(MakeRoom(pod.pod.uid, need),))
 
 
 def _may_evict(seen: Observation) -> bool:
     """
-    Whether others may have to leave for the target.
+    Whether another model may be evicted for the target.
 
-    What loaded before can wait for demand, so nothing is evicted for it, nor for an update that failed, unless a
-    request waits or another revision is serving.
+    Not if the target can wait until a request asks for it: if it has loaded before, or is an update that failed and
+    whose model has a last good revision. But a request that waits, or another revision that serves, is reason enough.
     """
     came_before = seen.loaded_before or (seen.last_good is not None and seen.memory.failed is not None)
     return seen.urgent or not came_before or bool(seen.kept)
@@ -140,16 +146,16 @@ def _may_evict(seen: Observation) -> bool:
 
 def _silence_s(pool: Iterable[PodView], now: float) -> float:
     """
-    For how many seconds more a pod that is not heard may have room: knowing less evicts nothing.
+    For how many seconds more a pod that is starting or silent may turn out to have room; 0: not any more.
 
-    But it does not keep the others for ever.
+    Nobody is evicted while that may be (law 9: absence never deletes). The time is bounded: the pod may never come.
     """
     left = (p.since + GROWTH_PATIENCE_S - now for p in pool if p.coming and not p.known)
     return max(left, default=0.0)
 
 
 def _roomiest(seen: Observation, pool: Iterable[PodView]) -> PodView | None:
-    """The usable pod in which the most can be freed for it, beside what has to stay."""
+    """The usable pod in which the most can be freed for the target: all but what this model's serving copy holds."""
     kept = {c.pod: c.reserved for c in seen.serving}
     usable = (p for p in pool if p.usable)
     return max(usable, key=lambda p: (p.total - kept.get(p.pod.uid, 0), p.free, p.pod.uid), default=None)
@@ -157,34 +163,35 @@ def _roomiest(seen: Observation, pool: Iterable[PodView]) -> PodView | None:
 
 def _elsewhere(seen: Observation, wanted: _Wanted, now: float) -> Plan:
     """
-    Have what is in pods on their way out in another as well: once in each that has room, and in nobody's place.
+    Hand over: all copies are in pods on their way out, or in silent pods from which a request came back.
 
-    Where there is none, one may come until the pod ends. But what cannot be had from silent pods while a request waits
-    is no better off than what is not in memory, and takes the place of what is used less.
+    The copy is loaded in another pod that has room, once in each; nobody is evicted for that, since a pod may come
+    before the old one ends. But a copy in silent pods only is of no use to a request that waits: others are evicted as
+    if there were no copy.
     """
     copies, memory = seen.target_copies, seen.memory
     if any(c.state is not CopyState.FAILED and seen.counts(c) for c in copies):
         return Plan()
-    need = max(memory.reserve, memory.room.needed if memory.room is not None else 0, *(c.reserved for c in copies))
+    need = max(memory.need, *(c.reserved for c in copies))
     failures = {c.pod: c.failure for c in copies if c.failure is not None}
-    # Where it failed it is not tried again for as long as a drain lasts. Silence may last longer.
+    # A pod where it failed is not tried again: a drain is over soon. Silence may last, so that it is tried again then.
     left = _until_retry(seen, wanted, now) if memory.unanswered else math.inf
     pool = [p for p in _pool(seen) if (f := failures.get(p.pod.uid)) is None or f.reason == NO_ROOM or left <= 0]
     pod = choose_pod((p for p in pool if p.pod.uid not in failures or p.free >= failures[p.pod.uid].needed), need=need)
     if pod is not None:
-        return _in(left) + wanted.load(pod, need)
+        return wanted.load(pod, need) + look_again(left)
     if not (seen.urgent and memory.unanswered):
-        return _in(left)
+        return look_again(left)
     if (silence_s := _silence_s(pool, now)) > 0:
-        return _in(left) + look_again(silence_s)
+        return look_again(left) + look_again(silence_s)
     roomiest = _roomiest(seen, pool)
     if roomiest is None or roomiest.total < need:
-        return _in(left)
-    return _in(left) + Plan(actions=(MakeRoom(roomiest.pod.uid, need),))
+        return look_again(left)
+    return Plan(actions=(MakeRoom(roomiest.pod.uid, need),)) + look_again(left)
 
 
 def _hurry(seen: Observation, under_way: Iterable[Copy], wanted: _Wanted) -> Plan:
-    """A request waits for what was commanded when none did: once is enough."""
+    """A request waits by now for a load that was commanded when none did: tell the adapter, once."""
     if not wanted.urgent or seen.memory.urgent:
         return Plan()
     on_its_way = (c for c in under_way if c.state in PRESENT and seen.stays(c) and seen.known(c))
@@ -193,7 +200,7 @@ def _hurry(seen: Observation, under_way: Iterable[Copy], wanted: _Wanted) -> Pla
 
 
 def _pool(seen: Observation) -> tuple[PodView, ...]:
-    """Where it may be loaded: what may have taken its server down goes there again, and takes no other's down."""
+    """The pods that it may be loaded in: if its load may have crashed a server, only that one, to crash no other."""
     pool = seen.pool()
     failure = seen.memory.failure
     if failure is None or not failure.crashed:
@@ -202,7 +209,7 @@ def _pool(seen: Observation) -> tuple[PodView, ...]:
 
 
 def _verify(seen: Observation, loaded: Iterable[Copy], wanted: _Wanted) -> Plan:
-    """A request came back from where the copy should be: have the adapters look."""
+    """A request came back unserved from a loaded copy: have the adapters look whether their servers still have it."""
     if seen.want is None or not seen.want.stale:
         return Plan()
     known = [c for c in loaded if (p := seen.pod(c.pod)) is not None and p.usable]
@@ -211,7 +218,7 @@ def _verify(seen: Observation, loaded: Iterable[Copy], wanted: _Wanted) -> Plan:
 
 
 def _failed_where_nothing_stays(seen: Observation) -> bool:
-    """Whether the pod where it failed goes or is gone, and with it maybe the reason: a ServingRuntime that was mended."""
+    """Whether the pod where it failed goes or is gone. The reason may be, too: the ServingRuntime may be mended."""
     pod, failure = seen.pod(seen.memory.pod), seen.memory.failure
     return bool(seen.memory.pod) and (pod is None or pod.leaving) and not (failure is not None and failure.crashed)
 
@@ -224,11 +231,6 @@ def _until_retry(seen: Observation, wanted: _Wanted, now: float) -> float:
     if (failure is not None and failure.source_changed) or _failed_where_nothing_stays(seen):
         return 0.0
     if memory.given_up and seen.target_copies:
-        # Its adapter looks at its source. Once it is gone nobody does: then it costs another try.
+        # Its adapter watches the source for changes. Once that adapter is gone nobody does: then it is tried again.
         return math.inf
     return max(0.0, memory.failed_at + retry_delay(max(1, memory.loads)) - now)
-
-
-def _in(seconds: float) -> Plan:
-    """To look again then; where nothing is to be waited for, an empty plan."""
-    return look_again(seconds) if 0 < seconds < math.inf else Plan()

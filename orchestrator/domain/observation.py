@@ -66,6 +66,11 @@ class Memory:
         return self.crashes >= MAX_CRASHES
 
     @property
+    def need(self) -> int:
+        """Bytes to reserve for the next load as far as is known: as last reserved, or as an adapter without room said."""
+        return max(self.reserve, self.room.needed if self.room is not None else 0)
+
+    @property
     def failed(self) -> Failure | None:
         """Why the revision cannot be loaded. One death of the server is no reason: the model may not have caused it."""
         failure = self.failure

@@ -23,5 +23,4 @@ def plan(seen: Observation, now: float) -> Plan:
 def _until_orphaned(seen: Observation, now: float) -> Plan:
     """A model whose runtime is gone is served for a while only: that time's end is an event by itself."""
     since = seen.memory.orphaned_since
-    left = left_s(since, now) if since is not None else 0.0
-    return look_again(left) if left > 0 else Plan()
+    return look_again(left_s(since, now)) if since is not None else Plan()
