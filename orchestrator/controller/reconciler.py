@@ -106,7 +106,7 @@ class Reconciler:
             await self._actor.act(name, action)
         if decided.stands_by:
             self._observer.remember(name, memories.standing_by(self._observer.memory(name)))
-        untold_s = self._tell(name, now, looked_at=seen.want is not None and seen.want.stale)
+        untold_s = self._tell(name, now, stale_handled=seen.want is not None and seen.want.stale)
         return (decided + Plan(requeue_after=untold_s)).requeue_after
 
     async def status(self, name: str) -> None:
@@ -166,18 +166,18 @@ class Reconciler:
                 decided = decided.without({action}, wait_s)
         return decided
 
-    def _tell(self, name: str, now: float, *, looked_at: bool) -> float | None:
+    def _tell(self, name: str, now: float, *, stale_handled: bool) -> float | None:
         """
         Tell activators and the user how far the model is now: its routes are published, its loads under way.
 
-        `looked_at`: the actions were decided upon a stale mark. Returns in how many seconds there is more to tell.
+        `stale_handled`: the actions took up the mark that the route is stale. Returns in how many seconds to look again.
         """
         seen = self._observer.observe(name)
         if seen.lost and not seen.comes_back:
             # READY shows no loss of what is not to come back.
             self._view.found(name)
         # A stale mark that came during the actions has had no effect yet, and an answer now would clear it.
-        if seen.want is not None and (looked_at or not seen.want.stale):
+        if seen.want is not None and (stale_handled or not seen.want.stale):
             for copy in seen.serving:
                 self._residency.used(copy.key, now)
             self._activators.answer(name, answer(seen))
