@@ -87,6 +87,8 @@ class AdapterService(fleet_pb2_grpc.AdapterServicer):
         self._ledger = ledger
         self._loader = loader
         self._bells = bells
+        #: The highest epoch that need not be written any more.
+        self._written = ledger.epoch
         self._stopping = False
 
     @property
@@ -111,9 +113,7 @@ class AdapterService(fleet_pb2_grpc.AdapterServicer):
             )
         if request.epoch > _HIGHEST_EPOCH:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _NO_EPOCH)
-        if request.epoch > self._ledger.epoch:
-            self._ledger.hello(request.epoch)
-            await self._loader.remember()
+        await self._meet(request.epoch)
         await self._loader.met()
         bell = self._bells.add()
         seen = seq = 0
@@ -136,10 +136,8 @@ class AdapterService(fleet_pb2_grpc.AdapterServicer):
         request: fleet_pb2.LoadRequest,
         context: grpc.aio.ServicerContext[fleet_pb2.LoadRequest, fleet_pb2.Accepted],
     ) -> fleet_pb2.Accepted:
-        epoch = await self._check(request.fence, request.key, context, loads=True)
+        await self._check(request.fence, request.key, context, loads=True)
         self._loader.load(_order(request))
-        if self._ledger.epoch > epoch:
-            await self._loader.remember()
         return fleet_pb2.Accepted()
 
     async def Unload(
@@ -147,10 +145,8 @@ class AdapterService(fleet_pb2_grpc.AdapterServicer):
         request: fleet_pb2.UnloadRequest,
         context: grpc.aio.ServicerContext[fleet_pb2.UnloadRequest, fleet_pb2.Accepted],
     ) -> fleet_pb2.Accepted:
-        epoch = await self._check(request.fence, request.key, context)
+        await self._check(request.fence, request.key, context)
         self._loader.unload(_key(request.key))
-        if self._ledger.epoch > epoch:
-            await self._loader.remember()
         return fleet_pb2.Accepted()
 
     async def _check(
@@ -160,22 +156,32 @@ class AdapterService(fleet_pb2_grpc.AdapterServicer):
         context: grpc.aio.ServicerContext[Any, Any],
         *,
         loads: bool = False,
-    ) -> int:
-        """Returns the epoch before this command; aborts a command that is refused."""
+    ) -> None:
+        """Abort a command that is refused. There is no wait between the last look at the fence and the return."""
         if self._stopping:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the adapter is stopping", self._fence())
         if not _MODEL.fullmatch(key.model) or not key.uid or not key.revision:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the key lacks a name, uid or revision that can be")
         if fence.epoch > _HIGHEST_EPOCH:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _NO_EPOCH)
-        before = self._ledger.epoch
+        await self._meet(fence.epoch)
         try:
             self._ledger.check(fence.epoch, fence.boot)
             if loads:
                 self._ledger.admit()
         except Refused as refusal:
             await self._refuse(refusal, context)
-        return before
+
+    async def _meet(self, epoch: int) -> None:
+        """
+        Obey no lower epoch from now on, nor after a restart of the adapter: it is written before anything is done.
+
+        On a disk that takes nothing it is written later: an Unload may be what makes room there.
+        """
+        self._ledger.hello(epoch)
+        if (highest := self._ledger.epoch) > self._written:
+            await self._loader.remember()
+            self._written = max(self._written, highest)
 
     async def _refuse(self, refusal: Refused, context: grpc.aio.ServicerContext[Any, Any]) -> NoReturn:
         unavailable = isinstance(refusal, ServerNotReady | Draining)

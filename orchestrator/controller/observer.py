@@ -11,6 +11,7 @@ from orchestrator.controller.desired import DesiredState
 from orchestrator.domain import memory as memories
 from orchestrator.domain.observation import Memory, Observation
 from orchestrator.domain.orphan import closed
+from orchestrator.domain.pool import timed
 from orchestrator.domain.target import Target
 from orchestrator.ports import Activators, FleetView, Mesh
 
@@ -78,7 +79,7 @@ class Observer:
             model=model,
             target=target,
             last_good=last_good,
-            pods=tuple(closed(pods[uid], memory.orphaned_since, now) for uid in sorted(pods)),
+            pods=tuple(closed(timed(pods[uid], now), memory.orphaned_since, now) for uid in sorted(pods)),
             pools=tuple((r, pool.said) for r in sorted(runtimes) if (pool := self._fleet.pool(r)) is not None),
             copies=copies,
             route=route,

@@ -23,7 +23,7 @@ from orchestrator.domain import memory as memories
 from orchestrator.domain.action import MakeRoom, Plan, destructive
 from orchestrator.domain.answering import answer
 from orchestrator.domain.config import PODS_PER_RUNTIME, Config, parse_config
-from orchestrator.domain.need import needed, needed_anywhere, waits_for
+from orchestrator.domain.need import lacks_room, needed, needed_anywhere, waits_for
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.plan import plan
 from orchestrator.domain.pool import growth_wait
@@ -151,8 +151,7 @@ class Reconciler:
         """Tell the pool keeper which runtimes this model needs and waits for."""
         runtimes = needed(seen)
         changed = self._keeper.needs(seen.name, runtimes)
-        for_room = any(isinstance(a, MakeRoom) for a in decided.actions)
-        if self._keeper.waits(seen.name, waits_for(seen, decided), for_room=for_room):
+        if self._keeper.waits(seen.name, waits_for(seen, decided), for_room=lacks_room(seen, decided)):
             changed |= runtimes
         for runtime in changed:
             self._enqueue_pool(runtime)

@@ -188,7 +188,7 @@ def _stands_by(seen: Observation) -> Verdict | None:
 def _comes(seen: Observation) -> Verdict | None:
     target = seen.target
     assert isinstance(target, Target)
-    states = {c.state for c in seen.target_copies}
+    states = {c.state for c in seen.target_copies if not seen.given_up(c)}
     if CopyState.LOADING in states:
         return Verdict("False", Reason.LOADING, f"{target.runtime.name} loads {target.uri}")
     if CopyState.DOWNLOADING in states:
@@ -198,16 +198,15 @@ def _comes(seen: Observation) -> Verdict | None:
         return Verdict("False", Reason.LOADING, f"{target.runtime.name}: {why}")
     if any(p.usable for p in seen.pool()):
         if seen.memory.room is not None:
-            # Pods whose room the model might get, but which do not answer.
-            silent = (p for p in seen.pool() if p.silent and not p.leaving and not p.pod.message)
-            said = [*_pool_says(seen), *(f"pod {p.pod.name} does not answer" for p in silent)]
-            return Verdict("False", Reason.LOADING, "; ".join([f"waiting for room in {target.runtime.name}", *said]))
+            said = [f"waiting for room in {target.runtime.name}", *_pool_says(seen)]
+            return Verdict("False", Reason.LOADING, "; ".join(said))
         return Verdict("False", Reason.DOWNLOADING, f"about to download {target.uri}")
     return None
 
 
 def _runtime_starts(seen: Observation) -> Verdict:
-    return Verdict("False", Reason.RUNTIME_STARTING, _pool_message(seen, "its server starts"))
+    what = "no pod of it answers" if seen.nobody_answers else "its server starts"
+    return Verdict("False", Reason.RUNTIME_STARTING, _pool_message(seen, what))
 
 
 _READY: Final[tuple[Policy, ...]] = (
@@ -248,10 +247,13 @@ def _pool_message(seen: Observation, what: str) -> str:
 
 
 def _pool_says(seen: Observation) -> list[str]:
-    """The platform's messages about the target's pool and about each of its pods."""
+    """The platform's messages about the target's pool and about each of its pods, and who has been silent for long."""
     assert isinstance(seen.target, Target)
     said = [message for runtime, message in seen.pools if runtime == seen.target.runtime.name and message]
-    return said + [f"pod {p.pod.name}: {p.pod.message}" for p in seen.pool() if p.pod.message]
+    said += [f"pod {p.pod.name}: {p.pod.message}" for p in seen.pool() if p.pod.message]
+    # Not of those that may answer in a moment: an adapter that comes and goes must not have statuses written.
+    silent = (p for p in seen.pool() if p.given_up and p.silent and not p.leaving and not p.pod.message)
+    return said + [f"pod {p.pod.name} does not answer" for p in silent]
 
 
 def _condition(kind: str, verdict: Verdict, old: ModelStatus, timestamp: str) -> Condition:

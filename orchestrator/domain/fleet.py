@@ -160,6 +160,8 @@ class PodView:
     unheard: bool = False
     #: Since when `known` and `server` are as they are (monotonic seconds).
     since: float = 0.0
+    #: It has not been heard for longer than anything waits for it: as of one look (pool.py).
+    given_up: bool = False
 
     @property
     def leaving(self) -> bool:

@@ -17,7 +17,7 @@ from orchestrator.domain.action import LoadCopy, MakeRoom, Plan, look_again
 from orchestrator.domain.fleet import NO_ROOM, PRESENT, Copy, CopyKey, CopyState, PodView
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.placement import choose_pod
-from orchestrator.domain.pool import GROWTH_PATIENCE_S
+from orchestrator.domain.pool import patience_left
 from orchestrator.domain.target import Target
 
 #: When to look again at a model that is to be loaded, and that no pod can take.
@@ -56,7 +56,7 @@ def _update(seen: Observation, fallback: Observation, now: float) -> Plan:
     # What serves is in pods on their way out. The target takes over if a pod has room for it, and nobody is evicted for
     # that; else the last good revision is handed over to another pod.
     load = replace(load, actions=tuple(a for a in load.actions if isinstance(a, LoadCopy)))
-    if load.actions or any(c.state in PRESENT and seen.stays(c) for c in seen.target_copies):
+    if load.actions or any(c.state in PRESENT and seen.counts(c) for c in seen.target_copies):
         return load
     return load + _load(fallback, now)
 
@@ -88,22 +88,31 @@ def _load(seen: Observation, now: float) -> Plan:
     loaded = [c for c in there if c.state is CopyState.LOADED]
     if any(seen.counts(c) for c in loaded):
         return _verify(seen, loaded, wanted)
-    if not loaded and any(seen.stays(c) or c.state is CopyState.UNLOADING for c in there):
-        return _hurry(seen, there, wanted)
-    if seen.memory.evict is not None or any(c.key.uid != wanted.key.uid for c in seen.copies):
-        # This model's own eviction, or another model of its name, has to leave first.
-        return Plan()
-    return _elsewhere(seen, wanted, now) if there else _anywhere(seen, wanted, now)
+    if loaded:
+        return _elsewhere(seen, wanted, now)
+    under_way = [c for c in there if not seen.given_up(c)]
+    others = [c for c in seen.copies if c.key.uid != wanted.key.uid and not seen.given_up(c)]
+    # What silent pods hold counts until they are given up.
+    pods = (seen.pod(c.pod) for c in (*others, *under_way))
+    recheck = sum((look_again(patience_left(p, now)) for p in pods if p is not None and not p.known), Plan())
+    if any(seen.stays(c) or c.state is CopyState.UNLOADING for c in under_way):
+        return recheck + _hurry(seen, under_way, wanted)
+    if under_way:
+        return recheck + _elsewhere(seen, wanted, now)
+    if others or seen.memory.evict is not None:
+        # Another model of this name, or this one's own eviction, has to leave first.
+        return recheck
+    return _anywhere(seen, wanted, now)
 
 
 def _anywhere(seen: Observation, wanted: _Wanted, now: float) -> Plan:
     """Load what no pod has."""
     pool, memory = _pool(seen), seen.memory
-    if any(not p.known for p in pool) and not any(p.usable for p in pool):
-        # A pod that is not known may become usable, and wakes this model then.
-        return Plan()
     if memory.evicted and not _may_evict(seen):
         return Plan()
+    if any(not p.known for p in pool) and not any(p.usable for p in pool):
+        # A pod that is not known may become usable, and wakes this model then.
+        return look_again(_silence_s(pool, now))
     failed = memory.failed is not None and memory.room is None
     if failed and (left := _until_retry(seen, wanted, now)) > 0:
         return look_again(left)
@@ -150,8 +159,7 @@ def _silence_s(pool: Iterable[PodView], now: float) -> float:
 
     Nobody is evicted while that may be (law 9: absence never deletes). The time is bounded: the pod may never come.
     """
-    left = (p.since + GROWTH_PATIENCE_S - now for p in pool if p.coming and not p.known)
-    return max(left, default=0.0)
+    return max((patience_left(p, now) for p in pool if p.coming and not p.known), default=0.0)
 
 
 def _roomiest(seen: Observation, pool: Iterable[PodView]) -> PodView | None:
@@ -170,6 +178,8 @@ def _elsewhere(seen: Observation, wanted: _Wanted, now: float) -> Plan:
     if there were no copy.
     """
     copies, memory = seen.target_copies, seen.memory
+    if memory.evict is not None or any(c.key.uid != wanted.key.uid for c in seen.copies):
+        return Plan()
     if any(c.state is not CopyState.FAILED and seen.counts(c) for c in copies):
         return Plan()
     need = max(memory.need, *(c.reserved for c in copies))

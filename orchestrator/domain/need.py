@@ -4,7 +4,7 @@ Which runtimes a model needs, and which it waits for: what their pools are scale
 
 from __future__ import annotations
 
-from orchestrator.domain.action import Plan
+from orchestrator.domain.action import MakeRoom, Plan
 from orchestrator.domain.errors import ModelProblem
 from orchestrator.domain.fleet import Copy, CopyState
 from orchestrator.domain.observation import Observation
@@ -38,13 +38,22 @@ def waits_for(seen: Observation, decided: Plan) -> str | None:
     A model that stands by waits for demand and not for pods: a pod's change is no reason to look at thousands of them.
     But its update does, for which there is no pod yet.
     """
-    goal = seen if seen.homeless and seen.goal.memory.evicted else seen.goal
+    goal = _awaited(seen)
     if not isinstance(goal.target, Target):
         return None
     # A model whose copies are all in pods on their way out waits for another pod.
     under_way = any(c.state is not CopyState.FAILED and seen.counts(c) for c in goal.target_copies)
     stood_by = goal.memory.evicted and goal.loaded_before and not seen.urgent and not seen.serving
     return None if under_way or stood_by or decided.stands_by else goal.target.runtime.name
+
+
+def lacks_room(seen: Observation, decided: Plan) -> bool:
+    """Whether the model wants another pod beside those that there are: others would have to leave, or none answers."""
+    return _awaited(seen).nobody_answers or any(isinstance(a, MakeRoom) for a in decided.actions)
+
+
+def _awaited(seen: Observation) -> Observation:
+    return seen if seen.homeless and seen.goal.memory.evicted else seen.goal
 
 
 def _needs_its_pod(seen: Observation, copy: Copy) -> bool:

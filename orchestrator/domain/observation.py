@@ -125,7 +125,8 @@ class Observation:
 
         Not while the target is being loaded: of two loads of one name in a pod the later one would win.
         """
-        if self.last_good is None or self.serving or any(c.state in _UNDER_WAY for c in self.target_copies):
+        under_way = (c for c in self.target_copies if c.state in _UNDER_WAY and not self.given_up(c))
+        if self.last_good is None or self.serving or any(under_way):
             return False
         return self.lost or self.memory.failed is not None or self.homeless
 
@@ -144,6 +145,12 @@ class Observation:
         """The observation that a request waits on: of the last good revision if that is to be loaded, else this one."""
         fallback = self.fallback if self.falls_back else None
         return fallback if fallback is not None and fallback.memory.failed is None else self
+
+    @property
+    def nobody_answers(self) -> bool:
+        """Whether the target's pods are all silent, and not waited for any more: as if there were none."""
+        pool = self.pool()
+        return bool(pool) and all(p.silent and p.given_up for p in pool)
 
     def pool(self) -> tuple[PodView, ...]:
         """The pods of the target's runtime."""
@@ -180,7 +187,17 @@ class Observation:
 
     def counts(self, copy: Copy) -> bool:
         """Whether no other copy is needed: this one's pod stays, and answers, or at least no request has come back."""
-        return self.stays(copy) and (self.known(copy) or not self.memory.unanswered)
+        waited_for = copy.state is CopyState.LOADED or not self.given_up(copy)
+        return self.stays(copy) and (self.known(copy) or not self.memory.unanswered) and waited_for
+
+    def given_up(self, copy: Copy) -> bool:
+        """
+        Whether what was to become of the copy when its pod fell silent is not waited for any more.
+
+        One that was on its way, in or out, counts as none then. One that had loaded answers, for all that is known.
+        """
+        pod = self.pod(copy.pod)
+        return pod is not None and pod.given_up
 
     @property
     def serving(self) -> tuple[Copy, ...]:

@@ -12,7 +12,7 @@ one is gone: a pod that ends hands its models over first.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from orchestrator.domain.fleet import PodView
@@ -62,6 +62,16 @@ def plan_pool(
     return PoolPlan(max(1, current))
 
 
+def patience_left(pod: PodView, now: float) -> float:
+    """For how many seconds more a pod that is not usable is waited for; not above 0: it has had its time."""
+    return pod.since + GROWTH_PATIENCE_S - now
+
+
+def timed(pod: PodView, now: float) -> PodView:
+    """The pod as it is seen now: given up, if it has not been heard for too long."""
+    return pod if pod.known or patience_left(pod, now) > 0 else replace(pod, given_up=True)
+
+
 def growth_wait(pool: Iterable[PodView], *, limit: int, message: str, waited_s: float, now: float) -> float:
     """
     For how many seconds more a model that has lacked room for `waited_s` waits for another pod; 0: it does not wait.
@@ -71,6 +81,6 @@ def growth_wait(pool: Iterable[PodView], *, limit: int, message: str, waited_s: 
     says so.
     """
     pods = [p for p in pool if not p.pod.terminating]
-    on_their_way = [p.since + GROWTH_PATIENCE_S - now for p in pods if p.coming]
+    on_their_way = [patience_left(p, now) for p in pods if p.coming]
     may_start = GROWTH_PATIENCE_S if len(pods) < limit and not on_their_way and not message else 0.0
     return max(0.0, min(GROWTH_PATIENCE_S - waited_s, max(on_their_way, default=may_start)))

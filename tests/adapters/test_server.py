@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
+from adapters import server as adapter_server
+from adapters.loader import memory
 from adapters.loader.memory import read
 from adapters.server import AdapterService, Bells, listen
 from protos import fleet_pb2, fleet_pb2_grpc
@@ -82,6 +85,56 @@ async def test_a_new_leader_fences_the_old_one_off(stub: fleet_pb2_grpc.AdapterA
     assert read(world.places.ledger).epoch == 6
 
 
+@pytest.mark.parametrize("unloads", [False, True])
+async def test_an_epoch_is_written_before_its_command_is_carried_out(
+    stub: fleet_pb2_grpc.AdapterAsyncStub, world: World, monkeypatch: pytest.MonkeyPatch, unloads: bool
+) -> None:
+    """Else an adapter that dies between the two obeys an older leader afterwards. Of several at once, too."""
+    leader = Leader(stub, 5)
+    await leader.until(lambda: leader.last.server == READY)
+    await leader.load("a")
+    await leader.until_state(LOADED, "a")
+    before = kept(world.ledger)
+    found: list[bool] = []
+    append = memory._append
+
+    def slowly(path: Path, fence: tuple[int, str], *content: Any) -> None:
+        if fence[0] > read(path).epoch:
+            found.append(world.ledger.copies() == before)
+        append(path, fence, *content)
+
+    monkeypatch.setattr(memory, "_append", slowly)
+    leader.epoch = 6
+    if unloads:
+        await asyncio.gather(leader.unload("a"), leader.unload("a"))
+        await leader.until(lambda: "a" in leader.gone)
+    else:
+        await asyncio.gather(leader.load("b"), leader.load("dir"))
+        await leader.until_state(LOADED, "b")
+    assert found == [True]
+    assert read(world.places.ledger).epoch == 6
+
+
+async def test_a_command_that_waited_for_the_disk_is_checked_against_what_came_meanwhile(
+    stub: fleet_pb2_grpc.AdapterAsyncStub, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later leader may have been heard, or the server be gone."""
+    leader = Leader(stub, 5)
+    await leader.until(lambda: leader.last.server == READY)
+    loop, append = asyncio.get_running_loop(), memory._append
+
+    def meanwhile(*content: Any) -> None:
+        loop.call_soon_threadsafe(world.ledger.hello, 7)
+        append(*content)
+
+    monkeypatch.setattr(memory, "_append", meanwhile)
+    leader.epoch = 6
+    code, trailing = await refused(leader.load("b"))
+    assert code is grpc.StatusCode.FAILED_PRECONDITION
+    assert trailing["wml-epoch"] == "7"
+    assert kept(world.ledger) == ()
+
+
 async def test_a_command_for_another_boot_changes_nothing(stub: fleet_pb2_grpc.AdapterAsyncStub, world: World) -> None:
     """Nor does one while there is no server; the report of the loss comes first."""
     leader = Leader(stub, 5)
@@ -145,6 +198,20 @@ async def test_watchers_are_told_when_the_adapter_stops(
     await leader.end()
     assert not leader.last.draining
     assert (await refused(leader.load("a")))[0] is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_watch_that_fails_ends_with_a_status(
+    stub: fleet_pb2_grpc.AdapterAsyncStub, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report that cannot be made leaves no leader with a stream that is open and says nothing."""
+    leader = Leader(stub, 5)
+    await leader.until(lambda: leader.last.server == READY)
+    with monkeypatch.context() as patch:
+        patch.setattr(adapter_server, "_report", None)
+        world.ledger.drain()
+        assert (await refused(leader.end()))[0] is grpc.StatusCode.UNKNOWN
+    again = Leader(stub, 5)
+    await again.until(lambda: again.last.draining)
 
 
 async def test_where_all_is_to_leave_nothing_is_loaded(stub: fleet_pb2_grpc.AdapterAsyncStub, world: World) -> None:

@@ -24,6 +24,9 @@ Raw = dict[str, Any]
 #: In an object that cannot be read, beside its identity: why.
 UNREADABLE: Final = "!unreadable"
 
+#: What is left of its metadata, beside labels and annotations.
+_IDENTITY: Final = frozenset({"name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp"})
+
 #: How much of a text that is not a Status is kept.
 _TEXT_LIMIT: Final = 200
 #: The longest that a server may ask to be left alone.
@@ -186,6 +189,20 @@ def has_name(raw: object) -> bool:
     return isinstance(raw, dict) and isinstance(raw.get("metadata"), dict) and bool(raw["metadata"].get("name"))
 
 
+def unreadable(raw: Raw, why: str) -> Raw:
+    """What is left of an object that cannot be read: which it is and whose, and the mark. It is there all the same."""
+    known = {name: raw[name] for name in ("apiVersion", "kind") if isinstance(raw.get(name), str)}
+    metadata = raw.get("metadata")
+    entries = metadata.items() if isinstance(metadata, dict) else ()
+    return known | {"metadata": {name: value for name, value in entries if _plain(name, value)}, UNREADABLE: why}
+
+
+def _plain(name: str, value: object) -> bool:
+    if name in {"labels", "annotations"}:
+        return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+    return name in _IDENTITY and isinstance(value, str)
+
+
 def _mapping(body: bytes) -> Raw:
     try:
         said = parsed(body)
@@ -201,11 +218,9 @@ def _slim(raw: Raw) -> Raw:
     if isinstance(metadata, dict):
         metadata.pop("managedFields", None)
     if too_deep(raw):
-        known = {name: raw[name] for name in ("apiVersion", "kind") if isinstance(raw.get(name), str)}
-        names = metadata.items() if isinstance(metadata, dict) else ()
+        left = unreadable(raw, f"nested deeper than {MAX_DEPTH} levels")
         raw.clear()
-        raw |= known | {"metadata": {name: text for name, text in names if isinstance(text, str)}}
-        raw[UNREADABLE] = f"nested deeper than {MAX_DEPTH} levels"
+        raw |= left
     return raw
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from orchestrator.domain.serving_runtime import API_VERSION, KIND, ServingRuntime
+from orchestrator.platform.kube.answers import UNREADABLE
 from orchestrator.platform.kube.hardening import Raw
 from orchestrator.platform.kube.names import PREFIX
 from orchestrator.platform.kube.pod_settings import PodSettings
@@ -143,13 +144,15 @@ def foreign(deployment: Mapping[str, Any], runtime: str) -> str:
 
 def replicas_of(deployment: Mapping[str, Any]) -> int:
     """How many pods it is to have."""
-    replicas = deployment["spec"].get("replicas")
+    replicas = (deployment.get("spec") or {}).get("replicas")
     # The API server's own default.
     return replicas if isinstance(replicas, int) else 1
 
 
 def refusal_of(deployment: Mapping[str, Any]) -> str:
-    """Why pods of it are not even made (a quota, an admission), in the API server's words; "" if they are."""
+    """Why pods of it are not even made (a quota, an admission), or that this cannot be read; "" if they are."""
+    if UNREADABLE in deployment:
+        return str(deployment[UNREADABLE])
     for condition in (deployment.get("status") or {}).get("conditions") or ():
         if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
             said = condition.get("message") or condition.get("reason") or "no reason given"

@@ -22,7 +22,7 @@ from enum import Enum, auto
 from typing import Any, Final, Never
 
 from orchestrator.platform.kube import names, paths
-from orchestrator.platform.kube.answers import Raw
+from orchestrator.platform.kube.answers import UNREADABLE, Raw
 from orchestrator.platform.kube.api import KubeApi
 from orchestrator.platform.kube.reflector import Reflector
 from orchestrator.ports import OnNodes
@@ -35,7 +35,8 @@ class Standing(Enum):
 
     #: Clients are sent there: it is ready, and not told to end.
     SERVING = auto()
-    #: It was when its node was last heard of: its containers are called ready still, and only the pod is not.
+    #: It was when its node was last heard of: its containers are called ready still, and only the pod is not. Or what
+    #: is said of it cannot be read.
     UNHEARD = auto()
     NONE = auto()
 
@@ -44,6 +45,8 @@ def standing(pod: Mapping[str, Any]) -> Standing:
     """By what the API server says of it."""
     if pod["metadata"].get("deletionTimestamp"):
         return Standing.NONE
+    if UNREADABLE in pod:
+        return Standing.UNHEARD
     conditions = (pod.get("status") or {}).get("conditions") or ()
     true = {c.get("type") for c in conditions if c.get("status") == "True"}
     if "Ready" in true:
@@ -63,6 +66,7 @@ class MeshPods:
             label_selector=_SELECTOR,
             on_list=self._on_list,
             on_event=self._on_event,
+            read=standing,
             clock=clock,
             random=random,
         )

@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from orchestrator.domain.addresses import host_port
-from orchestrator.domain.errors import surprise
 from orchestrator.domain.fleet import NODE_SILENT, Pod
+from orchestrator.platform.kube.answers import UNREADABLE
 from orchestrator.platform.kube.mesh_pods import Standing, standing
 from orchestrator.platform.kube.names import ADAPTER_PORT
 from orchestrator.platform.kube.pod_template import ANNOTATION_PORT
@@ -52,15 +52,6 @@ def runtime_pods(raws: Iterable[Mapping[str, Any]], stuck: Collection[str] = ())
     """
     pods = [pod_of(raw, stuck=raw["metadata"]["uid"] in stuck) for raw in raws if not _over(raw) and runtime_of(raw)]
     return tuple(sorted(pods, key=lambda pod: (pod.name, pod.uid)))
-
-
-def unread(raw: Mapping[str, Any]) -> str:
-    """Why nothing can be made of a pod that says what nobody expected: that is its own trouble. Else ""."""
-    try:
-        _ = pod_of(raw), unmade(raw), ready(raw)
-    except Exception as error:
-        return surprise(error)
-    return ""
 
 
 def unmade(raw: Mapping[str, Any]) -> bool:
@@ -126,6 +117,8 @@ def _conditions(raw: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
 
 
 def _message(raw: Mapping[str, Any], *, stuck: bool) -> str:
+    if UNREADABLE in raw:
+        return str(raw[UNREADABLE])
     status, conditions = raw.get("status") or {}, _conditions(raw)
     condition, scheduled = conditions.get("Ready", {}), conditions.get("PodScheduled", {})
     if condition.get("status") == "True":

@@ -13,14 +13,15 @@ else the youngest. It hands its models over as any pod that ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.domain.fleet import Pod, Pool
+from orchestrator.platform.kube.answers import UNREADABLE
 from orchestrator.platform.kube.deployment import Applied, PoolObjects, foreign, refusal_of, replicas_of, settled
 from orchestrator.platform.kube.hardening import Raw
-from orchestrator.platform.kube.pods import failed, failure_of, ready, runtime_pods, unmade, unread
+from orchestrator.platform.kube.pods import failed, failure_of, ready, runtime_pods, unmade
 from orchestrator.platform.kube.pool_names import pool_name, runtime_of
 
 #: A node that takes so long to begin with a pod's containers lacks something; images are pulled after that.
@@ -99,8 +100,6 @@ class PoolBook:
         self._deployments: dict[str, Raw] | None = None
         self._pods: dict[str, Raw] | None = None
         self._budgets: dict[str, Raw] | None = None
-        #: By uid, of pods as they are now: why that cannot be read.
-        self._unread: dict[str, str] = {}
         #: Uids of pods whose containers cannot be made, and since when that is seen.
         self._unmade: dict[str, float] = {}
         #: Uids of failed pods in whose place another became ready.
@@ -117,8 +116,7 @@ class PoolBook:
         """All runtime pods that have not ended."""
         now = self._clock()
         stuck = {uid for uid, since in self._unmade.items() if now - since >= STUCK_S}
-        pods = runtime_pods((self._pods or {}).values(), stuck)
-        return tuple(replace(pod, message=self._unread.get(pod.uid, pod.message)) for pod in pods)
+        return runtime_pods((self._pods or {}).values(), stuck)
 
     def pools(self) -> dict[str, Pool]:
         """By runtime: those that are wanted, and those that are there."""
@@ -203,7 +201,7 @@ class PoolBook:
 
     def list_deployments(self, raws: Iterable[Raw]) -> frozenset[str]:
         """All of the namespace."""
-        self._deployments = {raw["metadata"]["name"]: raw for raw in raws}
+        self._deployments = {raw["metadata"]["name"]: _last_read(self._deployments, raw) for raw in raws}
         return frozenset(self._wishes)
 
     def deployment(self, kind: str, raw: Raw) -> frozenset[str]:
@@ -221,33 +219,19 @@ class PoolBook:
 
     def list_pods(self, raws: Iterable[Raw]) -> None:
         """All of all pools."""
-        self._pods = {raw["metadata"]["name"]: self._last_read(raw) for raw in raws}
+        self._pods = {raw["metadata"]["name"]: _last_read(self._pods, raw) for raw in raws}
         self._note(self._pods)
 
     def pod(self, kind: str, raw: Raw) -> None:
         """One was added, modified or deleted."""
         assert self._pods is not None
-        _follow(self._pods, kind, raw if kind == "DELETED" else self._last_read(raw))
+        _follow(self._pods, kind, raw)
         self._note(self._pods)
 
     # Bookkeeping.
 
-    def _last_read(self, raw: Raw) -> Raw:
-        """A pod as it is, or as it was when it could last be read: it is there, and may hold models."""
-        uid, before = raw["metadata"]["uid"], (self._pods or {}).get(raw["metadata"]["name"])
-        problem = unread(raw)
-        if not problem:
-            self._unread.pop(uid, None)
-            return raw
-        self._unread[uid] = problem
-        if before is not None and before["metadata"]["uid"] == uid:
-            return before
-        return {"metadata": raw["metadata"]}
-
     def _note(self, pods: Mapping[str, Raw]) -> None:
         now = self._clock()
-        there = {raw["metadata"]["uid"] for raw in pods.values()}
-        self._unread = {uid: problem for uid, problem in self._unread.items() if uid in there}
         uids = [raw["metadata"]["uid"] for raw in pods.values() if unmade(raw)]
         self._unmade = {uid: self._unmade.get(uid, now) for uid in uids}
         works = {runtime_of(raw) for raw in pods.values() if ready(raw)}
@@ -300,5 +284,23 @@ def _follow(listed: dict[str, Raw] | None, kind: str, raw: Raw) -> str:
     if kind == "DELETED":
         listed.pop(name, None)
     else:
-        listed[name] = raw
+        listed[name] = _last_read(listed, raw)
     return name
+
+
+def _last_read(listed: Mapping[str, Raw] | None, raw: Raw) -> Raw:
+    """An object as it is, or as it was when it could last be read, and marked: it is there, and may hold models."""
+    before = (listed or {}).get(raw["metadata"]["name"])
+    if UNREADABLE not in raw or before is None or before["metadata"].get("uid") != raw["metadata"].get("uid"):
+        return raw
+    return {**before, UNREADABLE: raw[UNREADABLE]}
+
+
+def read_alone(*, deployments: Iterable[Raw] = (), pods: Collection[Raw] = ()) -> None:
+    """Raises what these objects would have a book raise that has others, too."""
+    book = PoolBook(lambda: 0.0)
+    for raw in pods:
+        book.want(runtime_of(raw), Keep(objects="", replicas=1))
+    book.list_deployments(deployments)
+    book.list_pods(pods)
+    _ = book.pods(), book.pools()

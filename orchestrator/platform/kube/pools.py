@@ -31,7 +31,7 @@ from orchestrator.platform.kube.api import ApiError, ApiUnreachable, KubeApi, Ra
 from orchestrator.platform.kube.deployment import pool_objects
 from orchestrator.platform.kube.paths import core, group
 from orchestrator.platform.kube.pod_settings import PodSettings
-from orchestrator.platform.kube.pool_book import Apply, Delete, Done, End, Keep, Leave, PoolBook, Wish
+from orchestrator.platform.kube.pool_book import Apply, Delete, Done, End, Keep, Leave, PoolBook, Wish, read_alone
 from orchestrator.platform.kube.pool_names import SELECTOR
 from orchestrator.platform.kube.reflector import Reflector
 from orchestrator.ports import OnPods
@@ -90,6 +90,7 @@ class KubePools:
             group("apps/v1", "deployments", namespace),
             on_list=self._list_deployments,
             on_event=self._deployment,
+            read=lambda raw: read_alone(deployments=[raw]),
             on_refused=self._refused("Deployments"),
             clock=clock,
             random=random,
@@ -109,6 +110,7 @@ class KubePools:
             core("pods", namespace),
             on_list=self._list_pods,
             on_event=self._pod,
+            read=lambda raw: read_alone(pods=[raw]),
             on_refused=self._refused("pods"),
             clock=clock,
             random=random,

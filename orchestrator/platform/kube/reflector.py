@@ -26,9 +26,18 @@ from typing import Any, Final, Never
 
 import structlog
 
+from orchestrator.domain.errors import surprise
 from orchestrator.machinery.backoff import Backoff
-from orchestrator.platform.kube.answers import ApiError, ApiUnreachable, Raw, error_of_status, has_name
+from orchestrator.platform.kube.answers import (
+    ApiError,
+    ApiUnreachable,
+    Raw,
+    error_of_status,
+    has_name,
+    unreadable,
+)
 from orchestrator.platform.kube.api import KubeApi
+from orchestrator.platform.kube.objects import version_of
 
 log = structlog.get_logger(__name__)
 
@@ -58,11 +67,15 @@ class Reflector:
         random: Callable[[], float],
         field_selector: str = "",
         label_selector: str = "",
+        read: Callable[[Raw], object] = lambda _: None,
         on_refused: Callable[[str], None] = lambda _: None,
         backoff_s: tuple[float, float] = (0.5, 10.0),
     ) -> None:
         """
         `clock` is monotonic, `random` gives [0, 1). What the callbacks raise ends `run`.
+
+        `read` tries each object by itself, before it is delivered. One at which it raises is delivered as `unreadable`:
+        nobody may end of it, nor take it for gone.
 
         `on_refused` is told what the server says for as long as somebody has to mend it (a right that is missing),
         and "" when it is followed again.
@@ -71,6 +84,7 @@ class Reflector:
         self._path = path
         self._on_list = on_list
         self._on_event = on_event
+        self._read = read
         self._on_refused = on_refused
         self._clock = clock
         self._random = random
@@ -193,7 +207,7 @@ class Reflector:
                 raise
             self._version = ""
             result = await self._api.list(self._path, self._selectors)
-        self._on_list(result.items)
+        self._on_list([self._readable(raw) for raw in result.items])
         self._version = result.resource_version
         self._listed = True
         if self.synced.is_set():
@@ -225,15 +239,23 @@ class Reflector:
             # Whatever it is: the same version might have it said again.
             self._listed = False
             raise error_of_status(raw)
-        metadata = raw.get("metadata")
-        version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
+        version = version_of(raw)
         if kind in _CHANGES and has_name(raw):
-            self._on_event(kind, raw)
+            self._on_event(kind, raw if kind == "DELETED" else self._readable(raw))
         elif kind != "BOOKMARK":
             log.warning("watch_event_ignored", path=self._path, type=kind, kind=raw.get("kind"))
         # After the delivery: what was not delivered is asked for again.
-        if isinstance(version, str) and version not in {"", "0"}:
+        if version not in {"", "0"}:
             self._version = version
+
+    def _readable(self, raw: Raw) -> Raw:
+        try:
+            self._read(raw)
+        except Exception as error:
+            name, problem = raw["metadata"]["name"], surprise(error)
+            log.warning("object_unreadable", kind=raw.get("kind"), name=name, version=version_of(raw), problem=problem)
+            return unreadable(raw, problem)
+        return raw
 
     def _lasted_s(self) -> float:
         return 0.0 if self._since is None else self._clock() - self._since

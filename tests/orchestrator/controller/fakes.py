@@ -30,8 +30,8 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def later(action: Callable[[], None]) -> None:
-    asyncio.get_running_loop().call_later(MOMENT, action)
+def later(action: Callable[[], None], after_s: float = MOMENT) -> None:
+    asyncio.get_running_loop().call_later(after_s, action)
 
 
 @dataclass
@@ -142,6 +142,8 @@ class FakeFleet:
     #: Bytes in each pod, and of each model.
     capacity: int = 25
     size: int = 10
+    #: How long the loads that begin from now on take.
+    lasts_s: float = MOMENT
     #: Why a model's load fails, as long as it does.
     broken: dict[str, Failure] = field(default_factory=dict)
     servers: dict[str, FakeServer] = field(default_factory=dict)
@@ -175,7 +177,7 @@ class FakeFleet:
         self.observed.sending_load(pod, key)
         if (held := server.copies.get(key)) is None or held.state is not CopyState.LOADED:
             server.copies[key] = Copy(key=key, pod=pod, state=CopyState.DOWNLOADING)
-            later(lambda: self._loaded(pod, server, key))
+            later(lambda: self._loaded(pod, server, key), self.lasts_s)
 
     async def unload(self, pod: str, key: CopyKey) -> None:
         server = self._server(pod, "unload")

@@ -99,8 +99,9 @@ ROWS = {
             pools=(("mlserver-0.x", "quota"), ("triton-2.x", "not its pool")),
             pods=(
                 make_view(),
-                make_view("p2", known=False),
+                make_view("p2", known=False, given_up=True),
                 PodView(pod=make_pod("p3")),
+                make_view("p5", known=False),
                 PodView(pod=make_pod("p4", message="no node takes it")),
             ),
         ),
@@ -109,6 +110,21 @@ ROWS = {
             "Loading",
             "waiting for room in mlserver-0.x; quota; pod pod-p4: no node takes it; pod pod-p2 does not answer",
         ),
+    ),
+    "on its way when its pod fell silent": (
+        make_observation(copies=(make_copy(CopyState.LOADING),), pods=(make_view(known=False),)),
+        ("False", "Loading", "mlserver-0.x loads s3://models/digits"),
+    ),
+    "on its way in a pod that is not waited for": (
+        make_observation(
+            copies=(make_copy(CopyState.LOADING), make_copy(CopyState.DOWNLOADING, pod="p2")),
+            pods=(make_view(known=False, given_up=True), make_view("p2")),
+        ),
+        ("False", "Downloading", "downloading s3://models/digits"),
+    ),
+    "on its way where nobody answers": (
+        make_observation(copies=(make_copy(CopyState.LOADING),), pods=(make_view(known=False, given_up=True),)),
+        ("False", "RuntimeStarting", "runtime mlserver-0.x: no pod of it answers; pod pod-p1 does not answer"),
     ),
     "loaded, no route yet": (
         make_observation(copies=(make_copy(),)),

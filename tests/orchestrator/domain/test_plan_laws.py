@@ -15,6 +15,7 @@ from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyRef, CopyState, Failure, PodView, ServerState
 from orchestrator.domain.observation import Memory, Observation
 from orchestrator.domain.plan import plan
+from orchestrator.domain.pool import timed
 from orchestrator.domain.routes import Route, RouteView
 from orchestrator.domain.target import Target
 from orchestrator.domain.trained_model import ModelStatus, TrainedModel
@@ -80,6 +81,7 @@ def make_any_pod(uid: str, picks: Picks, copied: Picks) -> tuple[PodView, list[C
         uid,
         runtime=runtime,
         known=picks.pick(True, True, True, False),
+        since=picks.pick(0.0, NOW),
         server=server,
         draining=draining,
         closing=closing,
@@ -90,7 +92,7 @@ def make_any_pod(uid: str, picks: Picks, copied: Picks) -> tuple[PodView, list[C
     )
     if picks.pick(False, False, False, False, True):
         view = without_address(view)
-    return view, copies, others
+    return timed(view, NOW), copies, others
 
 
 def without_address(view: PodView) -> PodView:

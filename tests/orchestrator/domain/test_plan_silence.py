@@ -13,7 +13,7 @@ from orchestrator.domain.loading import retry_delay
 from orchestrator.domain.memory import remember
 from orchestrator.domain.observation import Memory, Observation
 from orchestrator.domain.plan import plan
-from orchestrator.domain.pool import GROWTH_PATIENCE_S
+from orchestrator.domain.pool import GROWTH_PATIENCE_S, timed
 from orchestrator.domain.routes import Route
 from tests.orchestrator.builders import (
     endpoint,
@@ -117,3 +117,57 @@ def test_what_is_on_its_way_is_hurried_once_a_request_waits_for_it(state: CopySt
     assert actions(replace(seen, memory=replace(memory, urgent=True))) == []
     assert actions(replace(seen, want=None)) == []
     assert actions(replace(seen, pods=(DEAD,))) == []
+
+
+UNDER_WAY = (CopyState.DOWNLOADING, CopyState.LOADING, CopyState.UNLOADING, CopyState.UNKNOWN)
+
+
+@pytest.mark.parametrize("state", UNDER_WAY)
+def test_what_was_on_its_way_when_its_pod_fell_silent_counts_as_none_after_a_while(state: CopyState) -> None:
+    """It may be over in a moment; then it is loaded like what is not in memory: evicting too, if a request waits."""
+    memory = Memory(uid=KEY.uid, revision="r1", reserve=10, urgent=True)
+    seen = make_observation(
+        copies=(make_copy(state),), pods=(DEAD, make_view("p2")), memory=memory, want=Want(load=True)
+    )
+    assert plan(seen, NOW + 1) == Plan(requeue_after=GROWTH_PATIENCE_S - 1)
+    later = NOW + GROWTH_PATIENCE_S
+    assert actions(timed_all(seen, later), later) == [load("p2")]
+    assert actions(timed_all(replace(seen, want=None), later), later) == [replace(load("p2"), urgent=False)]
+    full = replace(seen, pods=(DEAD, FULL))
+    assert actions(timed_all(full, later), later) == [MakeRoom("p2", 10)]
+    alone = replace(seen, pods=(DEAD,))
+    assert plan(timed_all(alone, later), later) == Plan()
+
+
+def test_what_had_the_name_before_is_not_waited_for_without_end() -> None:
+    """Its pod may never answer again: a model that was deleted and made anew is loaded elsewhere, and answers there."""
+    other = make_copy(key=make_key("r1", uid="another"))
+    seen = make_observation(copies=(other,), pods=(DEAD, make_view("p2")))
+    assert plan(seen, NOW + 1) == Plan(requeue_after=GROWTH_PATIENCE_S - 1)
+    later = NOW + GROWTH_PATIENCE_S
+    assert [a.pod for a in actions(timed_all(seen, later), later) if isinstance(a, LoadCopy)] == ["p2"]
+
+
+def test_an_update_that_nobody_hears_of_any_more_is_loaded_elsewhere() -> None:
+    """The revision before serves meanwhile; and comes back if that is what fell silent while it was tried again."""
+    before = make_target("r0")
+    old = make_copy(pod="p2", key=make_key("r0"))
+    seen = make_observation(
+        status=make_status(make_condition(), active="r0"),
+        last_good=before,
+        copies=(make_copy(CopyState.LOADING), old),
+        pods=(DEAD, make_view("p2")),
+        route=make_route(endpoint("p2")),
+    )
+    later = NOW + GROWTH_PATIENCE_S
+    assert actions(seen, later - 1) == []
+    assert [(a.pod, a.key) for a in actions(timed_all(seen, later), later) if isinstance(a, LoadCopy)] == [("p2", KEY)]
+    tried = replace(seen.memory, failure=make_failed().failure, loads=1, credentials="")
+    silent = replace(seen, copies=(make_copy(CopyState.LOADING),), memory=tried, route=None, lost=True)
+    assert not silent.falls_back
+    assert timed_all(silent, later).falls_back
+
+
+def timed_all(seen: Observation, now: float) -> Observation:
+    """The pods as they are seen then."""
+    return replace(seen, pods=tuple(timed(p, now) for p in seen.pods))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.fleet import PodView, ServerState
-from orchestrator.domain.pool import GROWTH_PATIENCE_S, PoolPlan, growth_wait, plan_pool
+from orchestrator.domain.pool import GROWTH_PATIENCE_S, PoolPlan, growth_wait, plan_pool, timed
 from tests.orchestrator.builders import make_view
 
 NOW = 1000.0
@@ -123,3 +123,10 @@ def test_a_needed_pool_has_a_pod_and_never_too_many(
         assert found.replicas in {0, current}
         assert (found.requeue_after is None) == (found.replicas == 0 or unheard)
         assert found.replicas == current or not unheard
+
+
+@pytest.mark.parametrize(("known", "since", "given_up"), [(False, 0.0, True), (False, 0.1, False), (True, 0.0, False)])
+def test_a_pod_is_given_up_when_it_has_not_been_heard_for_long(known: bool, since: float, given_up: bool) -> None:
+    """Whatever its server is like, one that is heard is not."""
+    pod = make_view(known=known, since=NOW - GROWTH_PATIENCE_S + since, server=ServerState.LOST)
+    assert timed(pod, NOW).given_up is given_up

@@ -17,6 +17,7 @@ from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.orphan import closed
 from orchestrator.domain.plan import plan
+from orchestrator.domain.pool import timed
 from orchestrator.domain.routes import RouteView
 from tests.orchestrator.builders import NOW as TIMESTAMP
 from tests.orchestrator.builders import make_key
@@ -77,7 +78,7 @@ class World:
             silent={p.pod.uid for p in self.seen.pods if not p.known},
             stale=self.seen.want is not None and self.seen.want.stale,
         )
-        pods = tuple(closed(p, memory.orphaned_since, self.now) for p in self.seen.pods)
+        pods = tuple(closed(timed(p, self.now), memory.orphaned_since, self.now) for p in self.seen.pods)
         self.seen = replace(self.seen, memory=memory, pods=pods)
         decided = plan(self.seen, self.now)
         if decided.stands_by:

@@ -114,7 +114,7 @@ def test_one_object_that_is_nested_too_deep_is_marked_and_hides_no_other(levels:
     hostile, plain = deep("bad", levels), {"metadata": {"name": "a"}}
     bad = {
         "kind": "ServingRuntime",
-        "metadata": {"name": "bad", "uid": "u", "resourceVersion": "8"},
+        "metadata": {"name": "bad", "uid": "u", "resourceVersion": "8", "labels": {"a": "b"}},
         UNREADABLE: f"nested deeper than {MAX_DEPTH} levels",
     }
     assert object_of(hostile) == bad

@@ -74,3 +74,24 @@ async def test_changes_are_told() -> None:
             await eventually(lambda: told[-1] == ([], []))
             for task in tasks:
                 task.cancel()
+
+
+async def test_a_pod_that_cannot_be_read_is_unheard_and_hides_no_other() -> None:
+    """It is there, and may get requests: what is connected of it is waited for."""
+    told: list[tuple[list[str], list[str]]] = []
+
+    def tell(nodes: frozenset[str], unheard: frozenset[str] = frozenset(), /) -> None:
+        told.append((sorted(nodes), sorted(unheard)))
+
+    async with fake_api() as fake, KubeApi(fake.url) as api:
+        fake.store.put(core("pods", "ns", "odd"), pod("uid-odd") | {"status": {"conditions": ["odd"]}})
+        fake.store.put(core("pods", "ns", "one"), pod("uid-1"))
+        mesh = MeshPods(api, "ns", clock=time.monotonic, random=random.random)
+        tasks = [asyncio.create_task(mesh.run(tell)), asyncio.create_task(mesh.watch())]
+        await eventually(lambda: told == [(["uid-1"], ["uid-odd"])] or tasks[1].done())
+        fake.store.put(core("pods", "ns", "one"), pod("uid-1") | {"status": {"conditions": ["odd"]}})
+        await eventually(lambda: told[-1:] == [([], ["uid-1", "uid-odd"])] or tasks[1].done())
+        assert not tasks[1].done()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

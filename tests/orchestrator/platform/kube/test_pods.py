@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from orchestrator.domain.fleet import NODE_SILENT, Pod
+from orchestrator.platform.kube.answers import unreadable
 from orchestrator.platform.kube.pod_template import ANNOTATION_PORT
-from orchestrator.platform.kube.pods import failure_of, pod_of, runtime_pods, unmade, unread
+from orchestrator.platform.kube.pods import failure_of, pod_of, runtime_pods, unmade
 from tests.orchestrator.platform.kube.making import make_raw_pod
 
 KILLED = {"exitCode": 137, "reason": "OOMKilled"}
@@ -258,7 +259,7 @@ def test_a_pod_that_says_nothing_yet_is_no_trouble() -> None:
     assert (pod_of(raw).message, len(runtime_pods([raw]))) == ("", 1)
 
 
-def test_a_pod_of_which_nothing_can_be_made_says_where_that_failed() -> None:
-    """And nothing of what is written in it."""
-    assert unread(make_raw_pod(podIP="10.0.0.7")) == ""
-    assert unread(make_raw_pod(conditions=["odd"])).startswith("internal error of the orchestrator (AttributeError in ")
+def test_a_pod_that_cannot_be_read_is_there_and_says_why() -> None:
+    """What is left of it says whose it is; it has no address."""
+    (pod,) = runtime_pods([unreadable(make_raw_pod(podIP="10.0.0.7"), "odd")])
+    assert (pod.uid, pod.runtime, pod.adapter, pod.message) == ("uid-p1", "triton-2.x", "", "odd")

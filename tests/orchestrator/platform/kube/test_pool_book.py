@@ -7,12 +7,14 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from orchestrator.domain.fleet import Pool
+from orchestrator.platform.kube.answers import unreadable
 from orchestrator.platform.kube.deployment import PoolObjects, pool_objects
-from orchestrator.platform.kube.pool_book import STUCK_S, Apply, Delete, Done, End, Keep, Leave, PoolBook
+from orchestrator.platform.kube.pool_book import STUCK_S, Apply, Delete, Done, End, Keep, Leave, PoolBook, read_alone
 from tests.orchestrator.platform.kube.making import SETTINGS, Raw, make_kube_runtime, make_raw_pod
 from tests.properties import examples
 
@@ -322,22 +324,54 @@ TestPoolMachine = PoolMachine.TestCase
 TestPoolMachine.settings = examples(100, stateful_step_count=25, deadline=None)
 
 
-def test_a_pod_that_cannot_be_read_is_as_it_was_and_says_so() -> None:
-    """Nor does it end whoever follows all of them. One that was never read has no address; others are as they are."""
+def test_what_cannot_be_read_is_as_it_was_and_says_so() -> None:
+    """One that was never read has no address; another of its name is another; others are as they are."""
     book = make_book()
     book.pod("ADDED", make_raw_pod("p1", podIP="10.0.0.7"))
-    book.pod("MODIFIED", make_raw_pod("p1", podIP="10.0.0.8", conditions=["odd"]))
-    book.pod("ADDED", make_raw_pod("p2", containerStatuses=["odd"]))
+    odd = [unreadable(make_raw_pod("p1", podIP="10.0.0.8"), "odd"), unreadable(make_raw_pod("p2"), "odd")]
+    for raw in odd:
+        book.pod("MODIFIED", raw)
     book.pod("ADDED", make_raw_pod("p3", podIP="10.0.0.9"))
     for _ in range(2):
-        addresses = {pod.name: pod.adapter for pod in book.pods()}
-        assert addresses == {"p1": "10.0.0.7:8085", "p2": "", "p3": "10.0.0.9:8085"}
-        assert [pod.message.startswith("internal error") for pod in book.pods()] == [True, True, False]
-        raws = (make_raw_pod("p1", conditions=["odd"]), make_raw_pod("p2", phase="Running", containerStatuses=["odd"]))
-        book.list_pods([*raws, make_raw_pod("p3", podIP="10.0.0.9")])
+        said = {pod.name: (pod.adapter, pod.message) for pod in book.pods()}
+        assert said == {"p1": ("10.0.0.7:8085", "odd"), "p2": ("", "odd"), "p3": ("10.0.0.9:8085", "")}
+        book.list_pods([*odd, make_raw_pod("p3", podIP="10.0.0.9")])
     book.pod("MODIFIED", make_raw_pod("p1", podIP="10.0.0.8"))
-    book.pod("DELETED", make_raw_pod("p2", containerStatuses=["odd"]))
+    book.pod("DELETED", odd[1])
+    odd[0]["metadata"]["uid"] = "another"
     assert [(pod.name, pod.adapter, pod.message) for pod in book.pods()] == [
         ("p1", "10.0.0.8:8085", ""),
         ("p3", "10.0.0.9:8085", ""),
     ]
+    book.pod("MODIFIED", odd[0])
+    assert [(pod.uid, pod.adapter) for pod in book.pods()] == [("another", ""), ("uid-p3", "10.0.0.9:8085")]
+
+
+def test_a_deployment_that_cannot_be_read_keeps_its_pods_and_is_put_right() -> None:
+    """What was never read of it is applied; then nothing is until more is known."""
+    book = make_book(unreadable(stored(), "odd"))
+    assert book.pools() == {"triton-2.x": Pool(1, "odd")}
+    book.want("triton-2.x", keep(2))
+    assert book.step("triton-2.x") == Apply(objects=OBJECTS, replicas=2, uid="d1", repair=False)
+    book.applied(OBJECTS, 2, stored(2, generation=2), OBJECTS.budget)
+    book.deployment("MODIFIED", unreadable(stored(2, generation=2), "odd"))
+    assert book.step("triton-2.x") == Done()
+    assert book.pools() == {"triton-2.x": Pool(2, "odd")}
+    book.deployment("MODIFIED", stored(2, generation=2))
+    assert book.pools() == {"triton-2.x": Pool(2)}
+
+
+@pytest.mark.parametrize(
+    "objects",
+    [
+        {"pods": [make_raw_pod(conditions=["odd"])]},
+        {"pods": [make_raw_pod("p2"), make_raw_pod(phase="Running", containerStatuses=["odd"])]},
+        {"deployments": [stored() | {"status": {"conditions": ["odd"]}}]},
+        {"deployments": [stored() | {"metadata": stored()["metadata"] | {"ownerReferences": ["odd"]}}]},
+    ],
+)
+def test_what_a_book_would_end_of_is_found_by_itself(objects: dict[str, list[Raw]]) -> None:
+    """Before it is put beside others."""
+    with pytest.raises((AttributeError, KeyError)):
+        read_alone(**objects)
+    read_alone(deployments=[stored()], pods=[make_raw_pod()])

@@ -5,14 +5,40 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from orchestrator.platform.kube.answers import UNREADABLE
 from orchestrator.platform.kube.paths import core
 from tests.orchestrator.platform.kube.fake_api import Answer, Lost, Silence
 from tests.orchestrator.platform.kube.reflecting import World
 from tests.orchestrator.waiting import eventually
+
+
+async def test_what_cannot_be_read_is_delivered_as_that_and_hides_no_other(world: World) -> None:
+    """In a list and in an event; told once a version, by type and place only."""
+
+    def read(raw: dict[str, Any]) -> None:
+        if raw["data"]["x"] == "odd":
+            raise TypeError("the secret is in here")
+
+    world.put("a", "1", app="x")
+    world.put("odd", "odd", app="x")
+    with capture_logs() as lines:
+        async with world.reflecting(read=read) as reflector:
+            await reflector.synced.wait()
+            await eventually(lambda: world.fake.watches)
+            world.put("a", "odd", app="y")
+            world.put("b", "2")
+            await eventually(lambda: "b" in world.mirror.objects)
+    odd = [name for name, raw in world.mirror.objects.items() if UNREADABLE in raw]
+    assert (odd, world.mirror.lists) == (["a", "odd"], [["a", "odd"]])
+    assert world.mirror.objects["a"]["metadata"]["labels"] == {"app": "y"}
+    told = [line for line in lines if line["event"] == "object_unreadable"]
+    assert [(line["kind"], line["name"]) for line in told] == [("ConfigMap", "odd"), ("ConfigMap", "a")]
+    assert all(line["problem"].startswith("internal error of the orchestrator (TypeError in read:") for line in told)
 
 
 async def test_a_list_and_then_its_changes(world: World) -> None:
