@@ -77,9 +77,8 @@ demo: setup
 	@.runtimes/triton/bin/python scripts/check_host >/dev/null
 	@.venv/bin/python -m samples.demo
 
-# ARGS: --quick, or the parts to measure; see tests/bench/__main__.py. A node's binaries take minutes: only if it is measured.
+# ARGS: --quick, or the parts to measure; see tests/bench/__main__.py, which makes cluster-parts if a node is measured.
 bench: setup .runtimes/bench/.built
-	@if .venv/bin/python -m tests.bench --needs-cluster $(ARGS); then $(MAKE) --no-print-directory cluster-parts; fi
 	@.venv/bin/python -m tests.bench $(ARGS)
 
 # The node's binaries, by the same toolchain: from the Go module proxy, checked against go.sum.

@@ -44,7 +44,7 @@ from adapters.transport import IdentityFiles
 
 log = structlog.get_logger(__name__)
 
-#: Server type → its client, from its address and its repository; and how it wants models.
+#: Server type → what makes its client, from the server's address and repository; and what plans a model's layout.
 _SERVERS: Final[dict[str, tuple[Callable[[str, Path], RuntimeClient], Planner]]] = {
     "triton": (TritonClient, triton_layout.plan),
     "mlserver": (lambda target, _: MLServerClient(target), mlserver_layout.plan),
@@ -133,9 +133,9 @@ async def _serve(arguments: argparse.Namespace) -> None:
 
 
 def _host(listen: str) -> str | None:
-    """Of the address that leaders dial; loopback if that is of this machine only; None: all, of both families."""
+    """Where HTTP is served: at the host of --listen, on loopback for a Unix socket. None: at all addresses."""
     host = "127.0.0.1" if listen.startswith("unix:") else listen.rpartition(":")[0].strip("[]")
-    # gRPC's `::` is of both families, that of asyncio's servers of IPv6 alone.
+    # `::` means IPv4 and IPv6 to gRPC, and IPv6 alone to asyncio's servers.
     return None if host == "::" else host
 
 
@@ -213,12 +213,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--health-socket", default="", help="both, at a Unix socket")
     add("--drain-seconds", type=_seconds, default=60.0, help="how long a drain waits for models to be moved")
     add("--silent-seconds", type=_seconds, help="a server that is silent for so long has hung; else by its type")
-    add("--conceal", action="store_true", help="from other processes of its user, in a pod where it sees them")
+    add("--conceal", action="store_true", help="hide this process's memory and files from others of its user")
     return parser
 
 
 def _address(text: str) -> str:
-    """A pod's own address of IPv6 comes without the brackets that a name with a port needs."""
+    """HOST:PORT, with an IPv6 host in brackets: a pod knows its own address without them."""
     host, _, port = text.rpartition(":")
     return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else text
 

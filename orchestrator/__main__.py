@@ -11,7 +11,6 @@ Exit codes: 0 ended as asked, 1 failed, 2 wrong use or a place that is taken,
 
 from __future__ import annotations
 
-import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Coroutine, Sequence
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.domain.addresses import ANYWHERE
+from orchestrator.domain.names import is_label
+from orchestrator.domain.trained_model import API_VERSION, API_VERSIONS
 
 #: What a shell calls a process that SIGINT ended.
 _INTERRUPTED = 130
@@ -83,7 +84,7 @@ def _parser() -> ArgumentParser:
     controller.add_argument(
         "--runtime-user", type=_positive, metavar="UID", help="for servers whose images would run as root"
     )
-    controller.add_argument("--models-api", choices=_MODEL_APIS, default=_MODEL_APIS[0], help="of TrainedModels")
+    controller.add_argument("--models-api", choices=API_VERSIONS, default=API_VERSION, help="of TrainedModels")
     controller.add_argument("--bind", default=ANYWHERE, metavar="ADDRESS", help=_BIND)
     controller.add_argument("--max-message-bytes", type=_positive, default=16 << 20)
     controller.add_argument("--log-level", choices=_LEVELS, default="info")
@@ -136,21 +137,13 @@ def _seconds(text: str) -> float:
     return number
 
 
-def _interval(text: str) -> float:
-    if not (number := _seconds(text)):
-        raise ArgumentTypeError("must be positive")
-    return number
-
-
 def _name(text: str) -> str:
-    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", text):
+    if not is_label(text):
         raise ArgumentTypeError(f"{text!r} is not a lower case RFC 1123 label")
     return text
 
 
 _LEVELS = ("debug", "info", "warning", "error")
-#: The second is KServe's, whose own controller deletes TrainedModels of InferenceServices that it cannot find.
-_MODEL_APIS = ("serving.kubeflow.org/v1alpha1", "serving.kserve.io/v1alpha1")
 _RESOURCES = ("trainedmodels", "trainedmodel", "tm")
 
 

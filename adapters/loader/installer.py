@@ -7,13 +7,15 @@ throughout. If the load fails the old files come back and are loaded again: a
 good version is never lost to a bad one. Only what the server confirmed is
 reported, and bytes are let go only once it confirmed that they are free.
 
-What served before stays aside, with a note of what took its place, until the
-ledger's file says that something else serves: a restarted adapter would else
-call the new one by the old one's name. A disk that is full may keep it there;
-no other takes the place meanwhile.
+The old files stay aside, with a note that names their successor, until the
+ledger's file has the successor as what serves: an adapter that restarts before
+that would otherwise take the new files for the old revision. On a full disk the
+ledger's file cannot be written; then the old files stay where they are, and no
+third revision is installed.
 
-One name is worked on by one job at a time; once its files begin to move, a job
-is not cancelled but undone, unless the server or the adapter itself ends.
+Of one model one job runs at a time. Once its files begin to move, a job is not
+cancelled any more, but undone; only the end of the server or of the adapter
+itself cancels it.
 """
 
 from __future__ import annotations
@@ -63,12 +65,12 @@ class Installer:
         self._locks = Locks()
         self._turns = Turns(settings.loads)
         self._relapses = Relapses()
-        #: Model → the copy that is aside and does not serve any more; and whether there are any.
+        #: Model → the copy whose files are aside although its successor serves; and whether there are any.
         self._former: dict[str, CopyKey] = {}
         self._owing = asyncio.Event()
 
     async def run(self) -> Never:
-        """Remove what is aside, as soon as it is written down that something else serves."""
+        """Remove the files of former copies that are aside, once the ledger's file has their successors."""
         while True:
             await self._owing.wait()
             await self._memory.saved.wait()
@@ -79,12 +81,12 @@ class Installer:
                 self._owing.clear()
 
     def succeeded(self, old: CopyKey) -> None:
-        """Another serves in this one's place, of which there are files aside."""
+        """Another copy serves in place of `old`, whose files are still aside."""
         self._former[old.model] = old
         self._owing.set()
 
     def forget(self) -> None:
-        """The server is no more, and what was aside is of no use."""
+        """The server has ended, and what it served with it: all files are removed by the caller."""
         self._former.clear()
 
     def hurry(self, key: CopyKey) -> None:
@@ -99,7 +101,7 @@ class Installer:
         Returns why it failed; None when it serves, or is no longer wanted.
         """
         model = ticket.key.model
-        # What the server may have died of is loaded by itself: whether it did is known then.
+        # A load that the server may have died of has the server for itself: if it dies again, that is the reason.
         alone = self._ledger.suspect(ticket.key)
         async with self._locks.hold(model), self._turns.turn(ticket.key, urgent=order.urgent, alone=alone):
             if not self._ledger.valid(ticket):
@@ -120,7 +122,7 @@ class Installer:
             ticket = self._ledger.renew(key)
             if ticket is None:
                 return
-            # Written first: a restarted adapter could not tell that it is broken, and would adopt it.
+            # Written down first: a restarted adapter could not tell that the copy is broken, and would adopt it.
             await self._memory.save()
         wait_s = self._relapses.wait_s(key, time.monotonic())
         log.warning("copy_broken", trained_model=key.model, revision=key.revision, wait_s=wait_s)
@@ -152,7 +154,7 @@ class Installer:
         begun = time.monotonic()
         async with self._locks.hold(key.model):
             if self._ledger.serves(key):
-                # Written first: a restarted adapter must not adopt a copy that is on its way out.
+                # Written down first: a restarted adapter must not adopt a copy that is on its way out.
                 await self._memory.save()
                 await self._clear(key.model)
             self._ledger.gone(key)
@@ -169,7 +171,7 @@ class Installer:
         model = ticket.key.model
         begun = time.monotonic()
         try:
-            # Of what is aside a restarted adapter knows one successor.
+            # The note beside files that are aside has room for one successor: an earlier switch is settled first.
             if (old is not None or model in self._former) and (problem := await self._settle(model)) is not None:
                 raise problem
             if old is not None:
@@ -189,7 +191,7 @@ class Installer:
             return None
         if old is not None:
             self.succeeded(old)
-        # From here a restarted adapter adopts the new copy; until here it has to find out which of the two serves.
+        # Once this is written a restarted adapter adopts the new copy; before that it has to ask which of the two serves.
         await self._settle(model)
         log.info(
             "copy_loaded",
@@ -201,9 +203,13 @@ class Installer:
         return None
 
     async def _undo(self, ticket: Ticket, old: CopyKey | None, *, taken: bool = False) -> None:
-        """Back to what served before, though the server has `taken` the attempt's; then the attempt's bytes are free."""
+        """
+        Restore what served before, if anything did, and release the attempt's bytes.
+
+        `taken`: the server has loaded the attempt's files, and so does not serve the old ones any more.
+        """
         held = self._ledger.copy(old) if old else None
-        # One that is loading is broken, and waits to be loaded again.
+        # An old copy in state LOADING broke, and waits to be loaded again (`renew`).
         if old is not None and held is not None and held.state in {CopyState.LOADED, CopyState.LOADING}:
             await self._restore(old, taken)
         else:
@@ -213,20 +219,20 @@ class Installer:
         self._ledger.release(ticket)
 
     async def _settle(self, model: str) -> OSError | None:
-        """Write down what serves, and remove what was aside until then; or why it could not be written."""
+        """Write down what serves, then remove the former copy's files. Returns why it could not be written."""
         problem = await self._memory.save()
         if problem is None and (former := self._former.pop(model, None)) is not None:
             await self._drop_aside(former)
         return problem
 
     async def _drop_aside(self, old: CopyKey) -> None:
-        # Its process may write on until it ends.
+        # May fail: a process of the former copy that has not ended yet may write into its directory.
         await tidy(self._places.drop_aside, old)
 
     async def _restore(self, old: CopyKey, taken: bool) -> None:
         if not self._places.aside(old).exists() and self._places.model(old.model).exists():
             await self._drop_aside(old)
-            return  # nothing was moved, so that the server was not asked for anything
+            return  # The files never moved, and the server was not asked to load anything.
         for attempt in range(_RESTORE_TRIES):
             await asyncio.sleep(_BACKOFF_S[0] * attempt)
             try:
@@ -243,11 +249,11 @@ class Installer:
                     problem=problem,
                 )
             else:
-                # Until here a restarted adapter does not take the server's word for it that it has the old one.
+                # Files that are aside tell a restarted adapter that it is not known what the server has: it is now.
                 await self._drop_aside(old)
                 log.info("copy_restored", trained_model=old.model, revision=old.revision)
                 return
-        # The server may still serve what it has in memory; only its own word counts.
+        # The server may still serve the old copy from memory. If it has taken the attempt's, it serves that.
         if not taken and await self._still_serves(old.model):
             await self._drop_aside(old)
             return
@@ -263,7 +269,7 @@ class Installer:
             self._ledger.release(ticket)
 
     async def _until_told(self, model: str) -> bool:
-        """Whether the server has it. One that is frozen says so later; if it is lost this job is cancelled."""
+        """Whether the server has the model. Waits while the server does not answer; if it ends this job is cancelled."""
         while True:
             try:
                 return await self._server.is_loaded(model)
@@ -280,7 +286,7 @@ class Installer:
         try:
             await self._server.load(model, timeout_s)
         except ServerGone:
-            # If the server died this job is about to be cancelled: its failure is not the model's.
+            # If the server died this job is cancelled within that time: a death is not this model's failure.
             await asyncio.sleep(_LOSS_S)
             raise
 
@@ -317,7 +323,7 @@ class Installer:
         if said == NO_REASON:
             said = f"{said}; see {where}"
         else:
-            # A pickle that is none is a KeyError of MLServer's: "8".
+            # MLServer's text may be a bare word: of a file that is no pickle it says the KeyError's, "8".
             words = said if " " in said.strip() else f"it says '{said}'"
             said = f"{words}; more in {where}"
         text = (

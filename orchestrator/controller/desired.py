@@ -2,20 +2,18 @@
 Desired state as the controller holds it, indexed so that an event costs only what it touches.
 
 The sink side is a pure fold: a complete listing or single models come in, names
-to reconcile come out. Statuses are overlaid: the platform echoes a status back
-some time after it was written, and a decision must not be made on the older one.
-Nor on a status that somebody else has stored: a status that was not sent from
-here is overwritten with ours.
+to reconcile come out. The newest status that was stored from here lies over the
+one that the platform shows (status_echoes.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
 
 import structlog
 
+from orchestrator.controller.status_echoes import StatusEchoes
 from orchestrator.domain.errors import ModelProblem, Reason, surprise
 from orchestrator.domain.serving_runtime import ServingRuntime
 from orchestrator.domain.storage import StorageConfig
@@ -23,22 +21,6 @@ from orchestrator.domain.target import Target, as_active, last_good, resolve
 from orchestrator.domain.trained_model import ModelStatus, TrainedModel
 
 log = structlog.get_logger(__name__)
-
-#: How many statuses of a model are remembered until their echo; the echo of an older one causes one more write.
-_ECHOES: Final = 8
-
-
-@dataclass(slots=True)
-class _Told:
-    """The statuses that were sent for the object with that uid."""
-
-    uid: str
-    #: The newest status that counts; None: the object's own, since none was stored from here.
-    status: ModelStatus | None = None
-    #: Statuses whose echo may still come, oldest first.
-    sent: tuple[ModelStatus, ...] = ()
-    #: Whether the platform may have stored another status than the newest.
-    overwritten: bool = False
 
 
 class DesiredState:
@@ -54,7 +36,7 @@ class DesiredState:
         self.config: Mapping[str, str] = {}
         self.synced = False
         self._targets: dict[str, Target | ModelProblem] = {}
-        self._status: dict[str, _Told] = {}
+        self._echoes: dict[str, StatusEchoes] = {}
 
     @property
     def models(self) -> Mapping[str, TrainedModel]:
@@ -112,28 +94,22 @@ class DesiredState:
         before = self.models.get(model.name)
         if before is None or before is model or before.uid != model.uid or before.status == model.status:
             return False
-        told = self._status.setdefault(model.name, _Told(model.uid))
-        if model.status in told.sent:
-            told.sent = told.sent[told.sent.index(model.status) + 1 :]
-            return False
-        told.status = told.status or before.status
-        told.overwritten = model.status != told.status
-        return told.overwritten
+        echoes = self._echoes.setdefault(model.name, StatusEchoes(model.uid))
+        return echoes.shown(model.status, before.status)
 
     def _forget(self, name: str) -> None:
         """Drop what was derived from the object of that name, and the status of an earlier object with that name."""
         self._targets.pop(name, None)
-        model, known = self.models.get(name), self._status.get(name)
-        if known is not None and (model is None or known.uid != model.uid):
-            del self._status[name]
+        model, echoes = self.models.get(name), self._echoes.get(name)
+        if echoes is not None and (model is None or echoes.uid != model.uid):
+            del self._echoes[name]
 
     def model(self, name: str) -> TrainedModel | None:
         """The model with the newest status known here."""
         model = self.models.get(name)
-        known = self._status.get(name)
-        if model is None or known is None or known.status is None or known.uid != model.uid:
+        if model is None or (status := self._newest(model)) is model.status:
             return model
-        return replace(model, status=known.status)
+        return replace(model, status=status)
 
     def held(self, name: str) -> TrainedModel | None:
         """The object of that name that was deleted but is kept by a finalizer, with the newest status."""
@@ -141,10 +117,12 @@ class DesiredState:
 
     def statuses(self) -> Iterator[ModelStatus]:
         """The newest status of each model: a walk over all models."""
-        for name, model in self.models.items():
-            known = self._status.get(name)
-            mine = known.status if known is not None and known.uid == model.uid else None
-            yield model.status if mine is None else mine
+        return map(self._newest, self.models.values())
+
+    def _newest(self, model: TrainedModel) -> ModelStatus:
+        echoes = self._echoes.get(model.name)
+        ours = echoes.newest if echoes is not None and echoes.uid == model.uid else None
+        return model.status if ours is None else ours
 
     def target(self, name: str) -> Target | ModelProblem | None:
         """What the model resolves to; None for a name that is not there."""
@@ -181,30 +159,30 @@ class DesiredState:
 
     def overwritten(self, name: str) -> bool:
         """Whether the platform may have stored another status than the newest known here."""
-        told = self._status.get(name)
-        return told is not None and told.overwritten
+        echoes = self._echoes.get(name)
+        return echoes is not None and echoes.overwritten
 
     def status_sent(self, name: str, uid: str, status: ModelStatus) -> None:
         """The status is about to be stored; the platform may echo it before it confirms the write."""
-        if (told := self._told(name, uid)) is not None:
-            told.sent = (*told.sent, status)[-_ECHOES:]
-            told.overwritten = False
+        if (echoes := self._echoes_of(name, uid)) is not None:
+            echoes.sent(status)
 
     def status_written(self, name: str, uid: str, status: ModelStatus) -> None:
         """The status was stored. The model may have gone in the meantime."""
-        if (told := self._told(name, uid)) is not None:
-            told.status = status
+        if (echoes := self._echoes_of(name, uid)) is not None:
+            echoes.written(status)
         elif (held := self._held.get(name)) is not None and held.uid == uid:
             self._held[name] = replace(held, status=status)
 
     def status_failed(self, name: str, uid: str) -> None:
         """The write failed: the status that was sent may be stored or not."""
-        if (told := self._told(name, uid)) is not None:
-            told.overwritten = True
+        if (echoes := self._echoes_of(name, uid)) is not None:
+            echoes.failed()
 
-    def _told(self, name: str, uid: str) -> _Told | None:
+    def _echoes_of(self, name: str, uid: str) -> StatusEchoes | None:
+        """None if that object is not there any more."""
         model = self.models.get(name)
-        return self._status.setdefault(name, _Told(uid)) if model is not None and model.uid == uid else None
+        return self._echoes.setdefault(name, StatusEchoes(uid)) if model is not None and model.uid == uid else None
 
 
 def _unchanged(one: TrainedModel | None, other: TrainedModel | None) -> bool:

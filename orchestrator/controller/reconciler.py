@@ -20,17 +20,14 @@ from orchestrator.controller.removals import Removals
 from orchestrator.controller.reporter import Reporter
 from orchestrator.controller.residency import Residency
 from orchestrator.domain import memory as memories
-from orchestrator.domain.action import MakeRoom, destructive
+from orchestrator.domain.action import MakeRoom, Plan, destructive
 from orchestrator.domain.answering import answer
 from orchestrator.domain.config import PODS_PER_RUNTIME, Config, parse_config
-from orchestrator.domain.errors import ModelProblem
-from orchestrator.domain.fleet import CopyState
+from orchestrator.domain.need import lacks_room, needed, needed_anywhere, waits_for
 from orchestrator.domain.observation import Observation
-from orchestrator.domain.plan import Plan, plan
+from orchestrator.domain.plan import plan
 from orchestrator.domain.pool import growth_wait
 from orchestrator.domain.serving_runtime import ServingRuntime, with_image
-from orchestrator.domain.target import Target
-from orchestrator.domain.trained_model import TrainedModel
 from orchestrator.ports import Activators, FleetView, Pools, Recorder, StatusWriter
 
 log = structlog.get_logger(__name__)
@@ -94,42 +91,23 @@ class Reconciler:
         Once, over all models: a pool that is reconciled before its models would be taken for idle.
         """
         for name, model in self._desired.models.items():
-            self._keeper.needs(name, _needed(model, self._desired.target(name), self._desired.last_good(name)))
+            needs = needed_anywhere(model, self._desired.target(name), self._desired.last_good(name))
+            self._keeper.needs(name, needs)
 
     async def model(self, name: str) -> float | None:
         """Bring one model nearer to what its TrainedModel asks for, and say in its status how far it is."""
         now = self._clock()
         seen = self._observer.observe(name)
-        self._residency.look(seen.copies, name, now, lost=_comes_back(seen))
+        self._residency.look(seen.copies, name, now, lost=seen.comes_back)
         decided = plan(seen, now)
         self._account(seen, decided)
-        again = [] if decided.requeue_after is None else [decided.requeue_after]
-        held = self._removals.wait(seen)
-        taken = destructive(decided.actions) if held > 0 else frozenset()
+        decided = self._without_what_waits(seen, decided)
         for action in decided.actions:
-            if action in taken:
-                again.append(held)
-                continue
-            if isinstance(action, MakeRoom) and (wait := self._growth_wait(seen, action)) > 0:
-                again.append(wait)
-                continue
             await self._actor.act(name, action)
         if decided.stands_by:
             self._observer.remember(name, memories.standing_by(self._observer.memory(name)))
-        asked_stale = seen.want is not None and seen.want.stale
-        # The actions changed the state: routes are published, loads under way.
-        seen = self._observer.observe(name)
-        if seen.lost and not _comes_back(seen):
-            # The model went with its server, but had been evicted, too: READY shows no loss.
-            self._view.found(name)
-        # A stale mark that came during the actions has had no effect yet, and an answer now would clear it.
-        if seen.want is not None and (asked_stale or not seen.want.stale):
-            for copy in seen.serving:
-                self._residency.used(copy.key, now)
-            self._activators.answer(name, answer(seen))
-        if (untold := self._reporter.tell(seen)) is not None:
-            again.append(untold)
-        return min(again, default=None)
+        untold_s = self._tell(name, now, stale_handled=seen.want is not None and seen.want.stale)
+        return (decided + Plan(requeue_after=untold_s)).requeue_after
 
     async def status(self, name: str) -> None:
         """Store the status of one model, if it is due."""
@@ -171,29 +149,38 @@ class Reconciler:
 
     def _account(self, seen: Observation, decided: Plan) -> None:
         """Tell the pool keeper which runtimes this model needs and waits for."""
-        # A model that stands by waits for nothing, but its update that has no pod yet does.
-        goal = seen if seen.homeless and seen.goal.memory.evicted else seen.goal
-        target = goal.target if isinstance(goal.target, Target) else None
-        needed = _needed(seen.model, seen.target, seen.last_good)
-        for copy in seen.copies:
-            pod = seen.pod(copy.pod)
-            # A serving copy needs its pod; one that is loaded, or may be, has to leave in order before its pod ends.
-            loaded = copy.state in (CopyState.LOADED, CopyState.UNKNOWN) and pod is not None and pod.known
-            if pod is not None and (loaded or copy in seen.serving):
-                needed |= {pod.pod.runtime}
-        for runtime in self._keeper.needs(seen.name, needed):
+        runtimes = needed(seen)
+        changed = self._keeper.needs(seen.name, runtimes)
+        if self._keeper.waits(seen.name, waits_for(seen, decided), for_room=lacks_room(seen, decided)):
+            changed |= runtimes
+        for runtime in changed:
             self._enqueue_pool(runtime)
-        # A model whose copies are all in pods on their way out waits for another pod.
-        under_way = any(c.state is not CopyState.FAILED and seen.counts(c) for c in goal.target_copies)
-        for_room = goal.nobody_answers or any(isinstance(a, MakeRoom) for a in decided.actions)
-        stands_by = decided.stands_by or (
-            goal.memory.evicted and goal.loaded_before and not seen.urgent and not seen.serving
-        )
-        # Models that stand by wait for demand, not for pods: a pod's change is no reason to look at thousands of them.
-        waits = target is not None and not under_way and not stands_by
-        if self._keeper.waits(seen.name, target.runtime.name if target and waits else None, for_room=for_room):
-            for runtime in needed:
-                self._enqueue_pool(runtime)
+
+    def _without_what_waits(self, seen: Observation, decided: Plan) -> Plan:
+        """The plan but for removals that nobody asked for, and for evictions while another pod may come."""
+        if (wait_s := self._removals.wait(seen)) > 0:
+            decided = decided.without(destructive(decided.actions), wait_s)
+        for action in decided.actions:
+            if isinstance(action, MakeRoom) and (wait_s := self._growth_wait(seen, action)) > 0:
+                decided = decided.without({action}, wait_s)
+        return decided
+
+    def _tell(self, name: str, now: float, *, stale_handled: bool) -> float | None:
+        """
+        Tell activators and the user how far the model is now: its routes are published, its loads under way.
+
+        `stale_handled`: the actions took up the mark that the route is stale. Returns in how many seconds to look again.
+        """
+        seen = self._observer.observe(name)
+        if seen.lost and not seen.comes_back:
+            # READY shows no loss of what is not to come back.
+            self._view.found(name)
+        # A stale mark that came during the actions has had no effect yet, and an answer now would clear it.
+        if seen.want is not None and (stale_handled or not seen.want.stale):
+            for copy in seen.serving:
+                self._residency.used(copy.key, now)
+            self._activators.answer(name, answer(seen))
+        return self._reporter.tell(seen)
 
     def _growth_wait(self, seen: Observation, room: MakeRoom) -> float:
         """For how long another pod may come before anything is evicted for this model."""
@@ -214,21 +201,3 @@ class Reconciler:
             for problem in problems:
                 log.warning("config_refused", problem=str(problem))
         return self._parsed
-
-
-def _comes_back(seen: Observation) -> bool:
-    """Whether the model went with its server and is to be loaded again: not if it had been evicted, too."""
-    return seen.lost and seen.model is not None and not seen.goal.memory.evicted
-
-
-def _needed(
-    model: TrainedModel | None, target: Target | ModelProblem | None, last_good: Target | None
-) -> frozenset[str]:
-    """The runtimes that a model needs wherever its copies are."""
-    needed = frozenset(each.runtime.name for each in (target, last_good) if isinstance(each, Target))
-    if needed:
-        return needed
-    if model is not None and model.status.active_revision:
-        # The spec cannot be served, but the runtime that served it before is not to be stopped: a silent pod may serve.
-        return frozenset({model.status.runtime})
-    return frozenset()

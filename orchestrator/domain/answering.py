@@ -25,9 +25,9 @@ def answer(seen: Observation) -> Answer:
     if seen.serving:
         return ReadyAt(seen.endpoints)
     verdict = ready_verdict(seen)
-    before = seen.before
+    fallback = seen.fallback
     hopeless = isinstance(seen.goal.target, ModelProblem) or seen.goal.memory.failed is not None
-    if hopeless and (before is None or before.memory.failed is not None):
+    if hopeless and (fallback is None or fallback.memory.failed is not None):
         return Refused(
             _GRPC_FAILED_PRECONDITION, f"model {seen.name!r} is not ready: {verdict.reason}: {verdict.message}"
         )

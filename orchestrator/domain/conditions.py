@@ -138,10 +138,10 @@ def _may_serve_unheard(seen: Observation) -> Verdict | None:
 
 def _last_good_comes(seen: Observation) -> Verdict | None:
     """Nothing serves, but the last good revision can: it is being brought back, or stands by."""
-    before = seen.before
-    if before is None or before.memory.failed is not None:
+    fallback = seen.fallback
+    if fallback is None or fallback.memory.failed is not None:
         return None
-    return _was_lost(before) or _stands_by(before)
+    return _was_lost(fallback) or _stands_by(fallback)
 
 
 def _failed(seen: Observation) -> Verdict | None:

@@ -1,55 +1,64 @@
 """
-What to load next, where, and in whose place: one load at a time of a model.
+What to do towards a copy that serves: what to load, in which pod, and whether other models have to leave for it.
 
-What loaded once may wait for demand, and takes nobody's place unless somebody
-asks for it; what never did is loaded, if others have to stand by for it.
+A model has one load at a time. One that has loaded before can wait until a
+request asks for it: until then nobody has to leave for it. One that has never
+loaded is loaded even if others have to leave, and stand by, for it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Final
 
-from orchestrator.domain.action import Action, LoadCopy, MakeRoom
+from orchestrator.domain.action import LoadCopy, MakeRoom, Plan, look_again
 from orchestrator.domain.fleet import NO_ROOM, PRESENT, Copy, CopyKey, CopyState, PodView
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.placement import choose_pod
 from orchestrator.domain.pool import patience_left
 from orchestrator.domain.target import Target
 
-#: How often a load whose time has come is looked at while no pod can take it.
+#: When to look again at a model that is to be loaded, and that no pod can take.
 POOL_RECHECK_S: Final = 30.0
 #: First retry of a failed load, doubled each time up to the cap.
 RETRY_BASE_S: Final = 2.0
 RETRY_CAP_S: Final = 300.0
 
 
-def next_load(seen: Observation, now: float, due: list[float]) -> list[Action] | None:
-    """
-    One load at a time, the last good revision's first if nothing serves. None: what is to load has to stand by.
-
-    `due` gets the seconds until there may be something else to do.
-    """
-    before = seen.before
-    if before is None:
-        return _load(seen, now, due)
-    if before.serves_target and before.leaves:
-        # One of the two takes over, and nobody is evicted for an update meanwhile.
-        update: list[Action] = [a for a in _load(seen, now, due) or [] if isinstance(a, LoadCopy)]
-        on_its_way = any(c.state in PRESENT and seen.counts(c) for c in seen.target_copies)
-        return update if update or on_its_way else _load(before, now, due)
-    if before.serves_target:
-        # It answers in the target's stead: looked after like one.
-        return [*(_load(before, now, due) or []), *(_load(seen, now, due) or [])]
+def next_load(seen: Observation, now: float) -> Plan:
+    """Load the target; if nothing serves and the target cannot be loaded, the last good revision first."""
+    fallback = seen.fallback
+    if fallback is None:
+        return _load(seen, now)
+    if fallback.serves_target:
+        return _update(seen, fallback, now)
     if not seen.falls_back:
-        return _load(seen, now, due)
-    if seen.homeless and isinstance(seen.target, Target):
-        # It comes as soon as a pod does, whether or not one of the two waits for it.
-        due.append(POOL_RECHECK_S)
-    load = _load(before, now, due)
-    if load or any(c.state is not CopyState.FAILED for c in before.target_copies):
+        return _load(seen, now)
+    # A new pod wakes the models that wait for its runtime; this one may wait for that of its last good revision.
+    homeless = seen.homeless and isinstance(seen.target, Target)
+    recheck = look_again(POOL_RECHECK_S) if homeless else Plan()
+    load = _load(fallback, now)
+    if load.actions or any(c.state is not CopyState.FAILED for c in fallback.target_copies):
+        return recheck + load
+    # The last good revision failed as well, or stands by: the target is tried again.
+    instead = _load(seen, now)
+    return replace(recheck + load + instead, stands_by=load.stands_by and not instead.actions)
+
+
+def _update(seen: Observation, fallback: Observation, now: float) -> Plan:
+    """The last good revision serves, and is kept serving, while the target is loaded."""
+    # A model of which something serves does not stand by.
+    load = replace(_load(seen, now), stands_by=False)
+    if not fallback.leaves:
+        return replace(_load(fallback, now), stands_by=False) + load
+    # What serves is in pods on their way out. The target takes over if a pod has room for it, and nobody is evicted for
+    # that; else the last good revision is handed over to another pod.
+    load = replace(load, actions=tuple(a for a in load.actions if isinstance(a, LoadCopy)))
+    if load.actions or any(c.state in PRESENT and seen.counts(c) for c in seen.target_copies):
         return load
-    return _load(seen, now, due) or load
+    return load + _load(fallback, now)
 
 
 def retry_delay(loads: int) -> float:
@@ -57,126 +66,151 @@ def retry_delay(loads: int) -> float:
     return min(RETRY_CAP_S, RETRY_BASE_S * 2.0 ** min(loads - 1, 10))
 
 
-def _load(seen: Observation, now: float, due: list[float]) -> list[Action] | None:
-    """None: it has to stand by."""
-    target, key = seen.target, seen.target_key
-    if not isinstance(target, Target) or key is None:
-        return []
-    copies = seen.target_copies
-    loaded = [c for c in copies if c.state is CopyState.LOADED]
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The copy that is to serve."""
+
+    key: CopyKey
+    target: Target
+    #: Whether a request waits for it.
+    urgent: bool
+
+    def load(self, pod: PodView, need: int) -> Plan:
+        return Plan(actions=(LoadCopy(pod.pod.uid, self.key, self.target, need, self.urgent),))
+
+
+def _load(seen: Observation, now: float) -> Plan:
+    """Have a copy of this observation's target in a pod that stays."""
+    if seen.target_key is None or not isinstance(seen.target, Target):
+        return Plan()
+    wanted = _Wanted(seen.target_key, seen.target, seen.urgent)
+    there = [c for c in seen.target_copies if c.state is not CopyState.FAILED]
+    loaded = [c for c in there if c.state is CopyState.LOADED]
     if any(seen.counts(c) for c in loaded):
-        return _verify(seen, loaded, key, target)
+        return _verify(seen, loaded, wanted)
     if loaded:
-        return _elsewhere(seen, now, due, key, target)
-    others = [c for c in seen.copies if c.key.uid != key.uid and not seen.given_up(c)]
-    under_way = [c for c in copies if c.state is not CopyState.FAILED and not seen.given_up(c)]
+        return _elsewhere(seen, wanted, now)
+    under_way = [c for c in there if not seen.given_up(c)]
+    others = [c for c in seen.copies if c.key.uid != wanted.key.uid and not seen.given_up(c)]
+    # What silent pods hold counts until they are given up.
     pods = (seen.pod(c.pod) for c in (*others, *under_way))
-    due.extend(patience_left(p, now) for p in pods if p is not None and not p.known)
+    recheck = sum((look_again(patience_left(p, now)) for p in pods if p is not None and not p.known), Plan())
     if any(seen.stays(c) or c.state is CopyState.UNLOADING for c in under_way):
-        return _hurry(seen, under_way, key, target)
+        return recheck + _hurry(seen, under_way, wanted)
     if under_way:
-        return _elsewhere(seen, now, due, key, target)
+        return recheck + _elsewhere(seen, wanted, now)
     if others or seen.memory.evict is not None:
         # Another model of this name, or this one's own eviction, has to leave first.
-        return []
+        return recheck
+    return _anywhere(seen, wanted, now)
+
+
+def _anywhere(seen: Observation, wanted: _Wanted, now: float) -> Plan:
+    """Load what no pod has."""
     pool, memory = _pool(seen), seen.memory
-    # Models that loaded before can wait for demand, so nothing is evicted for them, nor for an update that failed,
-    # unless a request waits or another revision is serving.
-    came_before = seen.loaded_before or (seen.last_good is not None and memory.failed is not None)
-    may_evict = seen.urgent or not came_before or bool(seen.loaded)
-    if memory.evicted and not may_evict:
-        return []
+    if memory.evicted and not _may_evict(seen):
+        return Plan()
     if any(not p.known for p in pool) and not any(p.usable for p in pool):
-        _silence(pool, now, due)
-        return []
-    if memory.failed is not None and memory.room is None:
-        if not _retry_due(seen, now, due):
-            return []
-        if not any(p.usable for p in pool):
-            due.append(POOL_RECHECK_S)
-        # Whether it can be had at all is asked before room is made for it, or it is left to stand by.
-        need = 0
-    else:
-        need = max(memory.reserve, memory.room.needed if memory.room is not None else 0)
+        # A pod that is not known may become usable, and wakes this model then.
+        return look_again(_silence_s(pool, now))
+    failed = memory.failed is not None and memory.room is None
+    if failed and (left := _until_retry(seen, wanted, now)) > 0:
+        return look_again(left)
+    # What failed is tried in any pod, full or not: if its source is still broken, nobody need have left for it.
+    need = 0 if failed else memory.need
     held = {c.pod for c in seen.serving}
     pod = choose_pod((p for p in pool if p.pod.uid in held), need=need) or choose_pod(pool, need=need)
     if pod is not None:
-        return [LoadCopy(pod.pod.uid, key, target, need, seen.urgent)]
-    if _silence(pool, now, due):
-        return []
+        return wanted.load(pod, need)
+    if (left := _silence_s(pool, now)) > 0:
+        return look_again(left)
     roomiest = _roomiest(seen, pool)
     if roomiest is None:
-        return []
-    if not may_evict:
-        if memory.failed is None:
-            return None
-        # What failed does not stand by: it comes once there is room. Until then it is not ready, and says so.
-        due.append(POOL_RECHECK_S)
-        return []
-    if roomiest.total < need:
-        # Pods are smaller than they were: the adapter refuses it with both numbers.
-        return [LoadCopy(roomiest.pod.uid, key, target, need, seen.urgent)]
-    return [MakeRoom(roomiest.pod.uid, need)]
+        # No pod is usable. A first load is woken by the next pod; the time of a retry has come already.
+        return look_again(POOL_RECHECK_S) if failed else Plan()
+    return _in_anothers_place(seen, wanted, roomiest, need)
 
 
-def _silence(pool: Iterable[PodView], now: float, due: list[float]) -> bool:
+def _in_anothers_place(seen: Observation, wanted: _Wanted, pod: PodView, need: int) -> Plan:
+    """No pod has room; `pod` is the one in which the most can be freed."""
+    if not _may_evict(seen):
+        # What failed does not stand by, which would make it READY: it is loaded once there is room.
+        return Plan(stands_by=True) if seen.memory.failed is None else look_again(POOL_RECHECK_S)
+    if pod.total < need:
+        # It cannot fit, since pods are smaller than they were: the adapter refuses it, and tells both numbers.
+        return wanted.load(pod, need)
+    return Plan(actions=(MakeRoom(pod.pod.uid, need),))
+
+
+def _may_evict(seen: Observation) -> bool:
     """
-    Whether a pod that is not heard may have room: knowing less evicts nothing.
+    Whether another model may be evicted for the target.
 
-    But it does not keep the others for ever: `due` gets the seconds until it counts no more.
+    Not if the target can wait until a request asks for it: if it has loaded before, or is an update that failed and
+    whose model has a last good revision. But a request that waits, or another revision that serves, is reason enough.
     """
-    left = max((patience_left(p, now) for p in pool if p.coming and not p.known), default=0.0)
-    if left > 0:
-        due.append(left)
-    return left > 0
+    came_before = seen.loaded_before or (seen.last_good is not None and seen.memory.failed is not None)
+    return seen.urgent or not came_before or bool(seen.kept)
+
+
+def _silence_s(pool: Iterable[PodView], now: float) -> float:
+    """
+    For how many seconds more a pod that is starting or silent may turn out to have room; 0: not any more.
+
+    Nobody is evicted while that may be (law 9: absence never deletes). The time is bounded: the pod may never come.
+    """
+    return max((patience_left(p, now) for p in pool if p.coming and not p.known), default=0.0)
 
 
 def _roomiest(seen: Observation, pool: Iterable[PodView]) -> PodView | None:
-    """The usable pod in which the most can be freed for it, beside what has to stay."""
+    """The usable pod in which the most can be freed for the target: all but what this model's serving copy holds."""
     kept = {c.pod: c.reserved for c in seen.serving}
     usable = (p for p in pool if p.usable)
     return max(usable, key=lambda p: (p.total - kept.get(p.pod.uid, 0), p.free, p.pod.uid), default=None)
 
 
-def _elsewhere(seen: Observation, now: float, due: list[float], key: CopyKey, target: Target) -> list[Action]:
+def _elsewhere(seen: Observation, wanted: _Wanted, now: float) -> Plan:
     """
-    Have what is in pods on their way out in another as well: once in each that has room, and in nobody's place.
+    Hand over: all copies are in pods on their way out, or in silent pods from which a request came back.
 
-    Where there is none, one may come until the pod ends. But what cannot be had from silent pods while a request waits
-    is no better off than what is not in memory, and takes the place of what is used less.
+    The copy is loaded in another pod that has room, once in each; nobody is evicted for that, since a pod may come
+    before the old one ends. But a copy in silent pods only is of no use to a request that waits: others are evicted as
+    if there were no copy.
     """
-    copies = seen.target_copies
-    if seen.memory.evict is not None or any(c.key.uid != key.uid for c in seen.copies):
-        return []
+    copies, memory = seen.target_copies, seen.memory
+    if memory.evict is not None or any(c.key.uid != wanted.key.uid for c in seen.copies):
+        return Plan()
     if any(c.state is not CopyState.FAILED and seen.counts(c) for c in copies):
-        return []
-    room = seen.memory.room
-    need = max(seen.memory.reserve, room.needed if room is not None else 0, *(c.reserved for c in copies))
+        return Plan()
+    need = max(memory.need, *(c.reserved for c in copies))
     failures = {c.pod: c.failure for c in copies if c.failure is not None}
-    # Where it failed it is not tried again for as long as a drain lasts. Silence may last longer.
-    again = seen.memory.unanswered and _retry_due(seen, now, due)
-    pool = [p for p in _pool(seen) if (f := failures.get(p.pod.uid)) is None or f.reason == NO_ROOM or again]
+    # A pod where it failed is not tried again: a drain is over soon. Silence may last, so that it is tried again then.
+    left = _until_retry(seen, wanted, now) if memory.unanswered else math.inf
+    pool = [p for p in _pool(seen) if (f := failures.get(p.pod.uid)) is None or f.reason == NO_ROOM or left <= 0]
     pod = choose_pod((p for p in pool if p.pod.uid not in failures or p.free >= failures[p.pod.uid].needed), need=need)
     if pod is not None:
-        return [LoadCopy(pod.pod.uid, key, target, need, seen.urgent)]
-    if not (seen.urgent and seen.memory.unanswered):
-        return []
-    if _silence(pool, now, due):
-        return []
+        return wanted.load(pod, need) + look_again(left)
+    if not (seen.urgent and memory.unanswered):
+        return look_again(left)
+    if (silence_s := _silence_s(pool, now)) > 0:
+        return look_again(left) + look_again(silence_s)
     roomiest = _roomiest(seen, pool)
-    return [MakeRoom(roomiest.pod.uid, need)] if roomiest is not None and roomiest.total >= need else []
+    if roomiest is None or roomiest.total < need:
+        return look_again(left)
+    return Plan(actions=(MakeRoom(roomiest.pod.uid, need),)) + look_again(left)
 
 
-def _hurry(seen: Observation, under_way: Iterable[Copy], key: CopyKey, target: Target) -> list[Action]:
-    """A request waits for what was commanded when none did: once is enough."""
-    if not seen.urgent or seen.memory.urgent:
-        return []
-    on_its_way = (c for c in under_way if c.state in PRESENT and seen.stays(c) and seen.heard(c))
-    return [LoadCopy(c.pod, key, target, c.reserved, True, hurry=True) for c in on_its_way]
+def _hurry(seen: Observation, under_way: Iterable[Copy], wanted: _Wanted) -> Plan:
+    """A request waits by now for a load that was commanded when none did: tell the adapter, once."""
+    if not wanted.urgent or seen.memory.urgent:
+        return Plan()
+    on_its_way = (c for c in under_way if c.state in PRESENT and seen.stays(c) and seen.known(c))
+    key, target = wanted.key, wanted.target
+    return Plan(actions=tuple(LoadCopy(c.pod, key, target, c.reserved, True, hurry=True) for c in on_its_way))
 
 
 def _pool(seen: Observation) -> tuple[PodView, ...]:
-    """Where it may be loaded: what may have taken its server down goes there again, and takes no other's down."""
+    """The pods that it may be loaded in: if its load may have crashed a server, only that one, to crash no other."""
     pool = seen.pool()
     failure = seen.memory.failure
     if failure is None or not failure.crashed:
@@ -184,33 +218,29 @@ def _pool(seen: Observation) -> tuple[PodView, ...]:
     return tuple(p for p in pool if p.pod.uid == seen.memory.pod) or pool
 
 
-def _verify(seen: Observation, loaded: list[Copy], key: CopyKey, target: Target) -> list[Action]:
-    """A request came back from where the copy should be: have the adapters look."""
+def _verify(seen: Observation, loaded: Iterable[Copy], wanted: _Wanted) -> Plan:
+    """A request came back unserved from a loaded copy: have the adapters look whether their servers still have it."""
     if seen.want is None or not seen.want.stale:
-        return []
+        return Plan()
     known = [c for c in loaded if (p := seen.pod(c.pod)) is not None and p.usable]
-    return [LoadCopy(c.pod, key, target, c.reserved, True, verify=True) for c in known]
+    key, target = wanted.key, wanted.target
+    return Plan(actions=tuple(LoadCopy(c.pod, key, target, c.reserved, True, verify=True) for c in known))
 
 
 def _failed_where_nothing_stays(seen: Observation) -> bool:
-    """Whether the pod where it failed goes or is gone, and with it maybe the reason: a ServingRuntime that was mended."""
+    """Whether the pod where it failed goes or is gone. The reason may be, too: the ServingRuntime may be mended."""
     pod, failure = seen.pod(seen.memory.pod), seen.memory.failure
     return bool(seen.memory.pod) and (pod is None or pod.leaving) and not (failure is not None and failure.crashed)
 
 
-def _retry_due(seen: Observation, now: float, due: list[float]) -> bool:
-    memory, target = seen.memory, seen.target
-    assert isinstance(target, Target)
-    if memory.failed_at is None or memory.credentials != target.credentials.version:
-        return True
-    if memory.failure is not None and memory.failure.source_changed:
-        return True
-    if _failed_where_nothing_stays(seen):
-        return True
+def _until_retry(seen: Observation, wanted: _Wanted, now: float) -> float:
+    """Seconds until what failed may be tried again: 0 is now, infinite is not before something else changes."""
+    memory, failure = seen.memory, seen.memory.failure
+    if memory.failed_at is None or memory.credentials != wanted.target.credentials.version:
+        return 0.0
+    if (failure is not None and failure.source_changed) or _failed_where_nothing_stays(seen):
+        return 0.0
     if memory.given_up and seen.target_copies:
-        # Its adapter looks at its source. Once it is gone nobody does: then it costs another try.
-        return False
-    remaining = memory.failed_at + retry_delay(max(1, memory.loads)) - now
-    if remaining > 0:
-        due.append(remaining)
-    return remaining <= 0
+        # Its adapter watches the source for changes. Once that adapter is gone nobody does: then it is tried again.
+        return math.inf
+    return max(0.0, memory.failed_at + retry_delay(max(1, memory.loads)) - now)

@@ -66,6 +66,11 @@ class Memory:
         return self.crashes >= MAX_CRASHES
 
     @property
+    def need(self) -> int:
+        """Bytes to reserve for the next load as far as is known: as last reserved, or as an adapter without room said."""
+        return max(self.reserve, self.room.needed if self.room is not None else 0)
+
+    @property
     def failed(self) -> Failure | None:
         """Why the revision cannot be loaded. One death of the server is no reason: the model may not have caused it."""
         failure = self.failure
@@ -105,7 +110,7 @@ class Observation:
         return any(c.key == self.target_key for c in self.serving)
 
     @property
-    def before(self) -> Self | None:
+    def fallback(self) -> Self | None:
         """The same observation with the last good revision as its target; None if there is no such revision."""
         if self.last_good is None or self.model is None:
             return None
@@ -131,10 +136,15 @@ class Observation:
         return not any(p.usable or (p.coming and p.silent) for p in self.pool())
 
     @property
+    def comes_back(self) -> bool:
+        """Whether the model went with its server and is to be loaded again: not if it had been evicted, too."""
+        return self.lost and self.model is not None and not self.goal.memory.evicted
+
+    @property
     def goal(self) -> Self:
         """The observation that a request waits on: of the last good revision if that is to be loaded, else this one."""
-        before = self.before if self.falls_back else None
-        return before if before is not None and before.memory.failed is None else self
+        fallback = self.fallback if self.falls_back else None
+        return fallback if fallback is not None and fallback.memory.failed is None else self
 
     @property
     def nobody_answers(self) -> bool:
@@ -170,15 +180,15 @@ class Observation:
         pod = self.pod(copy.pod)
         return pod is None or not pod.leaving
 
-    def heard(self, copy: Copy) -> bool:
-        """Whether the copy's pod answers."""
+    def known(self, copy: Copy) -> bool:
+        """Whether the copy's pod is known: its adapter answers."""
         pod = self.pod(copy.pod)
         return pod is not None and pod.known
 
     def counts(self, copy: Copy) -> bool:
         """Whether no other copy is needed: this one's pod stays, and answers, or at least no request has come back."""
         waited_for = copy.state is CopyState.LOADED or not self.given_up(copy)
-        return self.stays(copy) and (self.heard(copy) or not self.memory.unanswered) and waited_for
+        return self.stays(copy) and (self.known(copy) or not self.memory.unanswered) and waited_for
 
     def given_up(self, copy: Copy) -> bool:
         """
@@ -192,14 +202,14 @@ class Observation:
     @property
     def serving(self) -> tuple[Copy, ...]:
         """
-        The copies that requests are to be routed to: of `loaded`, those in pods that stay and answer the orchestrator.
+        The copies that requests are to be routed to: of those `kept`, those in known pods that stay.
 
         If there is none, those in silent pods and in pods on their way out serve as well. Copies in pods that end now
         never do. Nor do copies in a pod without an address: as far as known they are still loaded, so they are neither
         routed to, nor unloaded, nor loaded elsewhere.
         """
-        here = tuple(c for c in self.loaded if (pod := self.pod(c.pod)) is None or (pod.reachable and not pod.ending))
-        return tuple(c for c in here if self.stays(c) and self.heard(c)) or here
+        here = tuple(c for c in self.kept if (pod := self.pod(c.pod)) is None or (pod.reachable and not pod.ending))
+        return tuple(c for c in here if self.stays(c) and self.known(c)) or here
 
     @property
     def leaves(self) -> bool:
@@ -207,16 +217,16 @@ class Observation:
         return bool(self.serving) and not any(self.stays(c) for c in self.serving)
 
     @property
-    def loaded(self) -> tuple[Copy, ...]:
+    def kept(self) -> tuple[Copy, ...]:
         """
-        The copies that may serve: the answering ones, except the one that has to make room for another model.
+        Of `loaded`, all but the copy that has to make room for another model.
 
-        A former revision that they replaced is on its way out, and does not serve again because they leave too.
+        If that leaves none, no older revision serves in its place: what was replaced is on its way out as well.
         """
-        return tuple(c for c in self.answering if c.ref != self.memory.evict)
+        return tuple(c for c in self.loaded if c.ref != self.memory.evict)
 
     @property
-    def answering(self) -> tuple[Copy, ...]:
+    def loaded(self) -> tuple[Copy, ...]:
         """
         The loaded copies of one revision: the target's, else the last good one's, else all of this object.
 

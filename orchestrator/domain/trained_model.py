@@ -8,17 +8,20 @@ get this value back, so that a laptop and a cluster read objects alike.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from orchestrator.domain.errors import InvalidManifest, ModelProblem, Reason
+from orchestrator.domain.names import MAX_NAME, is_subdomain
 from orchestrator.domain.quantity import parse_bytes
 from orchestrator.domain.text import is_text
 
 GROUP: Final = "serving.kubeflow.org"
 API_VERSION: Final = f"{GROUP}/v1alpha1"
+#: Where a cluster may have them. The second is KServe's, whose own controller deletes TrainedModels of
+#: InferenceServices that it cannot find. What is read from there is the same value.
+API_VERSIONS: Final = (API_VERSION, "serving.kserve.io/v1alpha1")
 KIND: Final = "TrainedModel"
 
 SECRET_KEY_ANNOTATION: Final = "wmlserving.ai.ibm.com/secret-key"
@@ -28,10 +31,6 @@ DEFAULT_SECRET_KEY: Final = "default"
 #: Longest values, in characters, as in the CRD's schema. S3 allows 63 for a bucket and 1,024 bytes for a key.
 MAX_STORAGE_URI: Final = 2048
 MAX_FRAMEWORK: Final = 63
-MAX_NAME: Final = 253
-
-#: RFC 1123 subdomain, as the API server enforces it for metadata.name.
-_NAME: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +151,7 @@ def parse_trained_model(raw: Mapping[str, Any]) -> TrainedModel:
     spec = _mapping(raw, "spec")
     model = _mapping(spec, "model", "spec.")
     name = _string(metadata, "name", "metadata.")
-    if not _NAME.fullmatch(name):
+    if not is_subdomain(name):
         raise InvalidManifest("metadata.name", f"{name!r} is not a lower case RFC 1123 subdomain")
     memory = model.get("memory")
     if isinstance(memory, bool) or not isinstance(memory, str | int | float) or memory == "":

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from orchestrator.domain.action import Action, PublishRoute, RemoveRoute, UnloadCopy
+from orchestrator.domain.action import Plan, PublishRoute, RemoveRoute, UnloadCopy, look_again
 from orchestrator.domain.fleet import PRESENT, Copy, CopyState
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.routes import Route
@@ -27,58 +27,56 @@ STRANGER_RECHECK_S: Final = 30.0
 _LEFT_ALONE: Final = frozenset({CopyState.UNLOADING, CopyState.UNKNOWN})
 
 
-def routing(seen: Observation, now: float, due: list[float]) -> list[Action]:
-    """What to do to the model's route; `due` gets the seconds until there may be something else to do."""
+def routing(seen: Observation, now: float) -> Plan:
+    """What to do to the model's route."""
     wanted = Route(seen.name, seen.endpoints)
-    if wanted.endpoints:
-        if seen.route is None or seen.route.route != wanted:
-            return [PublishRoute(wanted)]
-        return []
-    if seen.route is not None and seen.route.route.endpoints:
-        return [PublishRoute(wanted)]
-    held = any(c.state is not CopyState.FAILED for c in seen.copies)
-    if seen.route is None:
-        # An Envoy that has not reported to this leader yet may route to a loaded copy.
-        if not seen.stranger and not any(c.state is CopyState.LOADED for c in seen.copies):
-            return []
-        # The route is an earlier leader's. A silent pod may hold the copy that it leads to, and so may a pod that
-        # reports the copy in a state that is not known here.
-        unknown = any(c.state is CopyState.UNKNOWN for c in seen.copies) or not all(p.known for p in seen.pods)
-        if seen.model is not None and unknown:
-            due.append(STRANGER_RECHECK_S)
-            return []
-        # If copies have to leave, the route is taken over as a withdrawn one first: they leave like any other then.
-        return [PublishRoute(wanted) if held else RemoveRoute(seen.name)]
-    if held:
-        return []
+    if seen.route is None and not wanted.endpoints:
+        return _strangers_route(seen)
+    if seen.route is None or seen.route.route != wanted:
+        return Plan(actions=(PublishRoute(wanted),))
+    if wanted.endpoints or _holds(seen):
+        return Plan()
     remaining = seen.route.since + LAZY_REMOVE_S - now
-    if remaining <= 0:
-        return [RemoveRoute(seen.name)]
-    due.append(remaining)
-    return []
+    return look_again(remaining) if remaining > 0 else Plan(actions=(RemoveRoute(seen.name),))
 
 
-def unloads(seen: Observation, now: float, due: list[float]) -> list[Action]:
-    """Which copies leave now; `due` gets the seconds until another may."""
-    serving = {c.ref for c in seen.serving}
-    before = seen.before
-    actions: list[Action] = []
-    for copy in seen.copies:
-        pod = seen.pod(copy.pod)
-        if copy.state in _LEFT_ALONE or copy.ref in serving or pod is None or not pod.known:
-            continue
-        if copy.state is not CopyState.LOADED:
-            if any(_wants(one, copy) for one in (seen, before) if one is not None):
-                continue
-            if not _may_have_replaced(seen, copy):
-                actions.append(UnloadCopy(copy.pod, copy.key))
-                continue
-        wait = _until_withdrawn(seen, copy, pod.pod.endpoint, now)
-        if wait <= 0:
-            actions.append(UnloadCopy(copy.pod, copy.key))
-        else:
-            due.append(wait)
-    return actions
+def _strangers_route(seen: Observation) -> Plan:
+    """Nothing serves, and this leader has published no route: what to do to the route of an earlier leader."""
+    # An Envoy that has not reported to this leader yet may route to a loaded copy.
+    if not seen.stranger and not any(c.state is CopyState.LOADED for c in seen.copies):
+        return Plan()
+    # A silent pod may hold the copy that it leads to, and so may a pod that reports the copy in a state that is not
+    # known here.
+    unknown = any(c.state is CopyState.UNKNOWN for c in seen.copies) or not all(p.known for p in seen.pods)
+    if seen.model is not None and unknown:
+        return look_again(STRANGER_RECHECK_S)
+    # If copies have to leave, the route is taken over as a withdrawn one first: they leave like any other then.
+    return Plan(actions=(PublishRoute(Route(seen.name, ())) if _holds(seen) else RemoveRoute(seen.name),))
+
+
+def _holds(seen: Observation) -> bool:
+    """Whether some pod has or may have the model."""
+    return any(c.state is not CopyState.FAILED for c in seen.copies)
+
+
+def unloads(seen: Observation, now: float) -> Plan:
+    """Which copies leave now."""
+    return sum((_unload(seen, copy, now) for copy in seen.copies), Plan())
+
+
+def _unload(seen: Observation, copy: Copy, now: float) -> Plan:
+    """Whether this copy leaves, and if not yet, when to look again."""
+    pod = seen.pod(copy.pod)
+    if copy.state in _LEFT_ALONE or pod is None or not pod.known or copy.ref in {c.ref for c in seen.serving}:
+        return Plan()
+    leaves = Plan(actions=(UnloadCopy(copy.pod, copy.key),))
+    if copy.state is not CopyState.LOADED:
+        if any(_wants(one, copy) for one in (seen, seen.fallback) if one is not None):
+            return Plan()
+        if not _may_have_replaced(seen, copy):
+            return leaves
+    wait = _until_withdrawn(seen, copy, pod.pod.endpoint, now)
+    return leaves if wait <= 0 else look_again(wait)
 
 
 def _wants(seen: Observation, copy: Copy) -> bool:
@@ -90,7 +88,7 @@ def _wants(seen: Observation, copy: Copy) -> bool:
     # Keep the failed copy as a marker: this pod already failed the hand-over.
     handed = seen.leaves and seen.stays(copy)
     # A copy in an unreachable pod is not a replacement.
-    served = any(c.key == copy.key and seen.heard(c) for c in seen.serving)
+    served = any(c.key == copy.key and seen.known(c) for c in seen.serving)
     return handed or (not served and seen.memory.pod in ("", copy.pod))
 
 
@@ -100,7 +98,7 @@ def _moved(seen: Observation, copy: Copy) -> bool:
     if pod is not None and pod.ending:
         return True
     others = (c for c in seen.copies if c.key == copy.key and seen.stays(c) and c.state in PRESENT)
-    return any(map(seen.heard, others)) and not _may_have_replaced(seen, copy)
+    return any(map(seen.known, others)) and not _may_have_replaced(seen, copy)
 
 
 def _may_have_replaced(seen: Observation, copy: Copy) -> bool:
@@ -112,7 +110,7 @@ def _may_have_replaced(seen: Observation, copy: Copy) -> bool:
 
 def _until_withdrawn(seen: Observation, copy: Copy, endpoint: str, now: float) -> float:
     """Seconds until no Envoy sends requests for the copy to `endpoint` any more; bounded by ACK_BOUND_S."""
-    if any(c.pod == copy.pod and c.key != copy.key for c in seen.answering):
+    if any(c.pod == copy.pod and c.key != copy.key for c in seen.loaded):
         # Another copy of this model answers in the pod, even if it is to be evicted: it replaces this one in place.
         return 0.0
     if seen.route is None or endpoint in seen.route.route.endpoints:

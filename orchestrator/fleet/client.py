@@ -3,9 +3,10 @@ The orchestrator's side of the fleet protocol: one Watch a pod, and commands.
 
 A Watch that breaks is opened again with back-off; until then what the adapter
 said last stands as unknown. Commands are never repeated here: the reconciler
-decides again from what it sees. An adapter that has heard a later leader obeys
-this one no more, and counts as silent; whether the term is over as well is for
-the lease to say where there is one (fences.py), and nothing is commanded then.
+decides again from what it sees. An adapter that has heard a later leader refuses
+this one's commands, and counts as silent. Whether that ends this leader's term is
+for the lease to say, where there is one (fences.py). Once the term is over nothing
+is commanded.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ from protos import fleet_pb2, fleet_pb2_grpc
 
 log = structlog.get_logger(__name__)
 
-#: An adapter of the release before speaks the one before, and hands its models over in it.
+#: The version of the fleet protocol. An adapter of the release before speaks the version before, and is spoken to in
+#: it for as long as its models are handed over.
 PROTOCOL: Final = 1
 
 #: Between attempts to reach an adapter: a pod is of use as soon as its adapter listens, and a refused attempt costs little.
@@ -50,7 +52,7 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.max_receive_message_length", -1),
     ("grpc.initial_reconnect_backoff_ms", 50),
-    # For how long an attempt may go on, whatever its name says: a busy machine takes more than a moment.
+    # Despite its name it bounds how long one attempt to connect may take: on a busy machine more than a moment.
     ("grpc.min_reconnect_backoff_ms", 2_000),
     # The channel's own back-off comes on top of ours.
     ("grpc.max_reconnect_backoff_ms", round(_DIAL_S[1] * 1000)),
@@ -102,9 +104,9 @@ class FleetClient:
 
     async def heard(self, patience_s: float) -> None:
         """
-        Return once pods are listed and all that have an address reported, or after `patience_s` with those that have not.
+        Return once pods are listed and all of them that have an address have reported, or `patience_s` later.
 
-        The list is waited for however long it takes: without one every pod would be taken for absent.
+        The list itself is waited for without bound: without one every pod would be taken for absent.
         """
         try:
             async with asyncio.timeout(patience_s):
@@ -152,7 +154,7 @@ class FleetClient:
         except grpc.aio.AioRpcError as error:
             undo()
             if not self._term.renewed:
-                # Else the Watch says the same, and is asked further.
+                # Where there is a lease, only the Watch's word is taken up: it is checked against the lease (`_appeal`).
                 self._term.hear(_epoch_in(error), what)
             raise FleetError(f"{what}: {error.code().name}: {error.details()}") from None
         except asyncio.CancelledError:
@@ -160,7 +162,7 @@ class FleetClient:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            # Not ours: a channel that closes because its pod is gone cancels the calls on it.
+            # This task was not cancelled: a channel that closes, because its pod is gone, cancels the calls on it.
             raise FleetError(f"{what}: the pod is gone") from None
 
     def _fence(self, pod: str) -> fleet_pb2.Fence:
@@ -179,7 +181,7 @@ class FleetClient:
         return fleet_pb2_grpc.AdapterStub(line.channel)
 
     async def _watch(self, pod: Pod) -> None:
-        # Made here, since a task that is cancelled before its first step could not close it.
+        # Made in the task that closes it: a task may be cancelled before its first step.
         line = Line(pod.adapter, options=_CHANNEL_OPTIONS, identities=self._identities, role=ADAPTER)
         self._lines[pod.uid] = line
         backoff = Backoff(*_DIAL_S, random.random)
@@ -202,7 +204,7 @@ class FleetClient:
                             told = True
                             log.warning("adapter_too_old", pod=pod.name, runtime=pod.runtime, problem=reason)
                 except Exception:
-                    # A report that cannot be digested must not leave the pod known for ever and heard never again.
+                    # A report that cannot be read must not end this task: the pod would stay known with what it said last.
                     log.exception("watch_failed", pod=pod.name, runtime=pod.runtime)
                     reason = "its report could not be read"
                 else:
@@ -211,7 +213,7 @@ class FleetClient:
                 if view is not None and view.known:
                     log.warning("adapter_silent", pod=pod.name, runtime=pod.runtime, problem=reason)
                 self._announce(self._observed.disconnected(pod.uid))
-                # It may be another adapter the next time.
+                # The next connection may reach an adapter of another release.
                 protocol = PROTOCOL
                 if ahead:
                     await self._appeal(pod, ahead)
@@ -243,7 +245,7 @@ class FleetClient:
         self._announce(changes)
 
     async def _appeal(self, pod: Pod, epoch: int) -> None:
-        """An adapter tells of a later leader: of two that cannot both be right the lease knows which."""
+        """An adapter has heard a later leader. The lease says which of the two leads; without one, the later does."""
         news = self._fences.ahead(pod.uid, epoch)
         if self._term.renewed:
             await self._term.confirmed()

@@ -30,6 +30,7 @@ from tests.bench.world import FULL, QUICK, World, say
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _DOCS: Final = _ROOT / "docs"
 _SCRATCH: Final = _ROOT / ".cache" / "bench"
+_NODE_PARTS: Final = ("make", "--no-print-directory", "cluster-parts")
 #: In the order of measuring; the names are fields of Results.
 _PARTS: Final[dict[str, Callable[[World], Any]]] = {
     "warm": lambda world: tuple(warm.measure(world)),
@@ -48,13 +49,14 @@ def main(argv: Sequence[str]) -> int:
         parsing.error(f"no part is called {', '.join(sorted(unknown))}; there are {', '.join(_PARTS)}")
     signal.signal(signal.SIGTERM, _end)
     chosen = arguments.parts or _possible()
-    if arguments.needs_cluster:
-        return 0 if "cluster" in chosen and not arguments.render else 1
     whole = not arguments.quick and set(chosen) == _PARTS.keys()
     output: Path = arguments.output or (_DOCS if whole or arguments.render else _SCRATCH)
     output.mkdir(parents=True, exist_ok=True)
     data = output / "benchmarks.json"
     if not arguments.render:
+        # A node's binaries take minutes to build, the first time: only if it is measured.
+        if "cluster" in chosen and (failed := subprocess.run(_NODE_PARTS, cwd=_ROOT, check=False).returncode):
+            return failed
         try:
             results = _measure(chosen, quick=arguments.quick, command=command(arguments))
         except (BenchError, AssertionError) as error:
@@ -73,9 +75,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("parts", nargs="*", metavar="PART", help=f"one of {', '.join(_PARTS)}; all if none is named")
     made.add_argument("--quick", action="store_true", help="measure next to nothing: shows that the harness works")
     made.add_argument("--render", action="store_true", help="measure nothing: tables and plots of the last results")
-    made.add_argument(
-        "--needs-cluster", action="store_true", help="measure nothing: exit code 0 if a node will be needed"
-    )
     made.add_argument("--output", type=Path, help="directory of benchmarks.md, benchmarks.json and plots")
     return made
 

@@ -26,12 +26,3 @@ def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
         main(["lukewarm"])
     assert "lukewarm" in (said := capsys.readouterr().err)
     assert "warm, first, ready, scale, cluster" in said
-
-
-@pytest.mark.parametrize(
-    ("words", "needed"),
-    [(["cluster"], True), (["warm", "cluster", "--quick"], True), (["warm", "ready"], False), (["--render"], False)],
-)
-def test_a_node_is_needed_only_where_it_is_measured(words: list[str], needed: bool) -> None:
-    """To build one takes minutes."""
-    assert main(["--needs-cluster", *words]) == (0 if needed else 1)

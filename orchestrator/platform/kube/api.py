@@ -98,7 +98,6 @@ class KubeApi:
         self._server_name = server_name
         self._proxy = proxy
         self._timeout_s = timeout_s
-        self._silence_s = silence_s
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=tls if tls is not None else True, limit=100),
             headers={

@@ -34,7 +34,6 @@ RUNTIME: Final = "runtime"
 
 #: Lease, Deployment and headless Service of the orchestrator.
 ORCHESTRATOR_NAME: Final = f"{PRODUCT}-{ORCHESTRATOR}"
-MESH_NAME: Final = f"{PRODUCT}-{MESH}"
 #: On the Lease: the leader's epoch.
 ANNOTATION_EPOCH: Final = f"{PREFIX}/epoch"
 

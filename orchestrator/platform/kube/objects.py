@@ -21,9 +21,6 @@ from orchestrator.domain.trained_model import API_VERSION, TrainedModel, parse_t
 from orchestrator.platform.kube.answers import Raw
 from orchestrator.platform.kube.status_form import read_status
 
-#: Where TrainedModels may be. The second has KServe's own controller looking after it, which deletes what it does not
-#: find an InferenceService for.
-MODEL_VERSIONS: Final = (API_VERSION, "serving.kserve.io/v1alpha1")
 #: A second copy of the object, in itself.
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 

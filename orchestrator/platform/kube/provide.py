@@ -13,14 +13,13 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
-from typing import Final
 
-_SOURCE: Final = Path(__file__).resolve().parents[1] / "local" / "backends" / "mlserver"
+from orchestrator.platform.server_environment import IN_MLSERVER
 
 
 def provide(directory: Path) -> None:
     """Raises OSError."""
-    for path in sorted(_SOURCE.glob("*.py")):
+    for path in sorted(IN_MLSERVER.glob("*.py")):
         shutil.copyfile(path, directory / path.name)
 
 

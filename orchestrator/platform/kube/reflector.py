@@ -105,18 +105,12 @@ class Reflector:
         self._refusal = ""
         #: Why there is to be a list again; empty: there is not.
         self._again = ""
-        self._contact: float | None = None
         #: When the last list that was delivered had been asked for.
         self._asked_at = float("-inf")
         #: Around all that `run` waits for; whether the newest state is to be listed, and what is set once that is over.
         self._waits: asyncio.Timeout | None = None
         self._renewing = False
         self._renewed = asyncio.Event()
-
-    @property
-    def age_s(self) -> float:
-        """How long ago the server was last heard of: an answer, an event, a bookmark. Infinite before the first."""
-        return float("inf") if self._contact is None else self._clock() - self._contact
 
     async def run(self) -> Never:
         """Until cancelled."""
@@ -213,7 +207,6 @@ class Reflector:
                 raise
             self._version = ""
             result = await self._api.list(self._path, self._selectors)
-        self._heard()
         self._on_list([self._readable(raw) for raw in result.items])
         self._version = result.resource_version
         self._listed = True
@@ -232,7 +225,6 @@ class Reflector:
             "timeoutSeconds": str(round(_WATCH_S[0] + (_WATCH_S[1] - _WATCH_S[0]) * self._random())),
         }
         async with self._api.watch(self._path, query) as events:
-            self._heard()
             self._since = self._clock()
             self._done_renewing()
             if self._lost_at is not None:
@@ -240,7 +232,6 @@ class Reflector:
                 self._lost_at = None
             self._refused("")
             async for event in events:
-                self._heard()
                 self._take(event["type"], event["object"])
 
     def _take(self, kind: str, raw: dict[str, Any]) -> None:
@@ -268,9 +259,6 @@ class Reflector:
 
     def _lasted_s(self) -> float:
         return 0.0 if self._since is None else self._clock() - self._since
-
-    def _heard(self) -> None:
-        self._contact = self._clock()
 
     def _lost(self, problem: str) -> None:
         if self._lost_at is None:

@@ -16,6 +16,7 @@ from orchestrator.domain.serving_runtime import ServingRuntime, server_container
 from orchestrator.platform.kube.adapter_container import MODELS_VOLUME
 from orchestrator.platform.kube.hardening import Raw, container_security
 from orchestrator.platform.kube.names import ADAPTER_DRAIN_PORT, ADAPTER_HEALTH_PORT, ADAPTER_PORT, MODELS_DIRECTORY
+from orchestrator.platform.server_environment import MLSERVER, TRITON, placed_mlserver
 
 TMP_VOLUME: Final = "wml-tmp"
 SHM_VOLUME: Final = "wml-shm"
@@ -67,11 +68,10 @@ def _server(said: Raw, runtime: ServingRuntime) -> Raw:
     env = dict(_EVERYWHERE)
     if runtime.server_type == "mlserver":
         mounts.append({"name": MLSERVER_VOLUME, "mountPath": MLSERVER_DIRECTORY, "readOnly": True})
-        env |= _mlserver(server_port(runtime))
+        env |= MLSERVER | placed_mlserver(server_port(runtime), "/tmp/mlserver")
     else:
         mounts.append({"name": SHM_VOLUME, "mountPath": SHM_DIRECTORY})
-        # The onnxruntime of the package index reports models' names to its maker unless told.
-        env["ORT_DISABLE_TELEMETRY"] = "1"
+        env |= TRITON
     container = _confined(said, env, mounts)
     health = {"httpGet": {"path": "/livez", "port": ADAPTER_HEALTH_PORT}}
     container["lifecycle"] = {
@@ -100,22 +100,6 @@ def _confined(said: Raw, env: Mapping[str, str], mounts: Iterable[Raw]) -> Raw:
         "env": [*({"name": k, "value": v} for k, v in env.items() if k not in named), *(said.get("env") or ())],
         "volumeMounts": [*(m for m in wanted if m["mountPath"] not in taken), *own],
         "securityContext": container_security(said.get("securityContext")),
-    }
-
-
-def _mlserver(port: int) -> dict[str, str]:
-    """What it needs to serve from our repository, to be one process, and to write nowhere else."""
-    return {
-        "MLSERVER_GRPC_PORT": str(port),
-        "MLSERVER_LOAD_MODELS_AT_STARTUP": "false",
-        "MLSERVER_MODEL_REPOSITORY_IMPLEMENTATION": "wml_repository.OneDirectoryEach",
-        "MLSERVER_PARALLEL_WORKERS": "0",
-        "MLSERVER_GRPC_MAX_MESSAGE_LENGTH": "-1",
-        "MLSERVER_DEBUG": "false",
-        "MLSERVER_METRICS_ENDPOINT": "",
-        "MLSERVER_METRICS_DIR": "/tmp/mlserver/metrics",
-        "MLSERVER_ENVIRONMENTS_DIR": "/tmp/mlserver/environments",
-        "PYTHONDONTWRITEBYTECODE": "1",
     }
 
 

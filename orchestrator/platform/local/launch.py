@@ -16,19 +16,11 @@ from typing import Any, Final, Self
 
 from orchestrator.domain.serving_runtime import SERVER_TYPES, ServingRuntime
 from orchestrator.platform.local.installation import Installation
+from orchestrator.platform.server_environment import IN_MLSERVER, MLSERVER, TRITON, placed_mlserver
 
 #: What a server may know of the user's shell.
 _INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 _LOOPBACK: Final = "127.0.0.1"
-#: The onnxruntime of the package index reports models' names to its maker, and keeps a database in HOME, unless told.
-_PRIVACY: Final = {"ORT_DISABLE_TELEMETRY": "1"}
-#: What of ours runs inside MLServer.
-_IN_MLSERVER: Final = Path(__file__).resolve().parent / "backends" / "mlserver"
-_MLSERVER_DEFAULTS: Final = {
-    "MLSERVER_PARALLEL_WORKERS": "0",
-    "MLSERVER_DEBUG": "false",
-    "MLSERVER_MODEL_REPOSITORY_IMPLEMENTATION": "wml_repository.OneDirectoryEach",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,12 +138,12 @@ def server_spec(
     if template.server_type == "triton":
         argv, cwd = _triton(place, found), found.triton
         env = {"LD_LIBRARY_PATH": ":".join(str(path) for path in found.triton_libraries())}
-        env = own | _PRIVACY | dict(template.env) | env
+        env = own | TRITON | dict(template.env) | env
     else:
         argv, cwd = (str(found.mlserver), "start", str(place.models)), place.work
-        env = own | _MLSERVER_DEFAULTS | dict(template.env)
+        env = own | MLSERVER | dict(template.env)
         others = env.get("PYTHONPATH")
-        env |= {"PYTHONPATH": f"{_IN_MLSERVER}:{others}" if others else str(_IN_MLSERVER)} | _mlserver(place)
+        env |= {"PYTHONPATH": f"{IN_MLSERVER}:{others}" if others else str(IN_MLSERVER)} | _mlserver(place)
     # Triton takes a little more than two seconds to end by itself, and leaves a directory in /tmp if it is killed.
     return ProcessSpec(name="server", argv=argv, env=env, cwd=cwd, log=place.log, grace_s=4.0)
 
@@ -172,18 +164,8 @@ def _triton(place: PodPlace, found: Installation) -> tuple[str, ...]:
 
 
 def _mlserver(place: PodPlace) -> dict[str, str]:
-    return {
-        "MLSERVER_HOST": _LOOPBACK,
-        "MLSERVER_GRPC_PORT": str(place.grpc_port),
-        "MLSERVER_HTTP_PORT": str(place.http_port),
-        # Empty: no server and no port for metrics, and no files of theirs.
-        "MLSERVER_METRICS_ENDPOINT": "",
-        "MLSERVER_METRICS_DIR": str(place.work / "metrics"),
-        "MLSERVER_ENVIRONMENTS_DIR": str(place.work / "environments"),
-        "MLSERVER_LOAD_MODELS_AT_STARTUP": "false",
-        "MLSERVER_GRPC_MAX_MESSAGE_LENGTH": "-1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
+    listens = {"MLSERVER_HOST": _LOOPBACK, "MLSERVER_HTTP_PORT": str(place.http_port)}
+    return listens | placed_mlserver(place.grpc_port, str(place.work))
 
 
 def adapter_spec(

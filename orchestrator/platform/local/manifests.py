@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from orchestrator.domain.config import CONFIG_NAME
 from orchestrator.domain.errors import InvalidManifest, surprise
+from orchestrator.domain.names import MAX_NAME, is_subdomain
 from orchestrator.domain.serving_runtime import API_VERSION as RUNTIME_API
 from orchestrator.domain.serving_runtime import parse_serving_runtime
 from orchestrator.domain.storage import SECRET_NAME, StorageConfig
@@ -33,7 +34,6 @@ MAX_FILE_BYTES: Final = 8 << 20
 _API: Final = {Kind.MODEL: MODEL_API, Kind.RUNTIME: RUNTIME_API, Kind.SECRET: "v1", Kind.CONFIG: "v1"}
 #: Of these kinds one object only is the product's; a cluster's others are nobody's mistake.
 _ONLY: Final = {Kind.SECRET: SECRET_NAME, Kind.CONFIG: CONFIG_NAME}
-_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 #: What may stand where in a TrainedModel, as the CRD's schema has it.
 _KNOWN: Final[Mapping[tuple[str, ...], frozenset[str]]] = {
     ("spec",): frozenset({"inferenceService", "model"}),
@@ -140,7 +140,7 @@ class _Reading:
         if not isinstance(metadata, dict) or not isinstance(name, str) or not name:
             return self._unidentified(line, f"{kind}: metadata.name: required: a string")
         if kind in _ONLY and name != _ONLY[kind]:
-            return self._ignore(line, f"{kind} {name[:253]!r} is not read here; only {_ONLY[kind]!r} is")
+            return self._ignore(line, f"{kind} {name[:MAX_NAME]!r} is not read here; only {_ONLY[kind]!r} is")
         identity = ObjectId(kind, name)
         namespace = metadata.get("namespace")
         if namespace and namespace != self._namespace:
@@ -212,9 +212,9 @@ def _model(identity: ObjectId, line: int, value: Mapping[str, Any], namespace: s
 
 
 def _runtime(identity: ObjectId, line: int, value: Mapping[str, Any], namespace: str) -> Document:
-    # The API server's rule for names, and ours: pods and files are named after it.
-    if not _NAME.fullmatch(identity.name):
-        raise InvalidManifest("metadata.name", f"{identity.name[:253]!r} is not a lower case RFC 1123 subdomain")
+    # As the API server does, and for a reason of ours: pods and files are named after it.
+    if not is_subdomain(identity.name):
+        raise InvalidManifest("metadata.name", f"{identity.name[:MAX_NAME]!r} is not a lower case RFC 1123 subdomain")
     metadata = {"name": identity.name, "namespace": namespace, "uid": f"local-{identity.name}", "generation": 1}
     return Document(id=identity, line=line, value=parse_serving_runtime({**value, "metadata": metadata}))
 

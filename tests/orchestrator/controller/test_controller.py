@@ -66,7 +66,7 @@ async def test_a_deleted_model_leaves_nothing_behind() -> None:
         assert bench.desired.model("digits") is None
         assert set(bench.observer._memories) == {"other"}
         assert set(bench.residency._models) == {"other"}
-        assert set(bench.desired._targets) == set(bench.desired._status) == {"other"}
+        assert set(bench.desired._targets) == set(bench.desired._echoes) == {"other"}
 
 
 @pytest.mark.parametrize("common", [False, True])

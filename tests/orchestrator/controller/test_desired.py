@@ -192,7 +192,7 @@ def test_another_object_of_the_name_starts_with_its_own_status() -> None:
     assert desired.model("a") == make_model("a", uid="third")
     deliver(desired)
     desired.status_written("a", "second", STATUS)
-    assert desired._status == {}
+    assert desired._echoes == {}
 
 
 def test_a_status_of_somebody_elses_is_news_and_counts_for_nothing() -> None:
@@ -227,15 +227,6 @@ def test_a_status_that_was_there_before_us_is_ours_until_we_tell_another() -> No
     deliver(desired, make_model("a", uid="second", status=make_status()))
     assert desired.model("a") == make_model("a", uid="second", status=make_status())
     assert not desired.overwritten("a")
-
-
-def test_what_is_remembered_until_its_echo_is_bounded() -> None:
-    """A platform that shows nothing for long."""
-    desired = DesiredState()
-    deliver(desired, make_model("a"))
-    for number in range(100):
-        desired.status_sent("a", "uid-a", make_status(active=f"r{number}"))
-    assert len(desired._status["a"].sent) == desired_module._ECHOES
 
 
 @pytest.mark.parametrize("listed", [True, False])

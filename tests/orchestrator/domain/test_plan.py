@@ -7,13 +7,22 @@ from typing import Any
 
 import pytest
 
-from orchestrator.domain.action import Action, LoadCopy, MakeRoom, PublishRoute, RemoveRoute, UnloadCopy, destructive
+from orchestrator.domain.action import (
+    Action,
+    LoadCopy,
+    MakeRoom,
+    Plan,
+    PublishRoute,
+    RemoveRoute,
+    UnloadCopy,
+    destructive,
+)
 from orchestrator.domain.demand import Want
 from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.fleet import NO_ROOM, CopyState, Failure, PodView, ServerState
 from orchestrator.domain.memory import evicting, standing_by
 from orchestrator.domain.observation import Memory, Observation
-from orchestrator.domain.plan import Plan, plan
+from orchestrator.domain.plan import plan
 from orchestrator.domain.pool import GROWTH_PATIENCE_S
 from orchestrator.domain.routes import Route
 from orchestrator.domain.withdrawal import ACK_BOUND_S, LAZY_REMOVE_S, STRANGER_RECHECK_S, WITHDRAW_GRACE_S

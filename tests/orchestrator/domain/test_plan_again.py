@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.domain.action import Plan
 from orchestrator.domain.demand import Want
 from orchestrator.domain.fleet import Failure
 from orchestrator.domain.loading import RETRY_CAP_S, retry_delay
 from orchestrator.domain.observation import Observation
-from orchestrator.domain.plan import Plan, plan
+from orchestrator.domain.plan import plan
 from tests.orchestrator.builders import endpoint, make_copy, make_failed, make_observation, make_route, make_view
 from tests.orchestrator.domain.test_plan import NOW, actions, failed, load
 

@@ -208,7 +208,7 @@ class Watched(World):
         super().act(action)
         assert not isinstance(action, MakeRoom), "somebody is evicted for a hand-over"
         if isinstance(action, PublishRoute) and not action.route.endpoints:
-            assert all(self.pod(c.pod).ending for c in before.loaded)
+            assert all(self.pod(c.pod).ending for c in before.kept)
         if isinstance(action, UnloadCopy):
             route = before.route
             assert route is not None
@@ -223,7 +223,7 @@ class Watched(World):
 
     def check(self) -> None:
         """Whoever is routed to has it."""
-        assert self.seen.route is not None or not self.seen.loaded
+        assert self.seen.route is not None or not self.seen.kept
         routed = set(self.seen.route.route.endpoints) if self.seen.route is not None else set()
         loaded = {self.pod(c.pod).pod.endpoint for c in self.seen.copies if c.state is CopyState.LOADED}
         assert routed <= loaded

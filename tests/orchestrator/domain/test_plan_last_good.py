@@ -9,7 +9,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from orchestrator.domain.action import LoadCopy, MakeRoom, UnloadCopy
+from orchestrator.domain.action import LoadCopy, MakeRoom, Plan, UnloadCopy
 from orchestrator.domain.answering import answer
 from orchestrator.domain.conditions import ready_verdict, up_to_date_verdict
 from orchestrator.domain.demand import OnDemand, Refused, WaitFor, Want
@@ -18,7 +18,7 @@ from orchestrator.domain.fleet import NO_ROOM, CopyState, Failure, ServerState
 from orchestrator.domain.loading import POOL_RECHECK_S
 from orchestrator.domain.memory import evicting, remember, standing_by
 from orchestrator.domain.observation import MAX_CRASHES, Memory, Observation
-from orchestrator.domain.plan import Plan, plan
+from orchestrator.domain.plan import plan
 from orchestrator.domain.target import Target
 from tests.orchestrator.builders import (
     MIB,
@@ -298,21 +298,21 @@ def test_in_the_end_the_last_good_revision_answers(world: World) -> None:
     world.settle()
     world.tell()
     seen = world.seen
-    before = seen.before
-    assert before is not None
-    usable = [p for p in before.pool() if p.usable]
+    fallback = seen.fallback
+    assert fallback is not None
+    usable = [p for p in fallback.pool() if p.usable]
     if world.blocked or not usable or any(p.total < SIZE for p in usable):
         event("no room in any pod")
         return
     urgent = seen.want is not None and seen.want.load
-    if before.memory.failed is not None and not seen.serving:
+    if fallback.memory.failed is not None and not seen.serving:
         event("failed itself, and waits for room")
         assert not urgent
         assert not any(p.free >= SIZE for p in usable)
         return
     event("serves" if seen.serving else "stands by")
     assert {c.key for c in seen.serving} <= {GOOD}
-    assert seen.serving or (before.memory.evicted and not urgent)
+    assert seen.serving or (fallback.memory.evicted and not urgent)
     assert seen.model is not None
     assert seen.model.status.ready
     if seen.serving:

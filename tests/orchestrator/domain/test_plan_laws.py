@@ -249,7 +249,7 @@ def test_nothing_is_unloaded_that_requests_are_still_sent_to(seen: Observation) 
         assert pod is not None
         assert pod.known
         assert (action.pod, action.key) not in serving
-        replaced = any(c.pod == action.pod and c.key != action.key for c in seen.answering)
+        replaced = any(c.pod == action.pod and c.key != action.key for c in seen.loaded)
         if (action.pod, action.key) not in loaded or replaced:
             # Never served; or another copy of the name answers there, and this one is replaced in place.
             continue
@@ -273,7 +273,7 @@ def test_a_plan_loads_once_and_where_it_can(seen: Observation) -> None:
         pod = seen.pod(load.pod)
         assert pod is not None
         assert pod.usable
-        asked = seen if load.key == seen.target_key else seen.before
+        asked = seen if load.key == seen.target_key else seen.fallback
         assert asked is not None
         assert load.key == asked.target_key
         if not load.verify:
@@ -304,21 +304,21 @@ def test_ready_is_true_for_a_reason(seen: Observation) -> None:
     if seen.model is None or ready_verdict(seen).status != "True":
         return
     routed = seen.route is not None and seen.route.acked and seen.route.route.endpoints == seen.endpoints
-    good = seen.before
+    good = seen.fallback
     stands_by = seen.loaded_before or (good is not None and good.memory.failed is None)
     assert (seen.serving and routed) or stands_by or seen.model.status.ready
 
 
 def check_last_good(seen: Observation, *, urgent: bool) -> None:
     """Law 4: what fails or cannot be had at all does not keep the revision before from answering."""
-    before = seen.before
-    if before is None or (seen.memory.failed is None and isinstance(seen.target, Target)):
+    fallback = seen.fallback
+    if fallback is None or (seen.memory.failed is None and isinstance(seen.target, Target)):
         return
-    usable = [p for p in before.pool() if p.usable]
+    usable = [p for p in fallback.pool() if p.usable]
     if not usable or any(p.total < SIZE for p in usable):
         return
     event("the last good revision serves" if seen.serving else "the last good revision stands by")
-    assert seen.serving or (before.memory.evicted and not urgent)
+    assert seen.serving or (fallback.memory.evicted and not urgent)
     assert seen.model is not None
     assert seen.model.status.ready
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.domain.action import Action, LoadCopy, MakeRoom, PublishRoute
+from orchestrator.domain.action import Action, LoadCopy, MakeRoom, Plan, PublishRoute
 from orchestrator.domain.demand import Want
 from orchestrator.domain.fleet import NO_ROOM, CopyState, PodView
 from orchestrator.domain.loading import retry_delay
 from orchestrator.domain.memory import remember
 from orchestrator.domain.observation import Memory, Observation
-from orchestrator.domain.plan import Plan, plan
+from orchestrator.domain.plan import plan
 from orchestrator.domain.pool import GROWTH_PATIENCE_S, timed
 from orchestrator.domain.routes import Route
 from tests.orchestrator.builders import (

@@ -11,12 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from orchestrator.domain import memory as memories
-from orchestrator.domain.action import Action, LoadCopy, MakeRoom, PublishRoute, RemoveRoute, UnloadCopy
+from orchestrator.domain.action import Action, LoadCopy, MakeRoom, Plan, PublishRoute, RemoveRoute, UnloadCopy
 from orchestrator.domain.conditions import status_of
 from orchestrator.domain.fleet import NO_ROOM, Copy, CopyKey, CopyState, Failure, PodView
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.orphan import closed
-from orchestrator.domain.plan import Plan, plan
+from orchestrator.domain.plan import plan
 from orchestrator.domain.pool import timed
 from orchestrator.domain.routes import RouteView
 from tests.orchestrator.builders import NOW as TIMESTAMP
@@ -155,8 +155,8 @@ class World:
 
     def loadable(self) -> frozenset[CopyKey | None]:
         """What a load may be of: the target, or the last good revision."""
-        before = self.seen.before
-        return frozenset({self.seen.target_key, before.target_key if before is not None else None})
+        fallback = self.seen.fallback
+        return frozenset({self.seen.target_key, fallback.target_key if fallback is not None else None})
 
     def pod(self, uid: str) -> PodView:
         """The pod, which is there."""

@@ -14,6 +14,8 @@ from orchestrator.activator.settings import ActivatorSettings
 from orchestrator.platform.kube import names
 
 MANIFESTS: Final = Path(__file__).resolve().parents[4] / "manifests"
+#: The Deployment of the mesh pods.
+MESH_NAME: Final = f"{names.PRODUCT}-{names.MESH}"
 
 Object = dict[str, Any]
 
@@ -37,7 +39,7 @@ def pod_spec(name: str) -> Object:
 
 def containers() -> Iterator[Any]:
     """Every container of ours, with its pod's name."""
-    for name in (names.ORCHESTRATOR_NAME, names.MESH_NAME):
+    for name in (names.ORCHESTRATOR_NAME, MESH_NAME):
         spec = pod_spec(name)
         for container in [*spec.get("initContainers", ()), *spec["containers"]]:
             yield pytest.param(container, id=f"{name}/{container['name']}")
@@ -58,12 +60,12 @@ def test_ports_are_where_others_look() -> None:
         "control": names.CONTROL_PORT,
         "admin": names.ADMIN_PORT,
     }
-    assert ports(container(names.MESH_NAME, "envoy")) == {"grpc": names.MESH_PORT, "ready": names.MESH_READY_PORT}
-    assert ports(container(names.MESH_NAME, "activator")) == {
+    assert ports(container(MESH_NAME, "envoy")) == {"grpc": names.MESH_PORT, "ready": names.MESH_READY_PORT}
+    assert ports(container(MESH_NAME, "activator")) == {
         "activator": names.ACTIVATOR_HEALTH_PORT,
         "drain": names.ACTIVATOR_DRAIN_PORT,
     }
-    drain = container(names.MESH_NAME, "envoy")["lifecycle"]["preStop"]["httpGet"]
+    drain = container(MESH_NAME, "envoy")["lifecycle"]["preStop"]["httpGet"]
     assert drain == {"path": "/drain", "port": names.ACTIVATOR_DRAIN_PORT}
 
 
@@ -117,15 +119,15 @@ def test_services_are_headless_and_find_their_pods() -> None:
         "admin": names.ADMIN_PORT,
     }
     leader = f"--leader={names.ORCHESTRATOR_NAME}:{names.CONTROL_PORT}"
-    assert leader in container(names.MESH_NAME, "bootstrap")["args"]
+    assert leader in container(MESH_NAME, "bootstrap")["args"]
 
 
 def test_certificates_are_mounted_where_they_are_read() -> None:
     """The mesh's own, not another role's."""
-    [volume] = [v for v in pod_spec(names.MESH_NAME)["volumes"] if v["name"] == "tls"]
+    [volume] = [v for v in pod_spec(MESH_NAME)["volumes"] if v["name"] == "tls"]
     assert volume["secret"]["secretName"] == names.TLS_SECRETS[names.MESH]
     for name in ("envoy", "activator"):
-        mounts = {m["name"]: m["mountPath"] for m in container(names.MESH_NAME, name)["volumeMounts"]}
+        mounts = {m["name"]: m["mountPath"] for m in container(MESH_NAME, name)["volumeMounts"]}
         assert mounts["tls"] == names.TLS_DIRECTORY
 
 
@@ -206,10 +208,10 @@ def test_containers_are_restricted(found: Object) -> None:
 
 def test_pods_are_restricted() -> None:
     """In what is said of all containers at once."""
-    for name in (names.ORCHESTRATOR_NAME, names.MESH_NAME):
+    for name in (names.ORCHESTRATOR_NAME, MESH_NAME):
         security = pod_spec(name)["securityContext"]
         assert security == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
-    assert pod_spec(names.MESH_NAME)["automountServiceAccountToken"] is False
+    assert pod_spec(MESH_NAME)["automountServiceAccountToken"] is False
 
 
 def test_each_image_is_written_once() -> None:
@@ -246,8 +248,8 @@ def test_no_object_needs_another_of_them_first() -> None:
 
 def test_a_mesh_pod_ends_after_its_listeners_and_before_its_grace_is_over() -> None:
     """What connects while they are open would meet the end of the process."""
-    arguments = container(names.MESH_NAME, "envoy")["args"]
+    arguments = container(MESH_NAME, "envoy")["args"]
     listens_s = float(arguments[arguments.index("--drain-time-s") + 1])
     settings = ActivatorSettings(listen="unix:/a", leader=("unix:/b",))
-    grace_s = pod_spec(names.MESH_NAME)["terminationGracePeriodSeconds"]
+    grace_s = pod_spec(MESH_NAME)["terminationGracePeriodSeconds"]
     assert listens_s < settings.drain_least_s < settings.drain_most_s < grace_s

@@ -9,9 +9,9 @@ import pytest
 
 from orchestrator.domain.errors import InvalidManifest
 from orchestrator.domain.storage import StorageConfig
+from orchestrator.domain.trained_model import API_VERSIONS
 from orchestrator.platform.builtin import builtin_manifests
 from orchestrator.platform.kube.objects import (
-    MODEL_VERSIONS,
     going,
     identity,
     read_config,
@@ -23,14 +23,14 @@ from orchestrator.platform.kube.objects import (
 from tests.orchestrator.builders import make_raw_model
 
 
-@pytest.mark.parametrize("version", MODEL_VERSIONS)
+@pytest.mark.parametrize("version", API_VERSIONS)
 def test_a_model_of_either_group(version: str) -> None:
     """And of the configured one alone."""
     raw = make_raw_model("a") | {"apiVersion": version, "status": {"url": "grpc://x"}}
     model = read_model(raw, version)
     assert (model.name, model.uid, model.status.url) == ("a", "uid-a", "grpc://x")
     assert model.raw["apiVersion"] == version
-    (other,) = set(MODEL_VERSIONS) - {version}
+    (other,) = set(API_VERSIONS) - {version}
     with pytest.raises(InvalidManifest, match="apiVersion"):
         read_model(raw, other)
 

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
-import pytest
 from structlog.testing import capture_logs
 
-from orchestrator.platform.kube.api import KubeApi
-from tests.orchestrator.platform.kube.fake_api import Answer, fake_api
-from tests.orchestrator.platform.kube.test_reflector import World
+from tests.orchestrator.platform.kube.fake_api import Answer
+from tests.orchestrator.platform.kube.reflecting import World
 from tests.orchestrator.waiting import eventually
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    async with fake_api() as fake, KubeApi(fake.url, timeout_s=0.5, silence_s=0.5) as api:
-        yield World(fake, api)
 
 
 async def test_what_is_asked_for_anew_is_the_newest_and_waits_for_no_pause(world: World) -> None:

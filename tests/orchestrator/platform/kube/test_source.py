@@ -2,123 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from orchestrator.domain.serving_runtime import ServingRuntime
-from orchestrator.domain.storage import StorageConfig
-from orchestrator.domain.trained_model import TrainedModel
+from orchestrator.domain.trained_model import API_VERSIONS
 from orchestrator.platform.builtin import builtin_manifests
 from orchestrator.platform.kube import source as source_module
-from orchestrator.platform.kube.api import KubeApi
-from orchestrator.platform.kube.events import EventRecorder
-from orchestrator.platform.kube.objects import MODEL_VERSIONS
 from orchestrator.platform.kube.paths import core, group
-from orchestrator.platform.kube.source import KubeSource
 from tests.orchestrator.builders import make_raw_model
-from tests.orchestrator.platform.kube.fake_api import Answer, Call, FakeApi, fake_api
-from tests.orchestrator.platform.kube.support import MODELS, NAMESPACE, make_recorder, make_source
+from tests.orchestrator.platform.kube.fake_api import Answer, Call
+from tests.orchestrator.platform.kube.sourcing import MLSERVER, RUNTIMES, TRITON, Bench, Sink, started, task
+from tests.orchestrator.platform.kube.support import MODELS, NAMESPACE
 from tests.orchestrator.waiting import eventually
 
-RUNTIMES = group("serving.kserve.io/v1alpha1", "servingruntimes", NAMESPACE)
 SECRET = core("secrets", NAMESPACE, "storage-config")
 CONFIG = core("configmaps", NAMESPACE, "wml-serving-config")
-TRITON, MLSERVER = "triton-2.x", "mlserver-0.x"
-
-
-@dataclass
-class Sink:
-    """Implements ports.DesiredSink: the state, and how it came."""
-
-    models: dict[str, TrainedModel] = field(default_factory=dict)
-    runtimes: Mapping[str, ServingRuntime] = field(default_factory=dict)
-    storage: StorageConfig | None = None
-    config: Mapping[str, str] = field(default_factory=dict)
-    listings: int = 0
-    changes: list[set[str]] = field(default_factory=list)
-    deleted: set[tuple[str, str]] = field(default_factory=set)
-
-    def replace(
-        self,
-        *,
-        models: Mapping[str, TrainedModel],
-        runtimes: Mapping[str, ServingRuntime],
-        storage: StorageConfig | None,
-        config: Mapping[str, str],
-        deleted: Collection[tuple[str, str]] | None = None,
-    ) -> None:
-        # None would make every absence a deletion.
-        assert deleted is not None
-        self.models, self.runtimes, self.storage, self.config = dict(models), runtimes, storage, config
-        self.deleted |= set(deleted)
-        self.listings += 1
-
-    def change(self, models: Mapping[str, TrainedModel | None], *, deleted: Collection[tuple[str, str]] = ()) -> None:
-        assert self.listings
-        self.changes.append(set(models))
-        for name, model in models.items():
-            self.models.pop(name, None)
-            if model is not None:
-                self.models[name] = model
-        self.deleted |= set(deleted)
-
-
-@dataclass
-class Bench:
-    fake: FakeApi
-    source: KubeSource
-    recorder: EventRecorder
-    #: What was told of the ConfigMap.
-    configs: list[Mapping[str, str]]
-
-    @asynccontextmanager
-    async def leading(self) -> AsyncIterator[Sink]:
-        sink = Sink()
-        async with task(self.source.run(sink)):
-            await eventually(lambda: sink.listings)
-            yield sink
-
-    def put(self, name: str, **metadata: Any) -> None:
-        raw = make_raw_model(name)
-        raw["metadata"] = {"name": name, **metadata}
-        self.fake.store.put(f"{MODELS}/{name}", raw)
-
-
-@asynccontextmanager
-async def task(work: Any) -> AsyncIterator[None]:
-    """In the background; nothing but the end of the context ends it."""
-    running = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        running.cancel()
-        await asyncio.wait({running})
-    assert running.cancelled(), running.exception()
-
-
-@asynccontextmanager
-async def started(*, version: str = MODEL_VERSIONS[0]) -> AsyncIterator[Bench]:
-    """A source that knows nothing yet, and a server."""
-    async with fake_api() as fake, KubeApi(fake.url, timeout_s=5.0) as api:
-        configs: list[Mapping[str, str]] = []
-        recorder = make_recorder(api)
-        source = make_source(api, recorder, api_version=version, on_config=configs.append)
-        yield Bench(fake, source, recorder, configs)
-
-
-@pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
-    """The source is warm."""
-    async with started() as bench, task(bench.source.watch()), task(bench.recorder.run()):
-        yield bench
 
 
 async def test_objects_come_and_go(bench: Bench) -> None:
@@ -346,9 +247,9 @@ async def test_kserves_own_runtimes_are_nobodys_business(bench: Bench) -> None:
 
 async def test_the_other_group_by_configuration() -> None:
     """TrainedModels of KServe's group, and of no other."""
-    path = group(MODEL_VERSIONS[1], "trainedmodels", NAMESPACE)
-    async with started(version=MODEL_VERSIONS[1]) as bench, task(bench.source.watch()):
-        raw = make_raw_model("a") | {"apiVersion": MODEL_VERSIONS[1]}
+    path = group(API_VERSIONS[1], "trainedmodels", NAMESPACE)
+    async with started(version=API_VERSIONS[1]) as bench, task(bench.source.watch()):
+        raw = make_raw_model("a") | {"apiVersion": API_VERSIONS[1]}
         bench.fake.store.put(f"{path}/a", raw)
         bench.put("b")
         async with bench.leading() as sink:

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 from structlog.testing import capture_logs
 
 from orchestrator.platform.builtin import builtin_manifests
 from orchestrator.platform.kube import source as source_module
 from tests.orchestrator.platform.kube.fake_api import Answer, Call
-from tests.orchestrator.platform.kube.test_source import MLSERVER, RUNTIMES, TRITON, Bench, started, task
+from tests.orchestrator.platform.kube.sourcing import MLSERVER, RUNTIMES, TRITON, Bench
 from tests.orchestrator.waiting import eventually
-
-
-@pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
-    """The source is warm."""
-    async with started() as bench, task(bench.source.watch()), task(bench.recorder.run()):
-        yield bench
 
 
 async def test_a_builtin_runtime_that_is_deleted_comes_back(bench: Bench) -> None:

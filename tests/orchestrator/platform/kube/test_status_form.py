@@ -10,15 +10,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.trained_model import Condition, ModelStatus
-from orchestrator.platform.kube.objects import MODEL_VERSIONS
+from orchestrator.domain.trained_model import API_VERSIONS, Condition, ModelStatus
 from orchestrator.platform.kube.status_form import read_status, status_patch
 from tests.orchestrator.builders import statuses
 from tests.orchestrator.platform.kube.support import FULL_STATUS
 from tests.orchestrator.platform.schemas import problems
 
 ROOT: Final = Path(__file__).resolve().parents[4]
-OURS, KSERVES = MODEL_VERSIONS
+OURS, KSERVES = API_VERSIONS
 #: What KServe's definition, as published, keeps of a status.
 KEPT: Final = {"url", "observedGeneration", "conditions", "annotations", "address"}
 
@@ -44,7 +43,7 @@ def merged(old: Any, patch: Any) -> Any:
     return {key: value for key, value in result.items() if value is not None}
 
 
-@pytest.mark.parametrize("version", MODEL_VERSIONS)
+@pytest.mark.parametrize("version", API_VERSIONS)
 @given(before=STATUSES, after=STATUSES)
 def test_a_patch_makes_it_exactly_this(version: str, before: ModelStatus, after: ModelStatus) -> None:
     """Whatever was there: what is not set any more is gone."""
@@ -73,7 +72,7 @@ def test_our_definition_takes_all_of_it() -> None:
 @pytest.mark.parametrize("raw", [None, "text", [], {"annotations": "text"}, {"annotations": None, "conditions": 3}])
 def test_what_is_not_a_status_reads_as_empty(raw: Any) -> None:
     """It is only ever our own words that are read."""
-    assert {read_status(raw, version) for version in MODEL_VERSIONS} == {ModelStatus()}
+    assert {read_status(raw, version) for version in API_VERSIONS} == {ModelStatus()}
 
 
 def test_what_kubectl_shows() -> None:

@@ -1,0 +1,26 @@
+"""What the tests of a source and of a reflector are made with. A module with another bench or world has its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from orchestrator.platform.kube.api import KubeApi
+from tests.orchestrator.platform.kube.fake_api import fake_api
+from tests.orchestrator.platform.kube.reflecting import World
+from tests.orchestrator.platform.kube.sourcing import Bench, started, task
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    """The source is warm."""
+    async with started() as bench, task(bench.source.watch()), task(bench.recorder.run()):
+        yield bench
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    """A server that is soon taken for dead, and no reflector yet."""
+    async with fake_api() as fake, KubeApi(fake.url, timeout_s=0.5, silence_s=0.5) as api:
+        yield World(fake, api)
