@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,31 +65,53 @@ def status_changes(product: Product) -> Iterator[Callable[[], int]]:
     """
     Call what is given for how often a status has changed in what it says, as a watch shows it.
 
-    It is written into a file, as it comes: the API server gives up watches that are read too slowly.
+    It is written into a file, as it comes: the API server gives up watches that are read too slowly. One that it has
+    given up all the same goes on where it was.
     """
     path = f"/apis/serving.kubeflow.org/v1alpha1/namespaces/{product.cluster.namespace}/trainedmodels"
     listed = json.loads(product.cluster.kubectl("get", "--raw", path))
     before = {each["metadata"]["uid"]: _said(each) for each in listed["items"]}
-    watch = f"{path}?watch=1&resourceVersion={listed['metadata']['resourceVersion']}"
-    with tempfile.NamedTemporaryFile() as seen:
-        process = product.cluster.start("kubectl", "get", "--raw", watch, output=seen)
+    with tempfile.TemporaryDirectory() as told, ExitStack() as watches:
+        latest, files = listed["metadata"]["resourceVersion"], [Path(told) / "0"]
+
+        def follow() -> subprocess.Popen[str]:
+            with files[-1].open("wb") as file:
+                argv = ("kubectl", "get", "--raw", f"{path}?watch=1&resourceVersion={latest}")
+                watch = product.cluster.start(*argv, output=file)
+            watches.callback(watch.wait)
+            watches.callback(watch.kill)
+            return watch
+
+        watch = follow()
 
         def changes() -> int:
-            assert process.poll() is None, "the watch has ended"
+            nonlocal latest, watch
+            ended = watch.poll() is not None
+            found = [event["object"] for file in files for event in _events(file)]
+            if ended:
+                latest = found[-1]["metadata"]["resourceVersion"] if found else latest
+                files.append(Path(told) / f"{len(files)}")
+                watch = follow()
             said, number = dict(before), 0
-            # The last line may still be on its way. Opened anew: who writes has its place in the file.
-            for line in Path(seen.name).read_bytes().split(b"\n")[:-1]:
-                found = json.loads(line)["object"]
-                was, now = said.get(found["metadata"]["uid"]), _said(found)
+            for model in found:
+                was, now = said.get(model["metadata"]["uid"]), _said(model)
                 number += now not in (was, None)
-                said[found["metadata"]["uid"]] = now
+                said[model["metadata"]["uid"]] = now
             return number
 
+        yield changes
+
+
+def _events(file: Path) -> Iterator[dict[str, Any]]:
+    """What is whole of it. Opened anew: who writes has its place in the file."""
+    for line in file.read_bytes().split(b"\n"):
         try:
-            yield changes
-        finally:
-            process.kill()
-            process.wait()
+            event: dict[str, Any] = json.loads(line)
+        except json.JSONDecodeError:
+            # Still on its way; or the watch was given up in the middle of it, and another one brings it.
+            return
+        assert event["type"] != "ERROR", event
+        yield event
 
 
 def resident_bytes(product: Product, pod: str) -> int:
