@@ -151,6 +151,24 @@ class Disk:
         await self._remember()
 
 
+async def test_every_command_of_a_new_epoch_waits_for_the_disk(
+    stub: fleet_pb2_grpc.AdapterAsyncStub, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second as well as the first, whose write has begun."""
+    leader = Leader(stub, 5)
+    await leader.until(lambda: leader.last.server == READY)
+    disk, leader.epoch = Disk(world, monkeypatch), 6
+    first = asyncio.ensure_future(leader.load("a"))
+    await eventually(lambda: disk.waiting == 1)
+    second = asyncio.ensure_future(leader.load("b"))
+    await eventually(lambda: disk.waiting == 2 or second.done())
+    assert not second.done()
+    assert world.ledger.copies() == ()
+    disk.may.set()
+    await asyncio.gather(first, second)
+    await leader.until_state(LOADED, "b")
+
+
 async def test_a_command_that_waited_for_the_disk_is_not_taken_by_one_who_stops(
     stub: fleet_pb2_grpc.AdapterAsyncStub, service: AdapterService, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
