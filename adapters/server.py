@@ -158,13 +158,13 @@ class AdapterService(fleet_pb2_grpc.AdapterServicer):
         loads: bool = False,
     ) -> None:
         """Abort a command that is refused. There is no wait between the last look at the fence and the return."""
-        if self._stopping:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "the adapter is stopping", self._fence())
         if not _MODEL.fullmatch(key.model) or not key.uid or not key.revision:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the key lacks a name, uid or revision that can be")
         if fence.epoch > _HIGHEST_EPOCH:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _NO_EPOCH)
         await self._meet(fence.epoch)
+        if self._stopping:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the adapter is stopping", self._fence())
         try:
             self._ledger.check(fence.epoch, fence.boot)
             if loads:

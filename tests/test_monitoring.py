@@ -70,7 +70,7 @@ async def leader_page() -> str:
 
 async def all_families() -> dict[str, dict[str, str]]:
     """By component."""
-    budget = Budget.divide(800, largest=100, max_line=10)
+    budget = Budget.divide(1_600, largest=100, max_line=10)
     activator = exposition(ActivatorCounts().figures(held=0, streams=0, connected=False, budget=budget))
     return {
         names.ORCHESTRATOR: families(await leader_page()),

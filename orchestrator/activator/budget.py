@@ -16,9 +16,11 @@ servers answer.
 
 A server need not answer, and a call without a deadline waits for it all the
 same. So in `requests` and `responses` a model gets more only while as much as it
-has stays free: one alone gets about half, and leaves the rest to others, to
-whom the same applies. Not in `early`: what is read there is read to learn its
-model, and half of it would be one of the largest messages.
+has stays free, and never so much that nothing but its bytes keeps a largest
+message out: one alone gets two thirds at the most, and leaves the rest to
+others, to whom the same applies. Not in `early`: what is read there is read to
+learn its model, and it has room for two of the largest messages: a model with a
+few bytes there would keep its own next one out.
 
 What is counted is messages as Python holds them. gRPC has a copy of its own
 while a message comes and while it goes out, so a pool counts half of what it may
@@ -53,15 +55,17 @@ class Pool:
 
     Laws: the sizes of granted permits never exceed `total`; of the models that
     are not over their share, the permit that is first in the line is granted if
-    it fits; in a pool of three of the largest messages or more, no model alone
-    keeps another from the room for one.
+    it fits; no model alone keeps another from the room for one of the largest
+    messages, if there is room for two.
     """
 
-    __slots__ = ("_granted", "_line", "_used_by", "max_line", "settled", "total", "used")
+    __slots__ = ("_granted", "_line", "_used_by", "largest", "max_line", "settled", "total", "used")
 
-    def __init__(self, total: int, max_line: int) -> None:
+    def __init__(self, total: int, max_line: int, *, largest: int) -> None:
+        """`largest`: bytes of the largest message there may be."""
         self.total = total
         self.max_line = max_line
+        self.largest = largest
         #: Sum of the granted permits.
         self.used = 0
         #: The part of `used` that is messages already read: it comes back only as their calls end.
@@ -134,8 +138,15 @@ class Pool:
         return drained
 
     def _over_share(self, permit: Permit) -> bool:
-        """Whether its model has more bytes than would stay free beside this permit. Who has none is never over."""
-        return self.used_by(permit.model) > max(0, self.total - self.used - permit.size)
+        """
+        Whether its model has more bytes than would stay free beside this permit, or would keep a largest message out.
+
+        Who has none is never over. What others have does not count for the second: where a model hangs that has all it
+        can get, another may have several small messages still.
+        """
+        has = self.used_by(permit.model)
+        free = self.total - self.used - permit.size
+        return has > 0 and (has > free or has + permit.size > self.total - self.largest)
 
     def _serve(self) -> list[Permit]:
         """Grant what can be, from the front of the line; returns it."""
@@ -178,16 +189,21 @@ class Budget:
     @classmethod
     def divide(cls, total: int, *, largest: int, max_line: int) -> Budget:
         """
-        Half of `total` for requests, a quarter each for the others; each must take the largest message.
+        Of sixteen parts seven for requests, five for responses, four for what comes early.
 
-        Raises ValueError if it cannot.
+        In a pool of just two of the largest messages a model that has a byte gets no other permit for one. By default
+        there are two and a half for responses, so that answers of a few MiB that clients are slow to take stop no
+        other of their model; and more for requests, which stay as long as their servers take.
+
+        Raises ValueError if responses cannot have two of the largest messages.
         """
         counted = total // COPIES
-        quarter = counted // 4
-        if quarter < largest:
-            raise ValueError(f"a budget of {total} bytes is under {4 * COPIES} messages of {largest} bytes")
+        part = counted // 16
+        early, responses = 4 * part, 5 * part
+        if responses < 2 * largest:
+            raise ValueError(f"a budget of {total} bytes has no room for two responses of {largest} bytes")
         return cls(
-            early=Pool(quarter, max_line),
-            requests=Pool(counted - 2 * quarter, max_line),
-            responses=Pool(quarter, max_line),
+            early=Pool(early, max_line, largest=largest),
+            requests=Pool(counted - early - responses, max_line, largest=largest),
+            responses=Pool(responses, max_line, largest=largest),
         )

@@ -38,7 +38,8 @@ _UNKNOWN_MODEL_CODES: Final = (
 #: gRPC's own words for a stream that the server never began.
 _REFUSED_STREAM: Final = "REFUSED_STREAM"
 
-#: How long an answer may take once its headers are here: it has a place that others wait for. As a rule both come at once.
+#: How long an answer may take once its headers are here and it has a permit, which others wait for. As a rule it is here
+#: by then.
 _ANSWER_S: Final = 30.0
 
 

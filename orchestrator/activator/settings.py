@@ -13,8 +13,8 @@ from orchestrator.settings import Settings
 #: for every thread of gRPC; a large one is to go back to the kernel at once.
 ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "262144"}
 
-#: How many of the largest messages a budget has to take.
-_LARGEST_MESSAGES: Final = 8
+#: How many of the largest messages a budget has to take, copies included: one of that many is divided as the default is.
+_LARGEST_MESSAGES: Final = 16
 
 
 def budget_bytes(max_message_bytes: int) -> int:

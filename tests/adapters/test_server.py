@@ -17,6 +17,7 @@ from adapters.server import AdapterService, Bells, listen
 from protos import fleet_pb2, fleet_pb2_grpc
 from tests.adapters.leader import FAILED, LOADED, LOST, READY, Leader
 from tests.adapters.world import World, kept, key
+from tests.orchestrator.waiting import eventually
 
 
 @pytest.fixture
@@ -133,6 +134,54 @@ async def test_a_command_that_waited_for_the_disk_is_checked_against_what_came_m
     assert code is grpc.StatusCode.FAILED_PRECONDITION
     assert trailing["wml-epoch"] == "7"
     assert kept(world.ledger) == ()
+
+
+class Disk:
+    """What commands of a new epoch wait for, until it `may` take it."""
+
+    def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.waiting = 0
+        self.may = asyncio.Event()
+        self._remember = world.loader.remember
+        monkeypatch.setattr(world.loader, "remember", self._remembers)
+
+    async def _remembers(self) -> None:
+        self.waiting += 1
+        await self.may.wait()
+        await self._remember()
+
+
+async def test_every_command_of_a_new_epoch_waits_for_the_disk(
+    stub: fleet_pb2_grpc.AdapterAsyncStub, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second as well as the first, whose write has begun."""
+    leader = Leader(stub, 5)
+    await leader.until(lambda: leader.last.server == READY)
+    disk, leader.epoch = Disk(world, monkeypatch), 6
+    first = asyncio.ensure_future(leader.load("a"))
+    await eventually(lambda: disk.waiting == 1)
+    second = asyncio.ensure_future(leader.load("b"))
+    await eventually(lambda: disk.waiting == 2 or second.done())
+    assert not second.done()
+    assert world.ledger.copies() == ()
+    disk.may.set()
+    await asyncio.gather(first, second)
+    await leader.until_state(LOADED, "b")
+
+
+async def test_a_command_that_waited_for_the_disk_is_not_taken_by_one_who_stops(
+    stub: fleet_pb2_grpc.AdapterAsyncStub, service: AdapterService, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came before, and would be begun after."""
+    leader = Leader(stub, 5)
+    await leader.until(lambda: leader.last.server == READY)
+    disk, leader.epoch = Disk(world, monkeypatch), 6
+    command = asyncio.ensure_future(leader.load("a"))
+    await eventually(lambda: disk.waiting == 1)
+    service.stop()
+    disk.may.set()
+    assert (await refused(command))[0] is grpc.StatusCode.UNAVAILABLE
+    assert world.ledger.copies() == ()
 
 
 async def test_a_command_for_another_boot_changes_nothing(stub: fleet_pb2_grpc.AdapterAsyncStub, world: World) -> None:

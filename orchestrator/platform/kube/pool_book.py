@@ -289,11 +289,15 @@ def _follow(listed: dict[str, Raw] | None, kind: str, raw: Raw) -> str:
 
 
 def _last_read(listed: Mapping[str, Raw] | None, raw: Raw) -> Raw:
-    """An object as it is, or as it was when it could last be read, and marked: it is there, and may hold models."""
+    """
+    An object as it is, or as it was when it could last be read, and marked: it is there, and may hold models.
+
+    Its identity is as it is, and whether it is being deleted.
+    """
     before = (listed or {}).get(raw["metadata"]["name"])
     if UNREADABLE not in raw or before is None or before["metadata"].get("uid") != raw["metadata"].get("uid"):
         return raw
-    return {**before, UNREADABLE: raw[UNREADABLE]}
+    return {**before, "metadata": before["metadata"] | raw["metadata"], UNREADABLE: raw[UNREADABLE]}
 
 
 def read_alone(*, deployments: Iterable[Raw] = (), pods: Collection[Raw] = ()) -> None:

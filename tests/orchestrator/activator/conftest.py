@@ -123,7 +123,7 @@ class Stacks:
 @pytest.fixture
 async def hold() -> AsyncIterator[Hold]:
     """A hold without a process around it."""
-    made = Hold(Gate(max_waiting=10, max_per_model=10), Budget.divide(800, largest=100, max_line=2))
+    made = Hold(Gate(max_waiting=10, max_per_model=10), Budget.divide(1_280, largest=100, max_line=2))
     yield made
     made.stop_timer()
 

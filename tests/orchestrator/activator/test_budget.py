@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from orchestrator.activator.budget import COPIES, Budget, Permit, Pool
+from orchestrator.activator.settings import budget_bytes
 from tests.properties import examples
 
 LARGEST = 16
@@ -15,6 +18,8 @@ TOTAL = 48
 LINE = 5
 #: '' is for messages whose model is not known yet.
 MODELS = st.sampled_from(("", "a", "b", "c"))
+#: Messages of one model, as parts of the largest: read with a permit, or here already.
+HUNG = st.lists(st.tuples(st.sampled_from(("read", "charge")), st.floats(0, 1)), max_size=60)
 
 
 class PoolMachine(RuleBasedStateMachine):
@@ -22,16 +27,20 @@ class PoolMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pool = Pool(TOTAL, LINE)
+        self.pool = Pool(TOTAL, LINE, largest=LARGEST)
         self.reading: list[Permit] = []
         self.held: list[Permit] = []
         #: In the order in which they came.
         self.waiting: list[Permit] = []
 
+    @initialize(total=st.sampled_from((2 * LARGEST, 2 * LARGEST + 8, TOTAL)))
+    def begin(self, total: int) -> None:
+        self.pool = Pool(total, LINE, largest=LARGEST)
+
     def over_share(self, size: int, model: str) -> bool:
-        """Whether the model has more than would stay free beside so many bytes."""
+        """Whether the model has more than would stay free beside so many bytes, or than leaves room for a largest."""
         has = sum(permit.size for permit in self.reading + self.held if model and permit.model == model)
-        return 0 < has > TOTAL - self.pool.used - size
+        return has > 0 and (has > self.pool.total - self.pool.used - size or has + size > self.pool.total - LARGEST)
 
     @rule(size=st.integers(0, LARGEST), model=MODELS)
     def ask(self, size: int, model: str) -> None:
@@ -47,7 +56,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule(size=st.integers(0, LARGEST), model=MODELS)
     def charge(self, size: int, model: str) -> None:
-        fits = self.pool.used + size <= TOTAL and not self.over_share(size, model)
+        fits = self.pool.used + size <= self.pool.total and not self.over_share(size, model)
         permit = self.pool.charge(size, model)
         assert (permit is not None) == fits
         if permit is not None:
@@ -74,17 +83,17 @@ class PoolMachine(RuleBasedStateMachine):
             first = next(each for each in self.waiting if each.model == permit.model)
             assert permit is first, "of one model's, first come, first served"
             self.waiting.remove(permit)
-        assert self.pool.used == sum(permit.size for permit in self.reading + self.held) <= TOTAL
+        assert self.pool.used == sum(permit.size for permit in self.reading + self.held) <= self.pool.total
         assert self.pool.settled == sum(permit.size for permit in self.held)
         assert self.pool.line == len(self.waiting) <= LINE
         firsts = {permit.model: permit for permit in reversed(self.waiting)}
         within = [permit for permit in firsts.values() if not self.over_share(permit.size, permit.model)]
         if within:
             first = min(within, key=self.waiting.index)
-            assert self.pool.used + first.size > TOTAL, "who fits is not kept waiting"
+            assert self.pool.used + first.size > self.pool.total, "who fits is not kept waiting"
         for model in ("a", "b", "c"):
             mine = [permit.size for permit in self.reading + self.held if permit.model == model]
-            assert self.pool.used_by(model) == sum(mine)
+            assert self.pool.used_by(model) == sum(mine) <= self.pool.total - LARGEST
 
     def teardown(self) -> None:
         while self.reading or self.held:
@@ -100,20 +109,33 @@ TestPool = PoolMachine.TestCase
 TestPool.settings = examples(50)
 
 
-@given(st.lists(st.tuples(st.sampled_from(("read", "charge")), st.integers(0, LARGEST)), max_size=30))
-def test_a_model_whose_server_hangs_leaves_room_for_another(hung: list[tuple[str, int]]) -> None:
+def least_budget(largest: int) -> int:
+    """The smallest that can be divided."""
+    return COPIES * 16 * -(-2 * largest // 5)
+
+
+@pytest.mark.parametrize("budget_of", [budget_bytes, least_budget])
+@pytest.mark.parametrize("name", ["requests", "responses"])
+@given(largest=st.integers(1 << 10, 256 << 20), hung=HUNG)
+@example(largest=32 << 20, hung=[("read", 0.5), ("read", 1.0)])
+@example(largest=16 << 20, hung=[("read", 1 / (16 << 20)), ("read", 1.0), ("read", 1.0)])
+def test_a_model_whose_server_hangs_leaves_room_for_another(
+    budget_of: Callable[[int], int], name: str, largest: int, hung: list[tuple[str, float]]
+) -> None:
     """Whatever it has, reads and waits for, and gives nothing back: another has the room for a largest message."""
-    pool = Pool(TOTAL, LINE)
-    for how, size in hung:
+    pool: Pool = getattr(Budget.divide(budget_of(largest), largest=largest, max_line=LINE), name)
+    for how, part in hung:
+        size = round(part * largest)
         if how == "charge":
             pool.charge(size, "hung")
             continue
-        permit = pool.ask(LARGEST, "hung")
+        permit = pool.ask(largest, "hung")
         if permit is not None and permit.granted:
             pool.settle(permit, size)
         for each in pool.granted():
-            pool.settle(each, LARGEST)
-    other = pool.ask(LARGEST, "other")
+            pool.settle(each, largest)
+    assert pool.used_by("hung") <= 2 / 3 * pool.total
+    other = pool.ask(largest, "other")
     assert other is not None
     assert other.granted
 
@@ -122,7 +144,7 @@ def test_a_model_whose_server_hangs_leaves_room_for_another(hung: list[tuple[str
 def test_any_number_of_models_that_hang_leave_room_for_small_messages(sizes: list[int]) -> None:
     """Each takes a part of what those before it left."""
     unit = 1 << 10
-    pool = Pool(TOTAL * unit, LINE)
+    pool = Pool(TOTAL * unit, LINE, largest=LARGEST * unit)
     for model in range(8):
         for size in sizes:
             permit = pool.ask(LARGEST * unit, f"hung-{model}")
@@ -135,7 +157,7 @@ def test_any_number_of_models_that_hang_leave_room_for_small_messages(sizes: lis
 
 def test_who_is_over_its_share_by_now_is_not_in_the_way() -> None:
     """A model that waits first, for want of room, and gets some for a stream meanwhile."""
-    pool = Pool(TOTAL, LINE)
+    pool = Pool(TOTAL, LINE, largest=LARGEST)
     assert pool.ask(LARGEST, "a") is not None
     assert pool.charge(LARGEST, "b") is not None
     assert pool.charge(2, "c") is not None
@@ -150,7 +172,7 @@ def test_who_is_over_its_share_by_now_is_not_in_the_way() -> None:
 
 def test_who_is_over_its_share_is_passed_by_others_and_served_when_there_is_more() -> None:
     """Neither refused nor forgotten."""
-    pool = Pool(TOTAL, LINE)
+    pool = Pool(TOTAL, LINE, largest=LARGEST)
     first, second, third = (pool.ask(LARGEST, "a") for _ in range(3))
     other = pool.ask(LARGEST, "b")
     assert first is not None
@@ -165,18 +187,20 @@ def test_who_is_over_its_share_is_passed_by_others_and_served_when_there_is_more
 
 
 def test_the_pools_share_the_budget() -> None:
-    """Each takes the largest message, and together with gRPC's copies they are the budget."""
-    budget = Budget.divide(134, largest=16, max_line=1)
+    """Together with gRPC's copies they are the budget, and each takes the largest message; those with shares take two."""
+    total = least_budget(15) + 6
+    budget = Budget.divide(total, largest=15, max_line=1)
     pools = (budget.early, budget.requests, budget.responses)
-    assert COPIES * sum(pool.total for pool in pools) == 134
-    assert all(pool.total >= 16 for pool in pools)
+    assert COPIES * sum(pool.total for pool in pools) == total
+    assert budget.early.total >= 15
+    assert min(budget.requests.total, budget.responses.total) >= 30
     with pytest.raises(ValueError, match="budget"):
-        Budget.divide(127, largest=16, max_line=1)
+        Budget.divide(least_budget(15) - 1, largest=15, max_line=1)
 
 
 def test_misuse_is_an_error() -> None:
     """A permit larger than its pool would wait for ever; one is settled once, downwards."""
-    pool = Pool(10, 1)
+    pool = Pool(10, 1, largest=5)
     with pytest.raises(ValueError, match="permit"):
         pool.ask(11, "m")
     permit = pool.ask(5, "m")

@@ -16,21 +16,21 @@ Call = grpc.aio.StreamStreamCall[bytes, bytes]
 
 #: More than a client's transport takes of a message that nobody reads.
 LARGE = 900_000
+SMALL = message("large", b"little")
 
 
 async def answer(method: str, messages: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-    """Whoever asks for "large" is given much; the others get an echo."""
+    """Who sends no more than the model's name is given much; the others get an echo."""
     async for one in messages:
         yield bytes(LARGE) if one == message("large") else one
 
 
 @pytest.fixture
 async def narrow(stacks: Stacks) -> Stack:
-    """With no room for an answer while a large one is on its way to its client."""
-    stack = await stacks.make(max_message_bytes=1_000_000, max_bytes=8_000_000)
+    """With no room for another answer of the model while a large one is on its way to its client."""
+    stack = await stacks.make(max_message_bytes=1_000_000, max_bytes=12_800_000)
     stack.runtime.behave = answer
     stack.serve("large")
-    stack.serve("small")
     return stack
 
 
@@ -68,7 +68,7 @@ async def test_who_does_not_read_is_cut_off(
     monkeypatch.setattr("orchestrator.activator.delivery._WRITE_S", 0.3)
     monkeypatch.setattr("orchestrator.activator.delivery._LEAST_BYTES_PER_S", LARGE)
     call = await unread(channel, method)
-    assert await narrow.infer("small", message("small"), timeout=20) == message("small")
+    assert await narrow.infer("large", SMALL, timeout=20) == SMALL
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call.read()
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -79,11 +79,11 @@ async def test_who_does_not_read_is_cut_off(
 async def test_who_waits_for_room_is_told_before_its_deadline(narrow: Stack, channel: grpc.aio.Channel) -> None:
     """With the pool's numbers, while another client's answer is in the way."""
     call = await unread(channel, "ModelInfer")
-    waits = narrow.infer("small", message("small"), timeout=1)
+    waits = narrow.infer("large", SMALL, timeout=1)
     assert await waits.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert f"{LARGE} of 1000000 bytes for responses are in use" in await waits.details()
+    assert f"{LARGE} of 2000000 bytes for responses are in use" in await waits.details()
     call.cancel()
-    assert await narrow.infer("small", message("small"), timeout=20) == message("small")
+    assert await narrow.infer("large", SMALL, timeout=20) == SMALL
 
 
 async def test_who_reads_slowly_has_its_time(
@@ -93,6 +93,6 @@ async def test_who_reads_slowly_has_its_time(
     monkeypatch.setattr("orchestrator.activator.delivery._WRITE_S", 0.0)
     call = await unread(channel, "ModelInfer")
     # Another client that waits its deadline out is the clock.
-    assert await narrow.infer("small", message("small"), timeout=1).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert await narrow.infer("large", SMALL, timeout=1).code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert await call.read() == bytes(LARGE)
     assert await call.code() is grpc.StatusCode.OK

@@ -62,6 +62,28 @@ async def test_permits_are_granted_in_turn(hold: Hold) -> None:
     assert (pool.used, pool.line) == (0, 0)
 
 
+async def test_who_is_let_by_as_a_stream_takes_its_model_s_share_is_woken(hold: Hold) -> None:
+    """A message of the first's model leaves it over its share, and the next in line has room."""
+    pool = hold.budget.responses
+    other = await hold.permit(pool, 100, None, model="c")
+    assert other is not None
+    assert hold.charge(pool, 10, "d") is not None
+    first = asyncio.create_task(hold.permit(pool, 100, None, model="a"))
+    await eventually(lambda: pool.line == 1)
+    second = asyncio.create_task(hold.permit(pool, 80, None, model="b"))
+    await eventually(lambda: pool.line == 2)
+    streamed = hold.charge(pool, 1, "a")
+    assert streamed is not None
+    async with asyncio.timeout(10):
+        granted = await second
+    assert granted is not None
+    assert not first.done()
+    for permit in (other, granted, streamed):
+        hold.release(pool, permit)
+    async with asyncio.timeout(10):
+        assert await first is not None
+
+
 async def test_a_permit_granted_to_one_who_is_cancelled_goes_on(hold: Hold) -> None:
     """Granting and cancelling may meet in one turn of the loop."""
     pool = hold.budget.early

@@ -23,16 +23,19 @@ def test_settings_survive_the_file(tmp_path: Path) -> None:
 
 
 def test_the_bounds_fit_each_other() -> None:
-    """The largest message has room in each part of the budget; one model cannot take every place."""
+    """The budget is divided as the documentation says; one model cannot take every place."""
     budget = Budget.divide(SETTINGS.max_bytes, largest=SETTINGS.max_message_bytes, max_line=SETTINGS.max_waiting)
-    assert budget.responses.total >= SETTINGS.max_message_bytes
+    assert [pool.total >> 20 for pool in (budget.early, budget.requests, budget.responses)] == [32, 56, 40]
     assert SETTINGS.max_waiting_per_model < SETTINGS.max_waiting
 
 
 @pytest.mark.parametrize("largest", [1, 16 << 20, 64 << 20, 200 << 20])
 def test_a_budget_takes_the_largest_message_whatever_its_size(largest: int) -> None:
-    """In each of its parts."""
-    assert Budget.divide(budget_bytes(largest), largest=largest, max_line=1).early.total >= largest
+    """As many of it in each part as by default, or more."""
+    budget = Budget.divide(budget_bytes(largest), largest=largest, max_line=1)
+    assert budget.early.total >= 2 * largest
+    assert budget.requests.total >= 3.5 * largest
+    assert budget.responses.total >= 2.5 * largest
 
 
 def test_the_manifests_start_it_in_its_environment() -> None:

@@ -138,7 +138,7 @@ async def test_streams_are_bounded(stacks: Stacks) -> None:
 
 async def test_a_message_without_room_ends_its_stream(stacks: Stacks) -> None:
     """RESOURCE_EXHAUSTED with numbers, both ways; the largest message always finds room in an idle activator."""
-    stack = await stacks.make(max_message_bytes=1_000, max_bytes=8_000)
+    stack = await stacks.make(max_message_bytes=1_000, max_bytes=12_800)
     stack.serve("m")
     stream = open_stream(stack)
     await stream.write(message("m", bytes(900)))

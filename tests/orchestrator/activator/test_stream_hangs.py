@@ -77,7 +77,7 @@ async def test_streams_that_do_not_move_do_not_take_the_room_of_others(stacks: S
     assert await refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     two = 2 * len(large)
     assert await refused.details() == (
-        f"model 'hung': no room for a message of {len(large)} bytes: {two} of 400000 bytes are in use, {two} of them by this model"
+        f"model 'hung': no room for a message of {len(large)} bytes: {two} of 350000 bytes are in use, {two} of them by this model"
     )
     assert await stack.infer("m", message("m", bytes(90_000)), timeout=20) == message("m", bytes(90_000))
     other = open_stream(stack)

@@ -40,7 +40,7 @@ async def begin_and_answer(method: str, messages: AsyncIterator[bytes], context:
 
 @pytest.fixture
 async def bounded(stacks: Stacks) -> Stack:
-    """With room for four of the largest requests, and for two of their answers, as by default."""
+    """With room for three and a half of the largest requests, and for two and a half of their answers, as by default."""
     stack = await stacks.make(max_message_bytes=100_000, max_bytes=1_600_000)
     stack.serve("m")
     return stack
@@ -67,7 +67,7 @@ async def test_a_server_that_hangs_does_not_take_the_room_of_others(bounded: Sta
     code, details = await ended(bounded.infer("hung", message("hung"), timeout=1))
     assert code is grpc.StatusCode.DEADLINE_EXCEEDED
     assert "model 'hung': waited for room for its message" in details
-    assert f"{two} of 400000 bytes are in use ({two} of them by this model)" in details
+    assert f"{two} of 350000 bytes are in use ({two} of them by this model)" in details
     assert hung.calls == 2
     for call in calls:
         call.cancel()
@@ -108,7 +108,7 @@ async def test_an_answer_that_does_not_come_does_not_take_the_room_of_others(bou
     # The third is told that it waits, and for whom.
     code, details = await ended(bounded.infer("hung", message("hung"), timeout=1))
     assert code is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert "100000 of 200000 bytes for responses are in use, 100000 of them by model 'hung'" in details
+    assert "100000 of 250000 bytes for responses are in use, 100000 of them by model 'hung'" in details
     assert await bounded.infer("m", message("m", bytes(LARGE)), timeout=20) == message("m", bytes(LARGE))
     for call in calls:
         call.cancel()

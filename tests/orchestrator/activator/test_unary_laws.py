@@ -28,7 +28,7 @@ from tests.orchestrator.activator.fakes import message
 from tests.properties import examples
 
 LARGEST: Final = 100
-TOTAL: Final = 800
+TOTAL: Final = 1_280
 MAX_WAITING: Final = 8
 MAX_PER_MODEL: Final = 5
 LINE: Final = 3

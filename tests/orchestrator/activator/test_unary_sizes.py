@@ -31,7 +31,7 @@ class TestSizes:
 
     async def test_above_the_limit(self, stacks: Stacks) -> None:
         """RESOURCE_EXHAUSTED with both numbers, from the client and from the server."""
-        stack = await stacks.make(max_message_bytes=1_000, max_bytes=10_000)
+        stack = await stacks.make(max_message_bytes=1_000, max_bytes=12_800)
         stack.serve("m")
         code, details = await ended(stack.infer("m", message("m", bytes(2_000))))
         assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -62,7 +62,7 @@ class TestSizes:
 
     async def test_more_large_messages_than_the_budget_take_turns(self, stacks: Stacks) -> None:
         """Who finds no room waits for it: all pass in the end."""
-        stack = await stacks.make(max_message_bytes=100_000, max_bytes=800_000)
+        stack = await stacks.make(max_message_bytes=100_000, max_bytes=1_280_000)
         sent = message("m", bytes(90_000))
         calls = [stack.infer("m", sent) for _ in range(50)]
         await stack.wants("m")

@@ -361,6 +361,19 @@ def test_a_deployment_that_cannot_be_read_keeps_its_pods_and_is_put_right() -> N
     assert book.pools() == {"triton-2.x": Pool(2)}
 
 
+def test_that_it_is_being_deleted_is_seen_of_what_cannot_be_read() -> None:
+    """Else models would stay in a pod that ends."""
+    book = make_book(stored())
+    book.want("triton-2.x", keep(1))
+    book.list_pods([make_raw_pod(podIP="10.0.0.7")])
+    deployment = stored()
+    deployment["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    book.deployment("MODIFIED", unreadable(deployment, "odd"))
+    book.pod("MODIFIED", unreadable(make_raw_pod(deletionTimestamp="2026-01-01T00:00:00Z"), "odd"))
+    assert isinstance(book.step("triton-2.x"), Leave)
+    assert [(pod.adapter, pod.terminating) for pod in book.pods()] == [("10.0.0.7:8085", True)]
+
+
 @pytest.mark.parametrize(
     "objects",
     [
