@@ -82,6 +82,22 @@ async def test_where_no_pod_answers_another_is_started(under_way: bool) -> None:
         assert len(bench.platform.pods) == 2
 
 
+@pytest.mark.parametrize("silent", [True, False])
+async def test_nobody_leaves_for_what_another_pod_may_come_for(silent: bool) -> None:
+    """A pod that has been silent for long is not waited for, and keeps no other pod from being started."""
+    async with Bench(pods=3) as bench:
+        await bench.apply(*"abcd")
+        await bench.after(60.0)
+        if silent:
+            bench.fleet.silence("p2")
+        await bench.after(60.0)
+        await bench.apply("digits")
+        bench.activators.want("digits", ASKED)
+        await bench.after(10.0)
+        assert bench.activators.told("digits") == ReadyAt((endpoint("p3"),))
+        assert bench.fleet.loaded() == {*"abcd", "digits"}
+
+
 async def test_a_request_for_what_nobody_can_load_is_told_that_its_pod_does_not_answer() -> None:
     """The pool may have no other pod; nothing is said of a silence that may be over in a moment."""
     async with Bench() as bench:
