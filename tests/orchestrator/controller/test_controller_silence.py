@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.domain.demand import ReadyAt, WaitFor, Want
@@ -80,6 +82,21 @@ async def test_where_no_pod_answers_another_is_started(under_way: bool) -> None:
         assert bench.activators.told("digits") == ReadyAt((endpoint("p2"),))
         assert bench.ready["digits"] == LOADED
         assert len(bench.platform.pods) == 2
+
+
+@pytest.mark.parametrize("message", ["", "exited with code 1"])
+async def test_another_is_started_also_where_the_silent_pods_server_was_down(message: str) -> None:
+    """Whether or not the platform has a reason for that."""
+    async with Bench(pods=2) as bench:
+        await bench.apply("other")
+        bench.fleet.kill("p1", back=False)
+        bench.platform.pods = [replace(pod, message=message) for pod in bench.platform.pods]
+        bench.platform.tell()
+        await bench.after()
+        bench.fleet.silence("p1")
+        bench.activators.want("other", ASKED)
+        await bench.after(GROWTH_PATIENCE_S + 10.0)
+        assert bench.activators.told("other") == ReadyAt((endpoint("p2"),))
 
 
 @pytest.mark.parametrize("silent", [True, False])
