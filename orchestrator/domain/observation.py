@@ -186,7 +186,11 @@ class Observation:
         return pod is not None and pod.known
 
     def counts(self, copy: Copy) -> bool:
-        """Whether no other copy is needed: this one's pod stays, and answers, or at least no request has come back."""
+        """
+        Whether no other copy is needed: this one's pod stays, and answers, or at least no request has come back.
+
+        What was on its way there counts no more once its pod is given up.
+        """
         waited_for = copy.state is CopyState.LOADED or not self.given_up(copy)
         return self.stays(copy) and (self.known(copy) or not self.memory.unanswered) and waited_for
 
