@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from orchestrator.domain.fleet import PodView
-from orchestrator.domain.pool import PoolPlan, patience_left, plan_pool
+from orchestrator.domain.pool import PoolPlan, on_its_way, plan_pool
 
 #: How long models that lack room may take to try a pod that has just come up.
 _LOOK_S: Final = 1.0
@@ -104,12 +104,10 @@ class PoolKeeper:
         now = self._clock()
         models = len(self._models[runtime])
         idle_since = now if models else self._idle_since.setdefault(runtime, now)
-        # One that has been silent for long may never answer again; one that was never heard may take long to start.
-        coming = (p for p in pods if p.coming and not (p.silent and patience_left(p, now) <= 0))
-        on_its_way = any(coming) or len(pods) < replicas
+        grows = any(on_its_way(p, now) for p in pods) or len(pods) < replicas
         # A model that lacked room before the newest pod came up may find room in that pod: it is to look first.
         last = max((p.since for p in pods if p.usable), default=0.0)
-        starved = bool(self._starved[runtime]) and not on_its_way
+        starved = bool(self._starved[runtime]) and not grows
         looked = self._starved_at.get(runtime, 0.0) >= last
         decided = plan_pool(
             models=models,

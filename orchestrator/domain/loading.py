@@ -88,21 +88,18 @@ def _load(seen: Observation, now: float) -> Plan:
     loaded = [c for c in there if c.state is CopyState.LOADED]
     if any(seen.counts(c) for c in loaded):
         return _verify(seen, loaded, wanted)
-    if loaded:
-        return _elsewhere(seen, wanted, now)
-    under_way = [c for c in there if not seen.given_up(c)]
+    under_way = [c for c in there if c.state is not CopyState.LOADED and not seen.given_up(c)]
     others = [c for c in seen.copies if c.key.uid != wanted.key.uid and not seen.given_up(c)]
-    # What silent pods hold counts until they are given up.
-    pods = (seen.pod(c.pod) for c in (*others, *under_way))
-    recheck = sum((look_again(patience_left(p, now)) for p in pods if p is not None and not p.known), Plan())
-    if any(seen.stays(c) or c.state is CopyState.UNLOADING for c in under_way):
+    # A pod that is not known counts, with what it holds, until it is given up; and once all are, another is wanted.
+    recheck = sum((look_again(patience_left(p, now)) for p in seen.pods if not p.known), Plan())
+    if not loaded and any(seen.stays(c) or c.state is CopyState.UNLOADING for c in under_way):
         return recheck + _hurry(seen, under_way, wanted)
-    if under_way:
-        return recheck + _elsewhere(seen, wanted, now)
-    if others or seen.memory.evict is not None:
-        # Another model of this name, or this one's own eviction, has to leave first.
+    if others or seen.memory.evict is not None or seen.silences:
+        # Another model of this name, or this one's own eviction, has to leave first; and no model silences a whole pool.
         return recheck
-    return _anywhere(seen, wanted, now)
+    if loaded or under_way:
+        return recheck + _elsewhere(seen, wanted, now)
+    return recheck + _anywhere(seen, wanted, now)
 
 
 def _anywhere(seen: Observation, wanted: _Wanted, now: float) -> Plan:
@@ -112,7 +109,7 @@ def _anywhere(seen: Observation, wanted: _Wanted, now: float) -> Plan:
         return Plan()
     if any(not p.known for p in pool) and not any(p.usable for p in pool):
         # A pod that is not known may become usable, and wakes this model then.
-        return look_again(_silence_s(pool, now))
+        return Plan()
     failed = memory.failed is not None and memory.room is None
     if failed and (left := _until_retry(seen, wanted, now)) > 0:
         return look_again(left)
@@ -122,8 +119,8 @@ def _anywhere(seen: Observation, wanted: _Wanted, now: float) -> Plan:
     pod = choose_pod((p for p in pool if p.pod.uid in held), need=need) or choose_pod(pool, need=need)
     if pod is not None:
         return wanted.load(pod, need)
-    if (left := _silence_s(pool, now)) > 0:
-        return look_again(left)
+    if _may_have_room(pool, now):
+        return Plan()
     roomiest = _roomiest(seen, pool)
     if roomiest is None:
         # No pod is usable. A first load is woken by the next pod; the time of a retry has come already.
@@ -153,13 +150,13 @@ def _may_evict(seen: Observation) -> bool:
     return seen.urgent or not came_before or bool(seen.kept)
 
 
-def _silence_s(pool: Iterable[PodView], now: float) -> float:
+def _may_have_room(pool: Iterable[PodView], now: float) -> bool:
     """
-    For how many seconds more a pod that is starting or silent may turn out to have room; 0: not any more.
+    Whether a pod that is starting or silent may turn out to have room.
 
     Nobody is evicted while that may be (law 9: absence never deletes). The time is bounded: the pod may never come.
     """
-    return max((patience_left(p, now) for p in pool if p.coming and not p.known), default=0.0)
+    return any(p.coming and not p.known and patience_left(p, now) > 0 for p in pool)
 
 
 def _roomiest(seen: Observation, pool: Iterable[PodView]) -> PodView | None:
@@ -178,8 +175,6 @@ def _elsewhere(seen: Observation, wanted: _Wanted, now: float) -> Plan:
     if there were no copy.
     """
     copies, memory = seen.target_copies, seen.memory
-    if memory.evict is not None or any(c.key.uid != wanted.key.uid for c in seen.copies):
-        return Plan()
     if any(c.state is not CopyState.FAILED and seen.counts(c) for c in copies):
         return Plan()
     need = max(memory.need, *(c.reserved for c in copies))
@@ -192,10 +187,8 @@ def _elsewhere(seen: Observation, wanted: _Wanted, now: float) -> Plan:
         return wanted.load(pod, need) + look_again(left)
     if not (seen.urgent and memory.unanswered):
         return look_again(left)
-    if (silence_s := _silence_s(pool, now)) > 0:
-        return look_again(left) + look_again(silence_s)
     roomiest = _roomiest(seen, pool)
-    if roomiest is None or roomiest.total < need:
+    if _may_have_room(pool, now) or roomiest is None or roomiest.total < need:
         return look_again(left)
     return Plan(actions=(MakeRoom(roomiest.pod.uid, need),)) + look_again(left)
 

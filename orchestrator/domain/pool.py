@@ -72,6 +72,15 @@ def timed(pod: PodView, now: float) -> PodView:
     return pod if pod.known or patience_left(pod, now) > 0 else replace(pod, given_up=True)
 
 
+def on_its_way(pod: PodView, now: float) -> bool:
+    """
+    Whether the pod is waited for before another one is started.
+
+    One that has been silent past its time may never answer again; one that was never heard may take long to start.
+    """
+    return pod.coming and not (pod.silent and patience_left(pod, now) <= 0)
+
+
 def growth_wait(pool: Iterable[PodView], *, limit: int, message: str, waited_s: float, now: float) -> float:
     """
     For how many seconds more a model that has lacked room for `waited_s` waits for another pod; 0: it does not wait.
@@ -81,6 +90,6 @@ def growth_wait(pool: Iterable[PodView], *, limit: int, message: str, waited_s: 
     says so.
     """
     pods = [p for p in pool if not p.pod.terminating]
-    on_their_way = [patience_left(p, now) for p in pods if p.coming]
+    on_their_way = [patience_left(p, now) for p in pods if on_its_way(p, now)]
     may_start = GROWTH_PATIENCE_S if len(pods) < limit and not on_their_way and not message else 0.0
     return max(0.0, min(GROWTH_PATIENCE_S - waited_s, max(on_their_way, default=may_start)))

@@ -98,6 +98,24 @@ def test_a_pool_does_not_grow_for_who_has_not_looked_into_its_newest_pod() -> No
     assert keeper.plan("x", pods, replicas=2, limit=3, grace_s=60.0) == PoolPlan(3)
 
 
+@pytest.mark.parametrize(
+    ("second", "replicas"),
+    [
+        pytest.param(make_view("p2", known=False, since=80.0), 2, id="silent for a moment"),
+        pytest.param(make_view("p2", known=False), 3, id="silent for long"),
+        pytest.param(make_view("p2", known=False, boot=""), 2, id="long in coming"),
+    ],
+)
+def test_a_pool_grows_beside_a_pod_that_has_been_silent_for_long(second: PodView, replicas: int) -> None:
+    """It may never answer again; one that was never heard may take long to start."""
+    clock = Clock()
+    clock.now = 100.0
+    keeper = PoolKeeper(clock)
+    keeper.needs("a", frozenset({"x"}))
+    keeper.waits("a", "x", for_room=True)
+    assert keeper.plan("x", [make_view("p1"), second], replicas=2, limit=4, grace_s=60.0) == PoolPlan(replicas)
+
+
 def test_how_long_a_model_has_lacked_room_is_counted_from_when_it_began_to() -> None:
     """Saying so again does not begin anew; another runtime does."""
     clock = Clock()

@@ -8,9 +8,10 @@ import pytest
 
 from orchestrator.domain.action import Action, LoadCopy, MakeRoom, Plan, PublishRoute
 from orchestrator.domain.demand import Want
-from orchestrator.domain.fleet import NO_ROOM, CopyState, PodView
+from orchestrator.domain.fleet import NO_ROOM, Copy, CopyState, PodView, ServerState
 from orchestrator.domain.loading import retry_delay
 from orchestrator.domain.memory import remember
+from orchestrator.domain.need import lacks_room
 from orchestrator.domain.observation import Memory, Observation
 from orchestrator.domain.plan import plan
 from orchestrator.domain.pool import GROWTH_PATIENCE_S, timed
@@ -22,6 +23,7 @@ from tests.orchestrator.builders import (
     make_failed,
     make_key,
     make_observation,
+    make_pod,
     make_route,
     make_status,
     make_target,
@@ -146,6 +148,77 @@ def test_what_had_the_name_before_is_not_waited_for_without_end() -> None:
     assert plan(seen, NOW + 1) == Plan(requeue_after=GROWTH_PATIENCE_S - 1)
     later = NOW + GROWTH_PATIENCE_S
     assert [a.pod for a in actions(timed_all(seen, later), later) if isinstance(a, LoadCopy)] == ["p2"]
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        pytest.param(make_copy(key=make_key("r1", uid="another")), id="what had the name before"),
+        pytest.param(make_copy(CopyState.DOWNLOADING, reserved=0), id="the hand-over so far"),
+    ],
+)
+def test_a_hand_over_does_not_wait_for_a_silent_pod_without_end(held: Copy) -> None:
+    """The pod that has it ends, and with it what was not handed over."""
+    seen = make_observation(
+        status=STATUS,
+        pods=(DEAD, make_view("p2", draining=True), make_view("p3")),
+        copies=(held, make_copy(pod="p2", reserved=10)),
+        route=make_route(endpoint("p2")),
+    )
+    assert plan(seen, NOW + 1) == Plan(requeue_after=GROWTH_PATIENCE_S - 1)
+    later = NOW + GROWTH_PATIENCE_S
+    assert actions(timed_all(seen, later), later) == [replace(load("p3"), urgent=False)]
+
+
+def test_what_is_on_its_way_in_a_silent_pod_that_ends_is_looked_at_again() -> None:
+    """No pod has room for it; once it is given up, others leave for it."""
+    memory = Memory(uid=KEY.uid, revision="r1", reserve=10, urgent=True)
+    ends = replace(DEAD, draining=True)
+    seen = make_observation(
+        copies=(make_copy(CopyState.LOADING, reserved=10),), pods=(ends, FULL), memory=memory, want=Want(load=True)
+    )
+    assert plan(seen, NOW + 1) == Plan(requeue_after=GROWTH_PATIENCE_S - 1)
+    later = NOW + GROWTH_PATIENCE_S
+    assert actions(timed_all(seen, later), later) == [MakeRoom("p2", 10)]
+
+
+@pytest.mark.parametrize(
+    "dead",
+    [
+        pytest.param(DEAD, id="silent"),
+        pytest.param(
+            replace(DEAD, server=ServerState.LOST, pod=make_pod("p1", message="exited with code 1")), id="broken"
+        ),
+        pytest.param(replace(DEAD, pod=make_pod("p1", terminating=True)), id="on its way out"),
+    ],
+)
+def test_where_no_pod_answers_the_model_is_looked_at_when_the_silence_has_lasted(dead: PodView) -> None:
+    """Whatever the pod was like before: from then on another is wanted, and the message says that none answers."""
+    seen = make_observation(pods=(dead,))
+    soon = plan(seen, NOW + 1)
+    assert soon == Plan(requeue_after=GROWTH_PATIENCE_S - 1)
+    assert not lacks_room(seen, soon)
+    later = NOW + GROWTH_PATIENCE_S
+    silent = timed_all(seen, later)
+    assert plan(silent, later) == Plan()
+    assert lacks_room(silent, Plan())
+
+
+def test_an_update_that_nobody_hears_of_any_more_keeps_no_hand_over_from_its_place() -> None:
+    """The update has no room anywhere else; the revision that serves, in a pod that ends, has."""
+    memory = Memory(uid=KEY.uid, revision="r1", reserve=20, last_good=Memory(uid=KEY.uid, revision="r0", reserve=10))
+    seen = make_observation(
+        status=make_status(make_condition(), active="r0"),
+        last_good=make_target("r0"),
+        copies=(make_copy(CopyState.LOADING), make_copy(pod="p2", key=make_key("r0"), reserved=10)),
+        pods=(DEAD, make_view("p2", draining=True), make_view("p3", total=30, reserved=15)),
+        memory=memory,
+        route=make_route(endpoint("p2")),
+    )
+    later = NOW + GROWTH_PATIENCE_S
+    assert actions(seen, later - 1) == []
+    loads = [a for a in actions(timed_all(seen, later), later) if isinstance(a, LoadCopy)]
+    assert [(a.pod, a.key.revision) for a in loads] == [("p3", "r0")]
 
 
 def test_an_update_that_nobody_hears_of_any_more_is_loaded_elsewhere() -> None:

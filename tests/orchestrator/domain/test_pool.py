@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.fleet import PodView, ServerState
-from orchestrator.domain.pool import GROWTH_PATIENCE_S, PoolPlan, growth_wait, plan_pool, timed
+from orchestrator.domain.pool import (
+    GROWTH_PATIENCE_S,
+    PoolPlan,
+    growth_wait,
+    on_its_way,
+    patience_left,
+    plan_pool,
+    timed,
+)
 from tests.orchestrator.builders import make_view
 
 NOW = 1000.0
@@ -86,6 +94,25 @@ def test_who_lacks_room_waits_a_while_for_a_pod_that_may_come(
 ) -> None:
     """With a limit of 2 pods, of which one that ends is none. One that is long in coming is not waited for again."""
     assert growth_wait(pool, limit=2, message="", waited_s=waited_s, now=NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("pod", "comes"),
+    [
+        (make_view("p2", known=False, since=NOW - 20.0), True),
+        (make_view("p2", known=False, since=NOW - 40.0), False),
+        (make_view("p2", known=False, since=NOW - 40.0, boot=""), True),
+        (make_view("p2", known=False, since=NOW - 40.0, boot="", unheard=True), False),
+        (make_view("p2", server=ServerState.STARTING, since=NOW - 40.0), True),
+        (make_view("p2"), False),
+        (make_view("p2", draining=True), False),
+    ],
+)
+def test_a_pod_that_was_heard_once_is_on_its_way_for_a_while_only(pod: PodView, comes: bool) -> None:
+    """One that was never heard may take long to start: no other is started beside it, and none is waited for."""
+    assert on_its_way(pod, NOW) is comes
+    waits_s = growth_wait([make_view("p1"), pod], limit=3, message="", waited_s=0.0, now=NOW)
+    assert waits_s == (max(0.0, patience_left(pod, NOW)) if comes else GROWTH_PATIENCE_S)
 
 
 def test_who_lacks_room_does_not_wait_for_pods_that_the_platform_refuses() -> None:
