@@ -52,13 +52,20 @@ def _update(seen: Observation, fallback: Observation, now: float) -> Plan:
     # A model of which something serves does not stand by.
     load = replace(_load(seen, now), stands_by=False)
     if not fallback.leaves:
-        return replace(_load(fallback, now), stands_by=False) + load
+        keep = replace(_load(fallback, now), stands_by=False)
+        # Of two loads of one name in a pod the later one would win.
+        taken = {c.pod for c in seen.target_copies if c.state in PRESENT} | {c.pod for c in _loads(load)}
+        return keep.without((a for a in _loads(keep) if a.pod in taken and not a.verify), POOL_RECHECK_S) + load
     # What serves is in pods on their way out. The target takes over if a pod has room for it, and nobody is evicted for
     # that; else the last good revision is handed over to another pod.
-    load = replace(load, actions=tuple(a for a in load.actions if isinstance(a, LoadCopy)))
+    load = replace(load, actions=_loads(load))
     if load.actions or any(c.state in PRESENT and seen.counts(c) for c in seen.target_copies):
         return load
     return load + _load(fallback, now)
+
+
+def _loads(plan: Plan) -> tuple[LoadCopy, ...]:
+    return tuple(a for a in plan.actions if isinstance(a, LoadCopy))
 
 
 def retry_delay(loads: int) -> float:

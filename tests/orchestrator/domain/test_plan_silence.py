@@ -241,6 +241,20 @@ def test_an_update_that_nobody_hears_of_any_more_is_loaded_elsewhere() -> None:
     assert timed_all(silent, later).falls_back
 
 
+def test_where_an_update_is_on_its_way_no_older_revision_is_loaded() -> None:
+    """The pod of the one that serves is silent, and a request has come back from there: the update answers it soon."""
+    seen = make_observation(
+        status=make_status(make_condition(), active="r0"),
+        last_good=make_target("r0"),
+        pods=(DEAD, make_view("p2")),
+        copies=(make_copy(key=make_key("r0"), reserved=10), make_copy(CopyState.DOWNLOADING, pod="p2", reserved=10)),
+        memory=UNANSWERED,
+        route=make_route(endpoint("p1")),
+        want=ASKED,
+    )
+    assert actions(seen) == [load("p2", hurry=True)]
+
+
 def timed_all(seen: Observation, now: float) -> Observation:
     """The pods as they are seen then."""
     return replace(seen, pods=tuple(timed(p, now) for p in seen.pods))
