@@ -308,7 +308,7 @@ class Installer:
         settings = self._settings
         text = (
             f"{settings.runtime} ({settings.server_type}) died while it loaded this {order.source.framework} model "
-            f"from {order.source.uri}"
+            f"from {order.source.uri}; see {self._log()}"
         )
         return Failure(reason=Reason.MODEL_LOAD_FAILED, message=clean(scrub(text, order.credentials)), crashed=True)
 
@@ -319,18 +319,22 @@ class Installer:
         said = str(error)
         for path in (str(self._places.model(order.key.model)), str(self._places.models), str(self._places.scratch)):
             said = said.replace(path + "/", "").replace(path, "")
-        where = f"its log ({settings.server_log})" if settings.server_log else "its log"
+        # Triton ends lists of one with semicolons.
+        said = said.rstrip("; ")
         if said == NO_REASON:
-            said = f"{said}; see {where}"
+            said = f"{said}; see {self._log()}"
         else:
             # MLServer's text may be a bare word: of a file that is no pickle it says the KeyError's, "8".
             words = said if " " in said.strip() else f"it says '{said}'"
-            said = f"{words}; more in {where}"
+            said = f"{words}; more in {self._log()}"
         text = (
             f"{settings.runtime} ({settings.server_type}) could not load this {order.source.framework} model "
             f"from {order.source.uri}: {said}"
         )
         return Failure(reason=Reason.MODEL_LOAD_FAILED, message=clean(scrub(text, order.credentials)))
+
+    def _log(self) -> str:
+        return f"its log ({self._settings.server_log})" if self._settings.server_log else "its log"
 
 
 def _ms(begun: float) -> int:

@@ -101,7 +101,9 @@ def up_to_date_verdict(seen: Observation) -> Verdict:
     failure = _failed(seen)
     if failure is not None:
         return Verdict("False", failure.reason, failure.message)
-    return Verdict("Unknown", Reason.LOADING, "the changed model is on its way; the one before it serves until then")
+    answers = ready_verdict(seen).status == "True"
+    meanwhile = "the one before it serves until then" if answers else "nothing serves until then: see Ready"
+    return Verdict("Unknown", Reason.LOADING, f"the changed model is on its way; {meanwhile}")
 
 
 def progress_verdict(seen: Observation) -> Verdict:

@@ -142,11 +142,18 @@ def _failed(memory: Memory, copy: Copy, failure: Failure, now: float) -> Memory:
 
 
 def commanded(memory: Memory, target: Target, pod: str, *, urgent: bool = False) -> Memory:
-    """After a load was accepted. An earlier failure stays until the outcome is known, except a want of room."""
+    """
+    After a load was accepted. An earlier failure stays until the outcome is known, except a want of room.
+
+    Nor does one stay that other credentials may have caused: it would name a cause that somebody has just mended.
+    """
     if memory.last_good is not None and memory.last_good.revision == target.revision:
         return replace(memory, last_good=commanded(memory.last_good, target, pod, urgent=urgent))
+    mended = memory.credentials not in ("", target.credentials.version)
+    crashed = memory.failure is not None and memory.failure.crashed
     return replace(
         memory,
+        failure=None if mended and not crashed else memory.failure,
         pod=pod,
         loads=memory.loads + 1,
         failed_at=None,

@@ -321,7 +321,12 @@ def test_an_update_under_way_is_neither_up_to_date_nor_failed() -> None:
     old = make_status(SERVED, UP_TO_DATE, active="r0")
     seen = make_observation(status=old, copies=(make_copy(key=make_key("r0")), make_copy(CopyState.LOADING)))
     assert condition(seen, "UpToDate").status == "Unknown"
+    assert "the one before it serves" in condition(seen, "UpToDate").message
     assert condition(seen).status == "True"
+    died = replace(seen, copies=(make_copy(CopyState.LOADING),), lost=True)
+    assert (
+        condition(died, "UpToDate").message == "the changed model is on its way; nothing serves until then: see Ready"
+    )
     loaded = make_observation(status=old, copies=(make_copy(),), route=make_route(endpoint()))
     assert condition(loaded, "UpToDate").status == "True"
     assert status(loaded).active_revision == "r1"

@@ -16,6 +16,7 @@ from tests.orchestrator.builders import (
     MIB,
     make_condition,
     make_copy,
+    make_credentials,
     make_failed,
     make_key,
     make_model,
@@ -60,6 +61,17 @@ def test_a_failure_stays_on_show_while_it_is_tried_again() -> None:
     assert (again.failed_at, again.loads) == (130.0, 4)
     assert again.failure is not None
     assert again.failure.message == "still"
+
+
+def test_a_failure_of_other_credentials_is_not_shown_while_new_ones_are_tried() -> None:
+    """Whoever has just mended the Secret is not told the reason of before; that the load crashes the server still holds."""
+    target = make_target(credentials=make_credentials(secret_access_key="mended"))
+    before = replace(FAILED, credentials=make_target().credentials.version)
+    assert commanded(before, target, "p1").failure is None
+    crashing = replace(before, failure=replace(FAILURE, crashed=True))
+    assert commanded(crashing, target, "p1").failure == crashing.failure
+    # A new leader knows the failure from the status, and not with which credentials it was.
+    assert commanded(FAILED, target, "p1").failure == FAILURE
 
 
 def test_the_failure_of_the_last_load_is_the_models_failure() -> None:
