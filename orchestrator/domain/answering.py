@@ -26,8 +26,8 @@ def answer(seen: Observation) -> Answer:
         return ReadyAt(seen.endpoints)
     verdict = ready_verdict(seen)
     fallback = seen.fallback
-    hopeless = isinstance(seen.goal.target, ModelProblem) or seen.goal.failed
-    if hopeless and (fallback is None or fallback.failed):
+    hopeless = isinstance(seen.goal.target, ModelProblem) or seen.goal.memory.failed is not None
+    if hopeless and (fallback is None or fallback.memory.failed is not None):
         return Refused(
             _GRPC_FAILED_PRECONDITION, f"model {seen.name!r} is not ready: {verdict.reason}: {verdict.message}"
         )

@@ -141,7 +141,7 @@ def _may_serve_unheard(seen: Observation) -> Verdict | None:
 def _last_good_comes(seen: Observation) -> Verdict | None:
     """Nothing serves, but the last good revision can: it is being brought back, or stands by."""
     fallback = seen.fallback
-    if fallback is None or fallback.failed:
+    if fallback is None or fallback.memory.failed is not None:
         return None
     return _was_lost(fallback) or _stands_by(fallback)
 
@@ -149,10 +149,6 @@ def _last_good_comes(seen: Observation) -> Verdict | None:
 def _failed(seen: Observation) -> Verdict | None:
     if isinstance(seen.target, ModelProblem):
         return Verdict("False", seen.target.reason, seen.target.message)
-    if seen.silences:
-        pods = " and ".join(p.pod.name for p in seen.silenced)
-        then = "it is loaded in no other pod until one of them answers or is gone"
-        return Verdict("False", Reason.MODEL_LOAD_FAILED, f"{pods} fell silent while they loaded it: {then}")
     failure = seen.memory.failed
     if failure is None:
         return None

@@ -101,8 +101,8 @@ def _load(seen: Observation, now: float) -> Plan:
     recheck = sum((look_again(patience_left(p, now)) for p in seen.pods if not p.known), Plan())
     if not loaded and any(seen.stays(c) or c.state is CopyState.UNLOADING for c in under_way):
         return recheck + _hurry(seen, under_way, wanted)
-    if others or seen.memory.evict is not None or seen.silences:
-        # Another model of this name, or this one's own eviction, has to leave first; and no model silences a whole pool.
+    if others or seen.memory.evict is not None:
+        # Another model of this name, or this one's own eviction, has to leave first.
         return recheck
     if loaded or under_way:
         return recheck + _elsewhere(seen, wanted, now)

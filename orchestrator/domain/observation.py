@@ -16,8 +16,6 @@ from orchestrator.domain.trained_model import TrainedModel
 
 #: A server may die for other reasons than the model that it was loading; hardly so often in a row.
 MAX_CRASHES: Final = 3
-#: A pod may fall silent for other reasons than the model that it was loading; hardly the next one as well.
-MAX_SILENCED: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +128,7 @@ class Observation:
         under_way = (c for c in self.target_copies if c.state in _UNDER_WAY and not self.given_up(c))
         if self.last_good is None or self.serving or any(under_way):
             return False
-        return self.lost or self.failed or self.homeless
+        return self.lost or self.memory.failed is not None or self.homeless
 
     @property
     def homeless(self) -> bool:
@@ -146,23 +144,7 @@ class Observation:
     def goal(self) -> Self:
         """The observation that a request waits on: of the last good revision if that is to be loaded, else this one."""
         fallback = self.fallback if self.falls_back else None
-        return fallback if fallback is not None and not fallback.failed else self
-
-    @property
-    def failed(self) -> bool:
-        """Whether the target cannot be loaded, for all that its last loads tell."""
-        return self.memory.failed is not None or self.silences
-
-    @property
-    def silences(self) -> bool:
-        """Whether the load seems to be what silences pods: then it is tried in no other until one answers or is gone."""
-        return len(self.silenced) >= MAX_SILENCED
-
-    @property
-    def silenced(self) -> tuple[PodView, ...]:
-        """The pods that fell silent while they loaded the target, and are given up."""
-        loading = (c.pod for c in self.target_copies if c.state in (CopyState.DOWNLOADING, CopyState.LOADING))
-        return tuple(p for uid in loading if (p := self.pod(uid)) is not None and p.given_up)
+        return fallback if fallback is not None and fallback.memory.failed is None else self
 
     @property
     def nobody_answers(self) -> bool:

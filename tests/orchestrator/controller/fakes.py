@@ -146,8 +146,6 @@ class FakeFleet:
     lasts_s: float = MOMENT
     #: Why a model's load fails, as long as it does.
     broken: dict[str, Failure] = field(default_factory=dict)
-    #: Models whose load silences the pod.
-    silencing: set[str] = field(default_factory=set)
     servers: dict[str, FakeServer] = field(default_factory=dict)
     #: Pods whose adapter never comes.
     absent: set[str] = field(default_factory=set)
@@ -250,9 +248,6 @@ class FakeFleet:
 
     def _loaded(self, pod: str, server: FakeServer, key: CopyKey) -> None:
         if server.copies.get(key) is None or self.servers.get(pod) is not server:
-            return
-        if key.model in self.silencing:
-            self.silence(pod)
             return
         free = self.capacity - sum(c.reserved for c in server.copies.values())
         failure = self.broken.get(key.model)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.domain.demand import ReadyAt, Refused, WaitFor, Want
+from orchestrator.domain.demand import ReadyAt, WaitFor, Want
 from orchestrator.domain.pool import GROWTH_PATIENCE_S
 from tests.orchestrator.builders import endpoint
 from tests.orchestrator.controller.bench import Bench
@@ -113,29 +113,6 @@ async def test_nobody_leaves_for_what_another_pod_may_come_for(silent: bool) -> 
         await bench.after(10.0)
         assert bench.activators.told("digits") == ReadyAt((endpoint("p3"),))
         assert bench.fleet.loaded() == {*"abcd", "digits"}
-
-
-async def test_a_model_over_which_pods_fall_silent_does_not_silence_a_whole_pool() -> None:
-    """One may be chance; after the second it is loaded in no other, until one of the two answers, and says so."""
-    async with Bench(pods=4) as bench:
-        await bench.apply(*"abcdef")
-        await bench.after(60.0)
-        bench.fleet.silencing.add("digits")
-        await bench.apply("digits")
-        bench.activators.want("digits", ASKED)
-        await bench.after(600.0)
-        pods = [pod for pod, server in bench.fleet.servers.items() if server.frozen]
-        assert len(pods) == 2
-        told = bench.activators.told("digits")
-        assert isinstance(told, Refused)
-        assert "fell silent while they loaded it" in told.message
-        assert bench.ready["digits"] == ("False", "ModelLoadFailed")
-        bench.fleet.silencing.clear()
-        bench.fleet.servers[pods[0]].copies.clear()
-        hear(bench, pods[0])
-        await bench.after()
-        assert isinstance(bench.activators.told("digits"), ReadyAt)
-        assert bench.ready["digits"] == LOADED
 
 
 async def test_a_request_for_what_nobody_can_load_is_told_that_its_pod_does_not_answer() -> None:
