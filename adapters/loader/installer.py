@@ -308,7 +308,7 @@ class Installer:
         settings = self._settings
         text = (
             f"{settings.runtime} ({settings.server_type}) died while it loaded this {order.source.framework} model "
-            f"from {order.source.uri}; see {self._log()}"
+            f"from {order.source.uri}; see {self._log()} of that time"
         )
         return Failure(reason=Reason.MODEL_LOAD_FAILED, message=clean(scrub(text, order.credentials)), crashed=True)
 

@@ -25,6 +25,7 @@ POOL_RECHECK_S: Final = 30.0
 #: First retry of a failed load, doubled each time up to the cap.
 RETRY_BASE_S: Final = 2.0
 RETRY_CAP_S: Final = 300.0
+_UNDER_WAY: Final = frozenset({CopyState.DOWNLOADING, CopyState.LOADING})
 
 
 def next_load(seen: Observation, now: float) -> Plan:
@@ -40,7 +41,8 @@ def next_load(seen: Observation, now: float) -> Plan:
     homeless = seen.homeless and isinstance(seen.target, Target)
     recheck = look_again(POOL_RECHECK_S) if homeless else Plan()
     load = _load(fallback, now)
-    if load.actions or any(c.state is not CopyState.FAILED for c in fallback.target_copies):
+    awaited = (c for c in fallback.target_copies if c.state is CopyState.LOADED or not fallback.given_up(c))
+    if load.actions or any(c.state is not CopyState.FAILED for c in awaited):
         return recheck + load
     # The last good revision failed as well, or stands by: the target is tried again.
     instead = _load(seen, now)
@@ -50,22 +52,23 @@ def next_load(seen: Observation, now: float) -> Plan:
 def _update(seen: Observation, fallback: Observation, now: float) -> Plan:
     """The last good revision serves, and is kept serving, while the target is loaded."""
     # A model of which something serves does not stand by.
-    load = replace(_load(seen, now), stands_by=False)
+    load, keep = replace(_load(seen, now), stands_by=False), _load(fallback, now)
+    # One load at a time: of two loads of one name in a pod the later one would win.
+    if any(c.state in _UNDER_WAY and fallback.counts(c) for c in fallback.target_copies):
+        load = load.without(_begun(load), POOL_RECHECK_S)
+    target_comes = bool(_begun(load)) or any(c.state in PRESENT and seen.counts(c) for c in seen.target_copies)
     if not fallback.leaves:
-        keep = replace(_load(fallback, now), stands_by=False)
-        # Of two loads of one name in a pod the later one would win.
-        taken = {c.pod for c in seen.target_copies if c.state in PRESENT} | {c.pod for c in _loads(load)}
-        return keep.without((a for a in _loads(keep) if a.pod in taken and not a.verify), POOL_RECHECK_S) + load
+        keep = keep.without(_begun(keep), POOL_RECHECK_S) if target_comes else keep
+        return replace(keep, stands_by=False) + load
     # What serves is in pods on their way out. The target takes over if a pod has room for it, and nobody is evicted for
     # that; else the last good revision is handed over to another pod.
-    load = replace(load, actions=_loads(load))
-    if load.actions or any(c.state in PRESENT and seen.counts(c) for c in seen.target_copies):
-        return load
-    return load + _load(fallback, now)
+    load = replace(load, actions=tuple(a for a in load.actions if isinstance(a, LoadCopy)))
+    return load if target_comes else load + keep
 
 
-def _loads(plan: Plan) -> tuple[LoadCopy, ...]:
-    return tuple(a for a in plan.actions if isinstance(a, LoadCopy))
+def _begun(plan: Plan) -> tuple[LoadCopy, ...]:
+    """The loads that the plan begins: not those that it has looked at, or hurried."""
+    return tuple(a for a in plan.actions if isinstance(a, LoadCopy) and not (a.verify or a.hurry))
 
 
 def retry_delay(loads: int) -> float:

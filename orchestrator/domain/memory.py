@@ -15,15 +15,15 @@ from orchestrator.domain.orphan import orphaned_since
 from orchestrator.domain.target import Target
 from orchestrator.domain.trained_model import Condition, TrainedModel
 
+#: Reasons that other credentials may mend.
+_OF_STORES: Final = frozenset({Reason.MODEL_NOT_FOUND, Reason.STORAGE_ACCESS_DENIED, Reason.STORAGE_UNAVAILABLE})
 #: Reasons that come from a load, in an adapter. The others come from the spec, and are worked out anew each time.
 _OF_LOADS: Final = frozenset(
     {
-        Reason.MODEL_NOT_FOUND,
-        Reason.STORAGE_ACCESS_DENIED,
-        Reason.STORAGE_UNAVAILABLE,
         Reason.INVALID_MODEL_LAYOUT,
         Reason.MODEL_LOAD_FAILED,
         Reason.MODEL_TOO_LARGE,
+        *_OF_STORES,
     }
 )
 
@@ -145,15 +145,15 @@ def commanded(memory: Memory, target: Target, pod: str, *, urgent: bool = False)
     """
     After a load was accepted. An earlier failure stays until the outcome is known, except a want of room.
 
-    Nor does one stay that other credentials may have caused: it would name a cause that somebody has just mended.
+    Nor does one of the store stay that other credentials were refused with: somebody has just mended its cause.
     """
     if memory.last_good is not None and memory.last_good.revision == target.revision:
         return replace(memory, last_good=commanded(memory.last_good, target, pod, urgent=urgent))
     mended = memory.credentials not in ("", target.credentials.version)
-    crashed = memory.failure is not None and memory.failure.crashed
+    of_store = memory.failure is not None and memory.failure.reason in _OF_STORES
     return replace(
         memory,
-        failure=None if mended and not crashed else memory.failure,
+        failure=None if mended and of_store else memory.failure,
         pod=pod,
         loads=memory.loads + 1,
         failed_at=None,

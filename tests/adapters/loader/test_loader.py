@@ -144,7 +144,9 @@ async def test_the_death_of_the_server_ends_everything_at_once(world: World) -> 
     assert [(c.key, c.state, c.failure is not None and c.failure.crashed) for c in changes.copies] == [
         (key("b"), FAILED, True)
     ]
-    assert all(c.failure.message.endswith("; see its log (kubectl logs p)") for c in changes.copies if c.failure)
+    assert all(
+        c.failure.message.endswith("; see its log (kubectl logs p) of that time") for c in changes.copies if c.failure
+    )
     world.server.may_load.set()
     world.server.start()
     await world.until_ready()

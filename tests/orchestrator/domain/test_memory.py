@@ -64,12 +64,12 @@ def test_a_failure_stays_on_show_while_it_is_tried_again() -> None:
 
 
 def test_a_failure_of_other_credentials_is_not_shown_while_new_ones_are_tried() -> None:
-    """Whoever has just mended the Secret is not told the reason of before; that the load crashes the server still holds."""
+    """Whoever has just mended the Secret is not told the reason of before; what the Secret cannot mend still holds."""
     target = make_target(credentials=make_credentials(secret_access_key="mended"))
     before = replace(FAILED, credentials=make_target().credentials.version)
     assert commanded(before, target, "p1").failure is None
-    crashing = replace(before, failure=replace(FAILURE, crashed=True))
-    assert commanded(crashing, target, "p1").failure == crashing.failure
+    refused = replace(before, failure=Failure(reason="ModelTooLarge", message="of the model itself"))
+    assert commanded(refused, target, "p1").failure == refused.failure
     # A new leader knows the failure from the status, and not with which credentials it was.
     assert commanded(FAILED, target, "p1").failure == FAILURE
 
