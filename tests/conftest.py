@@ -66,7 +66,7 @@ def pytest_xdist_auto_num_workers() -> int:
     """
     Of `-n auto`: two, or none beside this one.
 
-    On two cores it took 29 minutes in place of 46, and in each run something that waits for a server or a leader did
+    On two cores it took 29 minutes in place of 38, and in each run something that waits for a server or a leader did
     not come in its time.
     """
     return 2 if (os.cpu_count() or 1) >= 4 else 0
