@@ -151,15 +151,23 @@ class Disk:
         await self._remember()
 
 
+async def held_up(
+    stub: fleet_pb2_grpc.AdapterAsyncStub, world: World, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Leader, Disk, asyncio.Future[None]]:
+    """A leader, a disk, and the leader's first command of a new epoch, a load of `a`, that waits for that disk."""
+    leader = Leader(stub, 5)
+    await leader.until(lambda: leader.last.server == READY)
+    disk, leader.epoch = Disk(world, monkeypatch), 6
+    command = asyncio.ensure_future(leader.load("a"))
+    await eventually(lambda: disk.waiting == 1)
+    return leader, disk, command
+
+
 async def test_every_command_of_a_new_epoch_waits_for_the_disk(
     stub: fleet_pb2_grpc.AdapterAsyncStub, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second as well as the first, whose write has begun."""
-    leader = Leader(stub, 5)
-    await leader.until(lambda: leader.last.server == READY)
-    disk, leader.epoch = Disk(world, monkeypatch), 6
-    first = asyncio.ensure_future(leader.load("a"))
-    await eventually(lambda: disk.waiting == 1)
+    leader, disk, first = await held_up(stub, world, monkeypatch)
     second = asyncio.ensure_future(leader.load("b"))
     await eventually(lambda: disk.waiting == 2 or second.done())
     assert not second.done()
@@ -173,11 +181,7 @@ async def test_a_command_that_waited_for_the_disk_is_not_taken_by_one_who_stops(
     stub: fleet_pb2_grpc.AdapterAsyncStub, service: AdapterService, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It came before, and would be begun after."""
-    leader = Leader(stub, 5)
-    await leader.until(lambda: leader.last.server == READY)
-    disk, leader.epoch = Disk(world, monkeypatch), 6
-    command = asyncio.ensure_future(leader.load("a"))
-    await eventually(lambda: disk.waiting == 1)
+    _, disk, command = await held_up(stub, world, monkeypatch)
     service.stop()
     disk.may.set()
     assert (await refused(command))[0] is grpc.StatusCode.UNAVAILABLE
