@@ -104,10 +104,10 @@ class PoolKeeper:
         now = self._clock()
         models = len(self._models[runtime])
         idle_since = now if models else self._idle_since.setdefault(runtime, now)
-        grows = any(on_its_way(p, now) for p in pods) or len(pods) < replicas
+        coming = any(on_its_way(p, now) for p in pods) or len(pods) < replicas
         # A model that lacked room before the newest pod came up may find room in that pod: it is to look first.
         last = max((p.since for p in pods if p.usable), default=0.0)
-        starved = bool(self._starved[runtime]) and not grows
+        starved = bool(self._starved[runtime]) and not coming
         looked = self._starved_at.get(runtime, 0.0) >= last
         decided = plan_pool(
             models=models,
