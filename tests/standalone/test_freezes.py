@@ -4,10 +4,13 @@ SIGSTOP of each process for twenty seconds, under traffic: whoever waits for a f
 Nothing is lost, since nothing has ended: requests that need the frozen process
 are answered once it is thawed, all others at once. Two stacks are frozen at
 the same time, each at another place, so that two waits cost one.
+
+Whichever server stays frozen has ended for all that anybody can tell.
 """
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Final
@@ -15,16 +18,17 @@ from typing import Final
 import grpc
 import pytest
 
-from tests.standalone.faults import TURNS, WARM, breakable, moves, standby, wait_warm
+from tests.standalone.faults import BACK_S, TURNS, WARM, breakable, moves, standby, wait_started_again, wait_warm
 from tests.standalone.models import Models
 from tests.standalone.processes import frozen
 from tests.standalone.stack import Stack
 from tests.standalone.store import Store
-from tests.standalone.waiting import holds_for
+from tests.standalone.waiting import holds_for, wait_until
 from tests.standalone.watch import Watch, watching
 from tests.standalone.witness import Witness
 
 FROZEN_S: Final = 20.0
+HUNG: Final = "was ended: the model server is connected and has not answered for"
 #: Those that a warm request does not pass.
 BESIDE: Final = frozenset({"controller", "adapter", "activator"})
 
@@ -84,3 +88,24 @@ def test_nothing_is_lost_and_nothing_moves(stacks: tuple[Stack, Stack], models: 
         place.watch.readiness.check(*WARM, *TURNS)
         phases = {name: place.watch.witness.phases(name) for name in WARM}
         assert phases == {name: [number] for name, number in WARM.items()}
+
+
+def test_a_server_that_stays_frozen_is_started_again(battered: Stack, models: Models) -> None:
+    """
+    Its connection stands, and its process is there: its adapter alone can tell, and the status has its words.
+
+    The other server's models go on, and its own come back.
+    """
+    before = battered.processes("triton")
+    with watching(battered, models, "warm-sklearn") as watch:
+        for process in before:
+            process.send(signal.SIGSTOP)
+        within = FROZEN_S + BACK_S
+        wait_until(lambda: battered.condition("warm-onnx").status == "False", "READY stays True", within=within)
+        assert battered.condition("warm-onnx").reason == "RuntimeUnavailable"
+        wait_until(lambda: HUNG in battered.condition("warm-onnx").message, "the status does not say why", poll=0.02)
+        wait_started_again(battered, before)
+        battered.wait_ready(*WARM, *TURNS)
+    watch.readiness.check("warm-sklearn")
+    with watching(battered, models, *WARM) as watch:
+        wait_warm(watch)

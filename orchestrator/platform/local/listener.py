@@ -52,7 +52,7 @@ async def gave_up_listener(admin: Path) -> bool:
 class ListenerWatch:
     """Calls `end` for each Envoy that runs without its listener."""
 
-    def __init__(self, admin: Path, end: Callable[[], None], *, every_s: float = _EVERY_S) -> None:
+    def __init__(self, admin: Path, end: Callable[[str], None], *, every_s: float = _EVERY_S) -> None:
         self._admin = admin
         self._end = end
         self._every_s = every_s
@@ -63,4 +63,4 @@ class ListenerWatch:
             await asyncio.sleep(self._every_s)
             if await gave_up_listener(self._admin):
                 log.error("envoy_without_listener", admin=str(self._admin))
-                self._end()
+                self._end("it ran without its listener")

@@ -2,7 +2,8 @@
 One runtime pod: a directory, a model server, and the adapter beside it.
 
 As in a cluster the adapter outlives the server: a server that dies is started
-again in the same pod, at the same port, and its adapter sees a new boot. A
+again in the same pod, at the same port, and its adapter sees a new boot; one
+that hangs is ended, so that it is. A
 port that somebody else took meanwhile ends the pod: its endpoint is what the
 mesh knows it by, so another port is another pod.
 """
@@ -30,6 +31,7 @@ from orchestrator.platform.local.launch import (
     product_environment,
     server_spec,
 )
+from orchestrator.platform.local.liveness import LivenessProbe
 from orchestrator.platform.local.process import Process
 from orchestrator.platform.local.stack import Stack
 
@@ -137,9 +139,14 @@ class RuntimePod:
             log.info("pod_started", pod=self.name, runtime=self.template.runtime, endpoint=place.endpoint)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._adapter.run(), name=f"{self.name}/adapter")
-                leaving = group.create_task(self._hand_over(), name=f"{self.name}/leaving")
+                probe = LivenessProbe(place.health_socket, self._server.kill)
+                beside = (
+                    group.create_task(self._hand_over(), name=f"{self.name}/leaving"),
+                    group.create_task(probe.run(), name=f"{self.name}/liveness"),
+                )
                 await self._server.run()
-                leaving.cancel()
+                for task in beside:
+                    task.cancel()
                 self._adapter.stop()
         finally:
             self.terminating = True

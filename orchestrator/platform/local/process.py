@@ -72,6 +72,8 @@ class Process:
         self._on_change = on_change
         self._stable_s = stable_s
         self._child: asyncio.subprocess.Process | None = None
+        #: Why `kill` ended the child that ran last; "" if it did not.
+        self._killed = ""
         self._stop = asyncio.Event()
         self._grace_s: float | None = None
 
@@ -80,9 +82,10 @@ class Process:
         self._grace_s = grace_s
         self._stop.set()
 
-    def kill(self) -> None:
-        """SIGKILL for the child that runs now, if one does: it is started again like any that ended by itself."""
+    def kill(self, why: str) -> None:
+        """SIGKILL for the child that runs now, if one does: it is started again like any that ended by itself, and `trouble` says why."""
         if self._child is not None:
+            self._killed = why
             _signal(self._child, signal.SIGKILL)
 
     async def run(self) -> None:
@@ -117,7 +120,7 @@ class Process:
         except ValueError:
             # Its text may have some of what is in it, which may be secret.
             return "cannot be started: an argument or a variable of its environment has characters that none can have"
-        self.pid, self._child = child.pid, child
+        self.pid, self._child, self._killed = child.pid, child, ""
         log.info("process_started", name=self.name, pid=child.pid)
         exited = asyncio.create_task(child.wait())
         stopped = asyncio.create_task(self._stop.wait())
@@ -141,6 +144,8 @@ class Process:
             await asyncio.wait({exited}, timeout=_REAP_S)
             exited.cancel()
         await asyncio.to_thread(sweep, f"{UNIT}={self._marks[UNIT]}", _SWEEP_S)
+        if self._killed:
+            return f"was ended: {self._killed}"
         how = f"exited with code {code}" if code >= 0 else f"was killed by signal {-code}"
         said = _tail(spec.log) if spec.log is not None and code != 0 else ""
         return f"{how}; its last words: {said}" if said else how

@@ -73,12 +73,13 @@ async def test_one_that_is_away_or_frozen_is_not_judged(tmp_path: Path, monkeypa
 
 async def test_it_is_ended_and_the_next_one_is_watched(tmp_path: Path) -> None:
     """Each that gives up is, and none else."""
-    ended: list[None] = []
+    ended: list[str] = []
     async with (
         admin_at(tmp_path / "a", WELL) as admin,
-        running(ListenerWatch(tmp_path / "a", lambda: ended.append(None), every_s=0.01).run()),
+        running(ListenerWatch(tmp_path / "a", ended.append, every_s=0.01).run()),
     ):
         await eventually(lambda: admin.asked > 5)
         assert ended == []
         admin.answer = GIVEN_UP
         await eventually(lambda: len(ended) == 2)
+        assert set(ended) == {"it ran without its listener"}

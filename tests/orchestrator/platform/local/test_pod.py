@@ -8,16 +8,19 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from orchestrator.platform.local.guard import SHARED_MEMORY, carriers
 from orchestrator.platform.local.launch import PodTemplate
+from orchestrator.platform.local.liveness import LivenessProbe
 from orchestrator.platform.local.pod import PodSettings, RuntimePod, free_ports, is_free
 from orchestrator.platform.local.process import UNIT
 from orchestrator.platform.local.stack import Stack
 from tests.orchestrator.platform.local.support import TEMPLATE, alive
+from tests.orchestrator.platform.local.test_liveness import HUNG, adapter_at
 from tests.orchestrator.waiting import eventually
 
 UID = "01234567-89ab-cdef-0123-456789abcdef"
@@ -113,6 +116,21 @@ async def test_a_dead_server_comes_back_in_the_same_pod(start: Start, stack: Sta
         assert not left.exists()
         assert (before.uid, before.endpoint) == (pod.view().uid, pod.view().endpoint)
         assert adapter == one(stack, pod, "adapter")
+
+
+async def test_a_server_that_hangs_is_started_again(
+    start: Start, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is its adapter that says so; the message has its words."""
+    monkeypatch.setattr("orchestrator.platform.local.pod.LivenessProbe", partial(LivenessProbe, every_s=0.01))
+    async with start() as (pod, _):
+        server, adapter = one(stack, pod, "server"), one(stack, pod, "adapter")
+        async with adapter_at(stack.socket("pod-01234567").with_suffix(".http"), HUNG):
+            await eventually(lambda: pod.troubled)
+        assert pod.view().message == "server was ended: no answer for 16 s"
+        await eventually(lambda: len(alive(stack)) == 2)
+        assert one(stack, pod, "server") != server
+        assert one(stack, pod, "adapter") == adapter
 
 
 async def test_a_stolen_port_ends_it(start: Start, stack: Stack) -> None:

@@ -73,11 +73,16 @@ async def test_a_killed_child_is_started_again(tmp_path: Path, mark: str) -> Non
 async def test_one_that_is_to_be_killed_is_started_again(tmp_path: Path, mark: str) -> None:
     """Like one that ended by itself; one that does not run now is not killed."""
     async with running(mark, lambda: spec(tmp_path, DEAF)) as (process, _):
-        process.kill()
+        process.kill("it was early")
         await eventually(lambda: process.pid is not None)
         first = process.pid
-        process.kill()
+        process.kill("it hung")
         await eventually(lambda: process.pid not in {None, first})
+        assert process.trouble == "was ended: it hung"
+        second = process.pid
+        assert second is not None
+        os.kill(second, signal.SIGKILL)
+        await eventually(lambda: process.pid not in {None, second})
         assert "killed by signal 9" in process.trouble
 
 

@@ -1,0 +1,80 @@
+"""A server that hangs, by the word of its adapter, is ended; nothing is read into an adapter's silence."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from orchestrator.platform.local import liveness
+from orchestrator.platform.local.liveness import LivenessProbe, hung
+from tests.orchestrator.platform.local.support import running
+from tests.orchestrator.waiting import eventually
+
+WELL = (200, "ok\n")
+HUNG = (503, "no answer for 16 s\n")
+
+
+class Adapter:
+    """Answers /livez with `answers`, one after the other, and goes on with the last."""
+
+    def __init__(self, *answers: tuple[int, str]) -> None:
+        self.answers = list(answers)
+        self.asked = 0
+
+    async def livez(self, _: web.Request) -> web.Response:
+        self.asked += 1
+        status, text = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return web.Response(status=status, text=text)
+
+
+@asynccontextmanager
+async def adapter_at(path: Path, *answers: tuple[int, str]) -> AsyncIterator[Adapter]:
+    """An adapter's health socket, as long as the context."""
+    adapter, app = Adapter(*answers), web.Application()
+    app.router.add_get("/livez", adapter.livez)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.UnixSite(runner, str(path)).start()
+    try:
+        yield adapter
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"), [(WELL, ""), (HUNG, "no answer for 16 s"), ((404, "not found"), ""), ((500, "a bug"), "")]
+)
+async def test_it_is_what_the_adapter_says(tmp_path: Path, answer: tuple[int, str], why: str) -> None:
+    """And only that: an error of the adapter's own is no word about its server."""
+    async with adapter_at(tmp_path / "a", answer):
+        assert await hung(tmp_path / "a") == why
+
+
+async def test_an_adapter_that_is_away_or_frozen_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its server serves on."""
+    assert await hung(tmp_path / "a") == ""
+    (tmp_path / "a").touch()
+    assert await hung(tmp_path / "a") == ""
+    monkeypatch.setattr(liveness, "_TIMEOUT", aiohttp.ClientTimeout(total=0.0001))
+    async with adapter_at(tmp_path / "b", HUNG):
+        assert await hung(tmp_path / "b") == ""
+
+
+async def test_it_is_ended_once_that_was_said_three_times_in_a_row(tmp_path: Path) -> None:
+    """A server that was frozen for a moment is left alone; and the next one, which hangs too, is ended as well."""
+    ended: list[str] = []
+    twice = (HUNG, HUNG, WELL, HUNG, HUNG, WELL)
+    async with (
+        adapter_at(tmp_path / "a", *twice) as adapter,
+        running(LivenessProbe(tmp_path / "a", ended.append, every_s=0.001).run()),
+    ):
+        await eventually(lambda: adapter.asked > len(twice))
+        assert ended == []
+        adapter.answers = [HUNG]
+        await eventually(lambda: len(ended) == 2)
+        assert set(ended) == {"no answer for 16 s"}
