@@ -14,7 +14,7 @@ from orchestrator.domain.answering import answer
 from orchestrator.domain.conditions import ready_verdict, up_to_date_verdict
 from orchestrator.domain.demand import OnDemand, Refused, WaitFor, Want
 from orchestrator.domain.errors import ModelProblem, Reason
-from orchestrator.domain.fleet import NO_ROOM, CopyState, Failure, ServerState
+from orchestrator.domain.fleet import NO_ROOM, CopyState, Failure, PodView, ServerState
 from orchestrator.domain.loading import POOL_RECHECK_S
 from orchestrator.domain.memory import evicting, remember, standing_by
 from orchestrator.domain.observation import MAX_CRASHES, Memory, Observation
@@ -270,7 +270,7 @@ def test_a_retry_whose_pool_is_down_comes_when_it_is_up() -> None:
 
 
 def make_failing(picked: list[Picks]) -> World:
-    """Any world in which an update of a model that has loaded cannot succeed, and every pod answers."""
+    """Any world in which an update of a model that has loaded cannot succeed, and every pod has an address and answers."""
     world = make_world(picked)
     general = picked[6]
     targets: tuple[Target | ModelProblem, ...] = (make_target(), PROBLEM)
@@ -281,10 +281,16 @@ def make_failing(picked: list[Picks]) -> World:
         model=make_model(status=STATUS),
         target=target,
         last_good=make_target("r0", runtime=runtime),
-        pods=tuple(replace(p, known=True) for p in world.seen.pods),
+        pods=tuple(heard(p) for p in world.seen.pods),
         copies=tuple(c for c in world.seen.copies if (c.key, c.state) != (make_key(), CopyState.LOADED)),
     )
     return replace(world, seen=seen, broken=True)
+
+
+def heard(view: PodView) -> PodView:
+    """It answers where it always was."""
+    pod = make_view(view.pod.uid).pod
+    return replace(view, known=True, pod=replace(view.pod, adapter=pod.adapter, endpoint=pod.endpoint))
 
 
 @examples(400)
