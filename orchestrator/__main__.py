@@ -82,7 +82,7 @@ def _parser() -> ArgumentParser:
     controller.add_argument("--address", metavar="IP", help="the pod's")
     controller.add_argument("--image", help="the product's own: what adapters run from")
     controller.add_argument(
-        "--runtime-user", type=_positive, metavar="UID", help="for servers whose images would run as root"
+        "--runtime-user", type=_positive, metavar="UID", help="of runtime pods (default: 1000, or what OpenShift gives)"
     )
     controller.add_argument("--models-api", choices=API_VERSIONS, default=API_VERSION, help="of TrainedModels")
     controller.add_argument("--bind", default=ANYWHERE, metavar="ADDRESS", help=_BIND)

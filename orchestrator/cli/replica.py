@@ -47,6 +47,7 @@ from orchestrator.platform.kube.liveness import LEASE_BOUND_S, beat_on_lease
 from orchestrator.platform.kube.mesh_pods import MeshPods
 from orchestrator.platform.kube.pod_settings import PodSettings
 from orchestrator.platform.kube.pools import KubePools
+from orchestrator.platform.kube.runtime_user import runtime_user
 from orchestrator.platform.kube.source import KubeSource
 from orchestrator.platform.kube.statuses import StatusWriter
 from orchestrator.platform.kube.tls_secrets import TlsSecrets
@@ -136,7 +137,8 @@ class Replica:
                 group.create_task(term.run(), name="term")
                 await identified
                 group.create_task(self._tls.run(), name="certificates")
-                await self._plane(term).run()
+                user = self._arguments.runtime_user or await runtime_user(self._api)
+                await self._plane(term, user).run()
         finally:
             await self._elector.release()
             await self._admin.close()
@@ -144,7 +146,7 @@ class Replica:
     def _leads(self) -> bool:
         return self._term is not None and not self._term.over
 
-    def _plane(self, term: Term) -> ControlPlane:
+    def _plane(self, term: Term, user: int | None) -> ControlPlane:
         arguments = self._arguments
         settings = ControlPlaneSettings(
             namespace=arguments.namespace,
@@ -153,9 +155,7 @@ class Replica:
             pods_per_runtime=_PODS_PER_RUNTIME,
             max_message_bytes=arguments.max_message_bytes,
         )
-        pods = PodSettings(
-            namespace=arguments.namespace, image=arguments.image, run_as_user=arguments.runtime_user or None
-        )
+        pods = PodSettings(namespace=arguments.namespace, image=arguments.image, run_as_user=user)
         platform = Platform(
             source=self._source,
             statuses=StatusWriter(

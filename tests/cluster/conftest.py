@@ -27,7 +27,18 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 
 #: Of nodes, their images and components, not of a cluster that somebody has.
-_OF_NODES = ("bench", "beside_kserve", "images", "kills", "lifecycle", "node", "outages", "readme_node", "store")
+_OF_NODES = (
+    "bench",
+    "beside_kserve",
+    "images",
+    "kills",
+    "lifecycle",
+    "node",
+    "outages",
+    "plain",
+    "readme_node",
+    "store",
+)
 collect_ignore = [f"test_{name}.py" for name in _OF_NODES] if is_external() else []
 
 

@@ -2,8 +2,7 @@
 What every container of a runtime pod is denied, unless its ServingRuntime says otherwise.
 
 Together with the pod's own part this is Pod Security `restricted`, and more: the
-root file system is read-only. No user is named: OpenShift gives one, other
-clusters take the image's, which must not be root.
+root file system is read-only. Which user a pod names, and when, is in runtime_user.py.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ def container_security(said: Mapping[str, Any] | None = None) -> Raw:
 
 
 def pod_security(run_as_user: int | None) -> Raw:
-    """A pod's securityContext."""
+    """A pod's securityContext. `run_as_user` None: nobody is named."""
     context: Raw = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
     if run_as_user is not None:
         # One user for server and adapter: neither leaves files that the other cannot remove.

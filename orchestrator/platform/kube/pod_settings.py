@@ -15,7 +15,7 @@ class PodSettings:
     #: The product's own, for the adapter.
     image: str
     image_pull_policy: str = ""
-    #: For images that would run as root, on a cluster that gives no user: None on OpenShift, which does.
+    #: See runtime_user.py; None: the cluster's choice, or the image's.
     run_as_user: int | None = None
     #: From a pod's deletion to SIGKILL: for the hand-over of its models, and for the server's own end.
     grace_s: int = 120

@@ -82,6 +82,8 @@ class FakeApi:
     gone_as_event: bool = True
     #: Nothing is sent on any watch while it is set: no events, no bookmarks.
     mute: bool = False
+    #: Named API groups beside those of `store`, which says nothing of them.
+    groups: set[str] = field(default_factory=set)
     _watches: list[tuple[web.Request, web.StreamResponse]] = field(default_factory=list)
     _once: list[tuple[str, Fault]] = field(default_factory=list)
     _closed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -145,7 +147,19 @@ class FakeApi:
             if verb in {"", call.verb}:
                 del self._once[index]
                 return fault
-        return self.meet(call)
+        return self.meet(call) or self._group(call)
+
+    def _group(self, call: Call) -> Answer | None:
+        """What is asked of a group itself; one that there is not has no Status, as with a real one."""
+        root, _, name = call.path.rpartition("/")
+        if root != "/apis":
+            return None
+        known = name in self.groups
+        return (
+            Answer(200, {"kind": "APIGroup", "name": name})
+            if known
+            else Answer(404, "404 page not found\n", "text/plain")
+        )
 
     async def _until(self, event: asyncio.Event | None) -> None:
         waits = [asyncio.ensure_future(each.wait()) for each in (event, self._closed) if each is not None]
