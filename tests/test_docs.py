@@ -16,7 +16,7 @@ import yaml
 
 from orchestrator.__main__ import _parser
 from orchestrator.domain.config import Config, parse_config
-from orchestrator.domain.errors import Reason
+from orchestrator.domain.errors import EventReason, Reason
 from orchestrator.domain.storage import SECRET_NAME, StorageConfig, find_credentials
 from orchestrator.domain.trained_model import parse_storage_uri, parse_trained_model
 from tests.documents import fences, typed
@@ -41,6 +41,16 @@ def test_every_reason_has_a_paragraph() -> None:
     for reason in Reason:
         paragraph = text.split(f"### {reason}\n", 1)[1].split("\n### ", 1)[0].strip()
         assert len(paragraph) > 80, reason
+
+
+def test_every_reason_of_an_event_has_a_line() -> None:
+    """Those that are no condition's, in the order of the code, and no other; the code names each by its constant."""
+    text = (ROOT / "docs/operations.md").read_text().split("\n## Events\n", 1)[1].split("\n## ", 1)[0]
+    told = dict(re.findall(r"^- `(\w+)`(.+)$", text, re.MULTILINE))
+    assert list(told) == [reason.value for reason in EventReason]
+    assert all(len(line) > 40 for line in told.values())
+    sources = (path.read_text() for path in ROOT.glob("orchestrator/**/*.py"))
+    assert not [literal for source in sources for literal in re.findall(r'\breason=f?"[^"]*"', source)]
 
 
 def test_every_setting_is_listed() -> None:

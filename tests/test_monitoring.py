@@ -23,8 +23,10 @@ from orchestrator.machinery.term import Term
 from orchestrator.manager import ControlPlane, Platform
 from orchestrator.platform.kube import names
 from orchestrator.platform.kube.counts import KubeCounts
+from orchestrator.platform.kube.deployment import pool_objects
 from orchestrator.settings import ControllerSettings
 from tests.orchestrator.controller.fakes import FakePlatform
+from tests.orchestrator.platform.kube.making import SETTINGS, make_kube_runtime
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 MONITORING: Final = ROOT / "manifests/monitoring"
@@ -154,3 +156,30 @@ def test_prometheus_may_reach_what_it_is_to_scrape() -> None:
     assert policy["podSelector"]["matchLabels"] == {names.LABEL_NAME: names.PRODUCT}
     opened = {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
     assert opened == {names.ADMIN_PORT, names.ACTIVATOR_HEALTH_PORT, names.ADAPTER_HEALTH_PORT}
+
+
+def scraped(monitor: dict[str, Any]) -> set[tuple[int, str]]:
+    """Port and path, where a monitor finds them by the port's name in the pods that it selects."""
+    listed = yaml.safe_load((ROOT / "manifests/workloads.yaml").read_text())["items"]
+    deployments = [*listed, pool_objects(make_kube_runtime(), SETTINGS).deployment]
+    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    templates = [each["spec"]["template"] for each in deployments]
+    specs = [each["spec"] for each in templates if wanted <= each["metadata"]["labels"].items()]
+    return {
+        (port["containerPort"], endpoint["path"])
+        for endpoint in monitor["spec"]["podMetricsEndpoints"]
+        for spec in specs
+        for container in [*spec.get("initContainers", ()), *spec["containers"]]
+        for port in container.get("ports", ())
+        if port["name"] == endpoint["port"]
+    }
+
+
+def test_each_monitor_finds_the_metrics_of_its_pods() -> None:
+    """A name that no container's port has would be scraped nowhere, and nobody would be told."""
+    monitors = [each for each in OBJECTS if each["kind"] == "PodMonitor"]
+    assert {each["spec"]["selector"]["matchLabels"][names.LABEL_COMPONENT]: scraped(each) for each in monitors} == {
+        names.ORCHESTRATOR: {(names.ADMIN_PORT, "/metrics")},
+        names.MESH: {(names.ACTIVATOR_HEALTH_PORT, "/metrics")},
+        names.RUNTIME: {(names.ADAPTER_HEALTH_PORT, "/metrics")},
+    }

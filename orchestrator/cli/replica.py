@@ -28,6 +28,7 @@ from orchestrator.admin.leader import Leader
 from orchestrator.admin.server import AdminServer
 from orchestrator.cli.mesh import ACTIVATOR
 from orchestrator.domain.addresses import host_port
+from orchestrator.domain.errors import EventReason
 from orchestrator.domain.serving_runtime import API_VERSION as RUNTIME_API
 from orchestrator.domain.serving_runtime import KIND as RUNTIME_KIND
 from orchestrator.domain.timestamp import timestamp
@@ -183,7 +184,7 @@ class Replica:
         )
         return ControlPlane(settings, platform, self._admin)
 
-    def _pool_trouble(self, runtime: str, uid: str, reason: str, message: str) -> None:
+    def _pool_trouble(self, runtime: str, uid: str, reason: EventReason, message: str) -> None:
         about = Reference(api_version=RUNTIME_API, kind=RUNTIME_KIND, name=runtime, uid=uid)
         self._events.about(about, warning=True, reason=reason, message=message)
 

@@ -15,6 +15,7 @@ import structlog
 
 from orchestrator.controller.residency import Residency
 from orchestrator.domain.brake import WINDOW_S, Brake
+from orchestrator.domain.errors import EventReason
 from orchestrator.domain.fleet import CopyState
 from orchestrator.domain.observation import Observation
 from orchestrator.ports import Recorder
@@ -60,7 +61,9 @@ class Removals:
         elif name in self._held:
             self._held.discard(name)
             log.info("removal_let_go", trained_model=name)
-            self._recorder.event(name, min(leaving), warning=False, reason="RemovalLetGo", message="it is removed now")
+            self._recorder.event(
+                name, min(leaving), warning=False, reason=EventReason.REMOVAL_LET_GO, message="it is removed now"
+            )
         return wait
 
     def _hold(self, seen: Observation, uid: str, wait: float) -> None:
@@ -73,7 +76,7 @@ class Removals:
             f"true have just gone, a fifth of all that serve: the next go after {WINDOW_S:g} s"
         )
         log.warning("removal_held", trained_model=seen.name, gone=others, wait_s=round(wait, 1))
-        self._recorder.event(seen.name, uid, warning=True, reason="RemovalHeld", message=message)
+        self._recorder.event(seen.name, uid, warning=True, reason=EventReason.REMOVAL_HELD, message=message)
 
     def _forget(self, seen: Observation) -> None:
         self._brake.forget(seen.name)
@@ -82,5 +85,9 @@ class Removals:
             log.info("removal_called_off", trained_model=seen.name, listed=seen.model is not None)
             if seen.model is not None:
                 self._recorder.event(
-                    seen.name, seen.model.uid, warning=False, reason="RemovalCalledOff", message="it is listed again"
+                    seen.name,
+                    seen.model.uid,
+                    warning=False,
+                    reason=EventReason.REMOVAL_CALLED_OFF,
+                    message="it is listed again",
                 )

@@ -43,6 +43,21 @@ class Reason(StrEnum):
     MODEL_TOO_LARGE = "ModelTooLarge"
 
 
+class EventReason(StrEnum):
+    """Reasons of Events that are no condition's; docs/operations.md, Events, explains each to users."""
+
+    INVALID_MANIFEST = "InvalidManifest"
+    INVALID_SERVING_RUNTIME = "InvalidServingRuntime"
+    DEPLOYMENT_NOT_OURS = "DeploymentNotOurs"
+    DEPLOYMENT_GOING = "DeploymentGoing"
+    SERVING_RUNTIME_GONE = "ServingRuntimeGone"
+    REFUSED = "Refused"
+    UNEXPECTED = "Unexpected"
+    REMOVAL_HELD = "RemovalHeld"
+    REMOVAL_LET_GO = "RemovalLetGo"
+    REMOVAL_CALLED_OFF = "RemovalCalledOff"
+
+
 class ProductError(Exception):
     """Base of all errors that the product raises on purpose."""
 

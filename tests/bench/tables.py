@@ -51,7 +51,7 @@ def summary(row: OnCluster) -> str:
     return (
         "On a Kubernetes node on the same machine, with MLServer: from `kubectl apply` to READY "
         f"{number(middle(row.warm))} s in a pool that runs and {number(middle(row.cold))} s in one whose pod is launched "
-        f"for it, medians; {row.models:,} models applied at once are READY after {number(row.models_s)} s, with an "
+        f"for it, medians; {row.models:,} models of one `kubectl create` are READY after {number(row.models_s)} s, with an "
         f"orchestrator of {number(row.memory[0])} MiB; of a leader that is killed another takes the place within "
         f"{number(max(row.failover))} s.\n"
     )
@@ -154,7 +154,7 @@ def _cluster(row: OnCluster) -> str:
         ("`kubectl apply` to READY, the pool runs", _most(row.warm)),
         ("the leader is killed, until another leads", _most(row.failover)),
         ("the leader is killed, until a model applied at that moment is READY", _most(row.failover_ready)),
-        (f"{row.models:,} models created at once, until all are READY", number(row.models_s)),
+        (f"`kubectl create` of {row.models:,} models to READY of all", number(row.models_s)),
     ]
     leader, *standby = row.memory
     return (

@@ -32,6 +32,16 @@ print(child.pid, flush=True)
 time.sleep(600)
 """
 
+#: A process that has the lock, as whoever holds a node, and ends well when it is told to.
+_HELD: Final = """
+import signal, sys
+from tests.cluster.node import holder
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+with holder.locked():
+    print("held", flush=True)
+    signal.pause()
+"""
+
 
 class Node:
     """A node beside the one that the other tests have."""
@@ -171,6 +181,22 @@ def test_it_leaves_nothing(second: Node, end: Callable[[Node], None]) -> None:
         parent.send_signal(signal.SIGKILL)
         parent.communicate()
     assert _host() == before
+
+
+def test_a_frozen_holder_is_thawed_and_cleans_up_itself(tmp_path: Path) -> None:
+    """Rather than killed after a minute: without a node, which ends with its holder."""
+    node = Node(tmp_path)
+    held = node.start(_HELD)
+    try:
+        assert held.stdout is not None
+        assert held.stdout.readline() == "held\n"
+        held.send_signal(signal.SIGSTOP)
+        node.run("down")
+        assert held.wait(timeout=30) == 0
+        assert node.left() == []
+    finally:
+        held.kill()
+        held.communicate()
 
 
 def test_up_again_changes_nothing(second: Node) -> None:

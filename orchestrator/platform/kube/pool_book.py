@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from orchestrator.domain.errors import EventReason
 from orchestrator.domain.fleet import Pod, Pool
 from orchestrator.platform.kube.answers import UNREADABLE
 from orchestrator.platform.kube.deployment import Applied, PoolObjects, foreign, refusal_of, replicas_of, settled
@@ -57,7 +58,7 @@ class Done:
 class Leave:
     """Nothing can be done before somebody else does something: see the message."""
 
-    reason: str
+    reason: EventReason
     message: str
 
 
@@ -143,9 +144,9 @@ class PoolBook:
                 return Delete(name=pool_name(runtime), uid=there["metadata"]["uid"])
             case Keep(objects=objects, replicas=replicas):
                 if isinstance(objects, str):
-                    return Leave(reason="InvalidServingRuntime", message=objects)
+                    return Leave(reason=EventReason.INVALID_SERVING_RUNTIME, message=objects)
                 if strange:
-                    return Leave(reason="DeploymentNotOurs", message=strange)
+                    return Leave(reason=EventReason.DEPLOYMENT_NOT_OURS, message=strange)
                 return self._keep(objects, replicas, there)
 
     def _keep(self, objects: PoolObjects, replicas: int, there: Raw | None) -> Step:
@@ -154,7 +155,7 @@ class PoolBook:
         if there is None:
             return Apply(objects=objects, replicas=replicas, uid=None, repair=again) if replicas else Done()
         if there["metadata"].get("deletionTimestamp"):
-            return Leave(reason="DeploymentGoing", message=_going(there))
+            return Leave(reason=EventReason.DEPLOYMENT_GOING, message=_going(there))
         if settled(there, objects, replicas, applied) and self._budget_stands(objects):
             return Done()
         return Apply(objects=objects, replicas=replicas, uid=there["metadata"]["uid"], repair=again)

@@ -21,7 +21,7 @@ from typing import Final, Never
 
 import structlog
 
-from orchestrator.domain.errors import surprise
+from orchestrator.domain.errors import EventReason, surprise
 from orchestrator.domain.fleet import Pod, Pool
 from orchestrator.domain.serving_runtime import API_VERSION, ServingRuntime
 from orchestrator.machinery.backoff import Backoff
@@ -48,7 +48,7 @@ STUCK_LOOK_S: Final = 15.0
 _GONE_S: Final = 30.0
 
 #: Name and uid of a ServingRuntime, reason and message: a warning for who looks at it.
-Report = Callable[[str, str, str, str], None]
+Report = Callable[[str, str, EventReason, str], None]
 
 
 class _Overtaken(Exception):
@@ -208,7 +208,7 @@ class KubePools:
         except ApiError as error:
             # A conflict is another's haste: what it has done is about to be seen.
             if error.status != HTTPStatus.CONFLICT and not error.passing:
-                self._trouble(runtime, error.reason or "Refused", f"the API server refuses: {error.message}")
+                self._trouble(runtime, EventReason.REFUSED, f"the API server refuses: {error.message}")
             log.warning("pool_refused", runtime=runtime, problem=str(error))
             self._retry(runtime, error.retry_after_s or 0.0)
         except _Overtaken:
@@ -216,7 +216,7 @@ class KubePools:
         except Exception as error:
             # One that nobody expected is this pool's trouble: the others are to be kept.
             log.exception("pool_failed", runtime=runtime)
-            self._trouble(runtime, "Unexpected", surprise(error))
+            self._trouble(runtime, EventReason.UNEXPECTED, surprise(error))
             self._retry(runtime)
         else:
             self._backoffs.pop(runtime, None)
@@ -238,7 +238,7 @@ class KubePools:
             return 0.0
         match self._book.step(runtime):
             case Done():
-                self._trouble(runtime, "", "")
+                self._trouble(runtime)
             case Leave(reason=reason, message=message):
                 self._trouble(runtime, reason, message)
             case Delete(name=name, uid=uid):
@@ -261,7 +261,7 @@ class KubePools:
                 return self._repair_s
             owner = group(API_VERSION, "servingruntimes", namespace, runtime)
             if await self._uid(owner) != objects.owner:
-                self._trouble(runtime, "ServingRuntimeGone", f"ServingRuntime {runtime} has been deleted")
+                self._trouble(runtime, EventReason.SERVING_RUNTIME_GONE, f"ServingRuntime {runtime} has been deleted")
                 return _GONE_S
         else:
             # Of this Deployment, and not of one that took its name meanwhile.
@@ -275,7 +275,7 @@ class KubePools:
         )
         self._applied_at[runtime] = self._clock()
         self._book.applied(objects, wanted.replicas, deployment, budget)
-        self._trouble(runtime, "", "")
+        self._trouble(runtime)
         self._tell()
         log.info("pool_applied", runtime=runtime, replicas=wanted.replicas, repair=wanted.repair)
         return 0.0
@@ -304,10 +304,11 @@ class KubePools:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
 
-    def _trouble(self, runtime: str, reason: str, message: str) -> None:
+    def _trouble(self, runtime: str, reason: EventReason | None = None, message: str = "") -> None:
+        """What there is, or that there is none."""
         if not self._book.trouble(runtime, message):
             return
-        if message:
+        if reason is not None:
             log.warning("pool_troubled", runtime=runtime, reason=reason, problem=message)
             self._report(runtime, self._book.owner(runtime), reason, message)
         self._tell()

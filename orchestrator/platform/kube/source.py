@@ -23,6 +23,7 @@ from typing import Final, Never
 import structlog
 
 from orchestrator.domain.config import CONFIG_NAME
+from orchestrator.domain.errors import EventReason
 from orchestrator.domain.serving_runtime import API_VERSION as RUNTIME_API
 from orchestrator.domain.storage import SECRET_NAME
 from orchestrator.domain.trained_model import API_VERSION as MODEL_API
@@ -45,8 +46,6 @@ REFUSED_S: Final = 60.0
 PATIENCE_S: Final = 5.0
 #: A leader that begins lists anew what it listed longer ago.
 FRESH_S: Final = 1.0
-#: Of an object that cannot be read.
-_INVALID: Final = "InvalidManifest"
 
 
 class KubeSource:
@@ -223,7 +222,7 @@ class KubeSource:
                 log.warning("object_invalid", kind=problem.kind, name=problem.name, reason=problem.reason)
                 version = self._api_versions.get(problem.kind, "v1")
                 about = Reference(api_version=version, kind=problem.kind, name=problem.name, uid=problem.uid)
-                self._recorder.about(about, warning=True, reason=_INVALID, message=problem.reason)
+                self._recorder.about(about, warning=True, reason=EventReason.INVALID_MANIFEST, message=problem.reason)
         for key in self._told.keys() - now.keys():
             log.info("object_mended", kind=key[0], name=key[1])
         self._told = now

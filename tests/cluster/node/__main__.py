@@ -75,6 +75,8 @@ def down() -> None:
     while (pid := holder.holder()) is not None:
         try:
             os.kill(pid, signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL)
+            # One that is frozen hears of nothing else.
+            os.kill(pid, signal.SIGCONT)
         except ProcessLookupError:
             pass
         time.sleep(0.2)

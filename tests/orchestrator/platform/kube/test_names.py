@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from orchestrator.activator.settings import ActivatorSettings
+from orchestrator.mesh import readiness
 from orchestrator.platform.kube import names
 
 MANIFESTS: Final = Path(__file__).resolve().parents[4] / "manifests"
@@ -67,6 +68,27 @@ def test_ports_are_where_others_look() -> None:
     }
     drain = container(MESH_NAME, "envoy")["lifecycle"]["preStop"]["httpGet"]
     assert drain == {"path": "/drain", "port": names.ACTIVATOR_DRAIN_PORT}
+
+
+def probed(found: Object) -> dict[str, tuple[str, int]]:
+    """By kind, what a kubelet asks of the container; it knows ports by their names in that container alone."""
+    asked = {
+        kind: found[kind]["httpGet"] for kind in ("startupProbe", "livenessProbe", "readinessProbe") if kind in found
+    }
+    return {kind: (get["path"], ports(found)[get["port"]]) for kind, get in asked.items()}
+
+
+def test_each_container_is_probed_where_it_answers() -> None:
+    """Whether it has started, lives, and may be given work; of a mesh pod Envoy alone says the last."""
+    lives = ("/healthz", names.ADMIN_PORT)
+    assert probed(container(names.ORCHESTRATOR_NAME, "orchestrator")) == {
+        "startupProbe": lives,
+        "livenessProbe": lives,
+        "readinessProbe": ("/readyz", names.ADMIN_PORT),
+    }
+    lives = ("/healthz", names.ACTIVATOR_HEALTH_PORT)
+    assert probed(container(MESH_NAME, "activator")) == {"startupProbe": lives, "livenessProbe": lives}
+    assert probed(container(MESH_NAME, "envoy")) == {"readinessProbe": (readiness.PATH, names.MESH_READY_PORT)}
 
 
 MESH_ALONE: Final = [

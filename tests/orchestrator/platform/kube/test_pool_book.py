@@ -11,6 +11,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from orchestrator.domain.errors import EventReason
 from orchestrator.domain.fleet import Pool
 from orchestrator.platform.kube.answers import unreadable
 from orchestrator.platform.kube.deployment import PoolObjects, pool_objects
@@ -73,7 +74,7 @@ def test_a_deployment_that_is_going_is_waited_for() -> None:
     book = make_book(stored() | {"metadata": stored()["metadata"] | going})
     book.want("triton-2.x", keep(1))
     said = f"Deployment {NAME} is being deleted, and waits for mine/a, mine/b: it is made again once it is gone"
-    assert book.step("triton-2.x") == Leave(reason="DeploymentGoing", message=said)
+    assert book.step("triton-2.x") == Leave(reason=EventReason.DEPLOYMENT_GOING, message=said)
     assert book.deployment("DELETED", stored()) == {"triton-2.x"}
     assert isinstance(book.step("triton-2.x"), Apply)
 
@@ -180,7 +181,7 @@ def test_a_runtime_that_cannot_be_read_stops_nothing_that_runs() -> None:
     """What runs was good once."""
     book = make_book(stored())
     book.want("triton-2.x", Keep(objects="no spec", replicas=1))
-    assert book.step("triton-2.x") == Leave(reason="InvalidServingRuntime", message="no spec")
+    assert book.step("triton-2.x") == Leave(reason=EventReason.INVALID_SERVING_RUNTIME, message="no spec")
     assert (book.owner("triton-2.x"), book.pools()) == ("", {"triton-2.x": Pool(1)})
 
 

@@ -250,7 +250,7 @@ async def test_somebody_elses_deployment_is_left_alone_and_told(world: World, ow
 
 @pytest.mark.parametrize(
     ("answer", "reason", "said"),
-    [(MINE, "Forbidden", "exceeded quota: deployments"), (Answer(200, {}), "Unexpected", "please report it")],
+    [(MINE, "Refused", "exceeded quota: deployments"), (Answer(200, {}), "Unexpected", "please report it")],
 )
 async def test_what_is_refused_is_told_and_tried_again(world: World, answer: Answer, reason: str, said: str) -> None:
     """A quota, an invalid spec: in the API server's own words, once, until it is over. What nobody expected, too."""
