@@ -149,12 +149,13 @@ def test_model_that_was_hardly_heard_was_not_watched() -> None:
 
 
 def test_a_witness_that_hardly_asked_watched_nothing() -> None:
-    """Two requests a second are not fifty, though enough of them were answered in the end."""
+    """Two requests a second are not fifty, though enough of them were answered in the end; nor are fifty two hundred."""
 
-    def verdict(lasted: float) -> str:
+    def verdict(lasted: float, rate: float = RATE) -> str:
         told = Told(*ENOUGH)
         told.lasted = lasted
-        return judged(Watch(told, Readiness("http://nowhere"), ("m", "n")))
+        return judged(Watch(told, Readiness("http://nowhere"), ("m", "n"), rate=rate))
 
     assert not verdict(len(ENOUGH) / RATE)
+    assert "nobody watched" in verdict(len(ENOUGH) / RATE, rate=4 * RATE)
     assert verdict(len(ENOUGH) / 2) == f"{len(ENOUGH)} requests in {len(ENOUGH) / 2:.1f} s: nobody watched"
