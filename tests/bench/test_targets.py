@@ -52,3 +52,15 @@ def test_growth_compares_the_ends() -> None:
     assert first is not None
     cold = replace(first.cold[0], total=(*(10.0,) * 10, *(99.0,) * 40, *(20.0,) * 10))
     assert growth(cold) == 2.0
+
+
+def test_all_first_requests_count_for_their_median() -> None:
+    """Half of them too slow and one more is missed, and be the first ones as fast as they like."""
+    results = everything()
+    assert results.first is not None
+    cold = results.first.cold[0]
+    many = len(cold.total) // 2 - 1
+    slow = replace(cold, total=(*(10.0,) * many, *(40.0,) * (len(cold.total) - many)))
+    found = targets(replace(results, first=replace(results.first, cold=(slow,))))
+    what = f"first request to an unloaded model, MLServer, median of {len(cold.total)}"
+    assert [(each.value, each.reached) for each in found if each.what == what] == [(40.0, False)]

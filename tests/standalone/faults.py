@@ -97,12 +97,16 @@ def kill(*processes: Process) -> Window:
 @contextmanager
 def deaths(stack: Stack, runtime: str) -> Iterator[list[Window]]:
     """When each server of this runtime's only pod ended by itself, one after the other, until the context ends."""
-    home, died, over = str(repository(stack, runtime)), list[Window](), threading.Event()
+    home, died, over = repository(stack, runtime).resolve(), list[Window](), threading.Event()
+
+    def has(server: Process) -> bool:
+        # Triton's is a link to it.
+        return any(Path(word.rpartition("=")[2]).resolve() == home for word in server.command.split())
 
     def follow() -> None:
         while not over.wait(0.05):
             for server in stack.processes("mlserver", "triton"):
-                if home in server.command and (moment := _end(server, over)):
+                if has(server) and (moment := _end(server, over)):
                     died.append(Window(moment, moment))
 
     thread = threading.Thread(target=follow, name="deaths")

@@ -25,6 +25,23 @@ from tests.standalone.watch import Watch, watching
 DEATHS: Final = 10
 
 
+#: A model of Triton's own Python backend, whose process is Triton's child.
+TRITON_CONFIG: Final = b"""
+backend: "python"
+input [{ name: "digits", data_type: TYPE_FP32, dims: [ -1, 64 ] }]
+output [{ name: "label", data_type: TYPE_INT64, dims: [ -1 ] }]
+instance_group [{ count: 1 }]
+"""
+TRITON_BOMB: Final = b"""
+import os, signal
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        os.kill(os.getppid(), signal.SIGKILL)
+"""
+
+
 class Bomb:
     """Ends the process that unpickles it."""
 
@@ -116,6 +133,28 @@ def test_model_that_crashes_its_server_is_given_up(battered: Stack, store: Store
         for each in died:
             watch.excuse(each, "warm-sklearn")
     watch.readiness.check("warm-onnx")
+    battered.delete("bomb")
+    battered.wait_gone("bomb")
+
+
+def test_model_that_crashes_triton_is_given_up(battered: Stack, store: Store, models: Models) -> None:
+    """Triton, too, is taken down three times and no more; its other model is served in between, and MLServer's throughout."""
+    uri = models.uri("bomb/repository")
+    store.put(f"{uri}/config.pbtxt", TRITON_CONFIG)
+    store.put(f"{uri}/1/model.py", TRITON_BOMB)
+    with watching(battered, models, *WARM, deadline=90.0) as watch, deaths(battered, "triton-2.x") as died:
+        wait_warm(watch)
+        contained = Contained(battered, models, watch)
+        battered.apply(trained_model("bomb", uri, "onnx"))
+        said = contained.look()
+        assert uri in said.message
+        assert "died while it loaded" in said.message
+        wait_until(lambda: len(died) == contained.lost, lambda: f"{died}")
+        assert contained.lost == 3
+        for each in died:
+            watch.excuse(each, "warm-onnx")
+    assert contained.settled()
+    watch.readiness.check("warm-sklearn")
     battered.delete("bomb")
     battered.wait_gone("bomb")
 

@@ -156,3 +156,52 @@ def test_version_before_comes_back_from_standby(outdated: Stack, turns: Witness)
 def stands_by(stack: Stack, name: str) -> bool:
     """Whether it is this one of the two that is not in memory."""
     return standby(stack) == name
+
+
+def test_version_before_answers_first_although_the_changed_one_would_load_by_now(
+    battered: Stack, store: Store, models: Models
+) -> None:
+    """
+    The servers die just after the change has failed, and while nobody serves what it asks for becomes a good model.
+
+    The first answer is the version before's all the same, and the changed one takes over from it as after any change.
+    """
+    versions = {"mended-sklearn": ("joblib", 6, 8), "mended-onnx": ("onnx", 7, 9)}
+    uris = {name: models.uri(f"outdated/{name}.{suffix}") for name, (suffix, _, _) in versions.items()}
+    frameworks = {name: name.removeprefix("mended-") for name in versions}
+    battered.apply(
+        *(
+            trained_model(name, models.uri(f"probe-{old}.{suffix}"), frameworks[name])
+            for name, (suffix, old, _) in versions.items()
+        )
+    )
+    battered.wait_ready(*versions)
+    servers = battered.processes("triton", "mlserver")
+    with watching(battered, models, *versions) as watch:
+        for name, (_, old, _) in versions.items():
+            watch.witness.heard(name, old)
+            store.put(uris[name], b"this is no model\n" * 10)
+        battered.apply(*(trained_model(name, uris[name], frameworks[name]) for name in versions))
+        # The next try is seconds away: none is under way when the servers die.
+        wait_until(
+            lambda: all(battered.condition(name, "UpToDate").reason == "ModelLoadFailed" for name in versions),
+            "the change does not fail",
+        )
+        killed = kill(*servers)
+        watch.excuse(killed, *versions)
+        for name, (suffix, _, new) in versions.items():
+            store.put(uris[name], models.file(f"probe-{new}.{suffix}"))
+        for name, (_, _, new) in versions.items():
+            watch.witness.heard(name, new, within=BACK_S)
+    for name, (_, old, new) in versions.items():
+        assert first_since(watch, name, killed.end) == old, name
+        assert watch.witness.phases(name) == [old, new], name
+    battered.delete(*versions)
+    for name in versions:
+        battered.wait_gone(name)
+
+
+def first_since(watch: Watch, name: str, moment: float) -> int | None:
+    """Which prober gave the first answer to what was sent after that."""
+    answers = (o for o in watch.witness.of(name) if o.sent > moment and o.code is grpc.StatusCode.OK)
+    return min(answers, key=lambda o: o.ended).number

@@ -18,6 +18,7 @@ from tests.small_disk import filled, seen_by
 from tests.standalone.liar import Liar
 from tests.standalone.manifests import s3_entry, serving_runtime, trained_model
 from tests.standalone.models import Models
+from tests.standalone.servers import adapter
 from tests.standalone.stack import Stack
 from tests.standalone.verdicts import lies
 from tests.standalone.waiting import wait_until
@@ -26,8 +27,11 @@ from tests.standalone.witness import Witness
 
 MIB = 1 << 20
 GIB = 1 << 30
-#: Objects beside a model.
-MANY = 500
+#: Objects beside a model, and how large one more of them is.
+MANY = 5_000
+LARGE = 2 * GIB
+#: What an adapter may have of memory, whatever it fetches.
+ADAPTER = 300_000_000
 #: How long the runtime's loads may take, and so how long a slow download has a place.
 PATIENCE_S = 5.0
 
@@ -79,7 +83,7 @@ def test_a_large_model_of_many_objects_is_no_matter_to_others(
     """
     While it is fetched and loaded, and when it goes: those in the same server and in the other one lose nothing.
 
-    That the adapter stays small is in its own tests.
+    The adapter that fetches it stays small.
     """
     shared.apply(serving_runtime("roomy", "mlserver", ["sklearn"], memory=str(4 * GIB)))
     beside, elsewhere = f"{name}-beside", f"{name}-elsewhere"
@@ -87,18 +91,22 @@ def test_a_large_model_of_many_objects_is_no_matter_to_others(
     shared.apply(trained_model(elsewhere, models.uri("probe-2.onnx"), "onnx"))
     shared.wait_ready(beside, elsewhere)
     prefix = tmp_path / "bucket" / "prefix"
-    (prefix / "parts").mkdir(parents=True)
     for number in range(MANY):
-        (prefix / "parts" / f"{number:04}").write_bytes(b"%04d" % number)
+        # Not all in one directory: the server reads the object's directory for each request.
+        part = prefix / f"{number // 100:02}" / f"{number:04}"
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(b"%04d" % number)
     shutil.copyfile(models.file("probe-3.joblib"), prefix / "model.joblib")
     with (prefix / "large.bin").open("wb") as sparse:
-        sparse.truncate(GIB)
+        sparse.truncate(LARGE)
     # Without ETags: to know that of the large object, the server would read all of it for each request.
     with rclone(tmp_path, etags=False) as endpoint, watching(shared, models, beside, elsewhere) as watch:
         shared.secret(large=s3_entry(endpoint, ACCESS, SECRET))
         watch.witness.heard(beside, 1)
+        fetches = adapter(shared, "roomy")
+        fetches.forget_peak()
         shared.apply(trained_model(name, "s3://bucket/prefix", "sklearn", runtime="roomy", key="large"))
-        shared.wait_ready(name, within=120)
+        shared.wait_ready(name, within=200)
         watch.witness.heard(beside, 1)
         with shared.client() as client:
             assert client.classes(name, models.probes[:1])[0] == 300 + models.probe_labels[0]
@@ -107,6 +115,7 @@ def test_a_large_model_of_many_objects_is_no_matter_to_others(
         watch.witness.heard(beside, 1)
         watch.witness.heard(elsewhere, 2)
     watch.readiness.check(beside, elsewhere)
+    assert fetches.peak < ADAPTER
     assert f'"objects": {MANY + 2}, ' in shared.text()
     shared.secret(large=None)
     shared.delete(beside, elsewhere)

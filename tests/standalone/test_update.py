@@ -6,6 +6,7 @@ Version n of a model is prober n: each answer says which version gave it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Final
 
@@ -13,6 +14,7 @@ import pytest
 
 from tests.standalone.manifests import Document, trained_model
 from tests.standalone.models import Models
+from tests.standalone.servers import indexed, runtime_of
 from tests.standalone.stack import Condition, Stack
 from tests.standalone.store import Store
 from tests.standalone.waiting import wait_until
@@ -163,7 +165,7 @@ def test_reload_that_fails_leaves_what_serves(
 
 
 def test_change_of_framework_moves_it_to_the_other_runtime(shared: Stack, models: Models, name: str) -> None:
-    """There and back: a change like any other, with another server at each end."""
+    """There and back: a change like any other, with another server at each end, of which the one before lets it go."""
     versions = {
         n: trained_model(name, models.uri(f"probe-{n}.{SUFFIX[f]}"), f) for n, f in ((1, "sklearn"), (2, "onnx"))
     }
@@ -175,18 +177,22 @@ def test_change_of_framework_moves_it_to_the_other_runtime(shared: Stack, models
             shared.apply(versions[number])
             watch.witness.heard(name, number)
             wait_runtime(shared, name, runtime)
+            assert {f for f in SUFFIX if name in indexed(shared, f)} == {f for f in SUFFIX if runtime_of(f) == runtime}
     assert watch.witness.phases(name) == [1, 2, 1]
     watch.readiness.check(name)
 
 
 def wait_runtime(stack: Stack, name: str, runtime: str) -> None:
-    """The status says that this runtime serves it."""
+    """The status says that this runtime serves it, and the live state that no other has a copy of it, in whatever state."""
 
-    def says() -> bool:
-        document = stack.get(name)
-        return document is not None and document["status"]["runtime"] == runtime
+    def said() -> tuple[str, list[tuple[str, str]]]:
+        done = stack.run("get", "trainedmodels", name, "-o", "json")
+        assert done.returncode == 0, done.stderr
+        document = json.loads(done.stdout)
+        copies = [(c["pod"].rpartition("-")[0], c["state"]) for c in document["live"]["copies"]]
+        return document["status"]["runtime"], copies
 
-    wait_until(says, f"the status does not name {runtime}")
+    wait_until(lambda: said() == (runtime, [(runtime, "Loaded")]), lambda: f"not of {runtime} alone: {said()}")
 
 
 @pytest.mark.parametrize("fault", ["missing", "denied", "corrupt", "wrong layout"])

@@ -10,7 +10,7 @@ import pytest
 from tests.standalone import witness
 from tests.standalone.readiness import Readiness
 from tests.standalone.verdicts import Outcome, Said, Sample, Window, lies, phases, said_instead
-from tests.standalone.watch import LEAST, Watch
+from tests.standalone.watch import KNOWN_S, LEAST, Watch
 from tests.standalone.witness import RATE
 
 
@@ -87,6 +87,9 @@ def test_window() -> None:
     assert window.excuses(loss(0.0, 3.0))
     assert not window.excuses(loss(0.0, 0.9))
     assert not window.excuses(loss(2.1, 3.0))
+    soon = replace(window, known=4.0)
+    assert soon.excuses(loss(2.0, 4.0))
+    assert not soon.excuses(loss(1.5, 4.1)), "it was held"
 
 
 class Told(witness.Testimony):
@@ -112,7 +115,7 @@ def judged(watch: Watch) -> str:
 
 
 def test_server_that_died_excuses_its_own_models() -> None:
-    """Around the time of its death; nobody else's, and no other code than UNAVAILABLE."""
+    """Around the time of its death; nobody else's, no other code than UNAVAILABLE, and not what was held after it."""
 
     def verdict(lost: Outcome) -> str:
         watch = Watch(Told(*ENOUGH, lost), Readiness("http://nowhere"), ("m", "n"))
@@ -120,6 +123,8 @@ def test_server_that_died_excuses_its_own_models() -> None:
         return judged(watch)
 
     assert not verdict(loss(1.5, 1.6))
+    assert not verdict(loss(1.5, 2.0 + KNOWN_S))
+    assert "requests lost" in verdict(loss(1.5, 2.1 + KNOWN_S))
     assert "requests lost" in verdict(loss(2.2, 2.3))
     assert "requests lost" in verdict(replace(loss(1.5, 1.6), model="n"))
     assert "requests lost" in verdict(replace(loss(1.5, 1.6), code=grpc.StatusCode.INTERNAL))
@@ -134,6 +139,7 @@ def test_envoy_that_was_away_excuses_until_it_takes_connections() -> None:
         return judged(watch)
 
     assert not verdict(replace(loss(4.0, 4.1), model="n"))
+    assert not verdict(loss(1.5, 30.0))
     assert "requests lost" in verdict(loss(5.01, 5.02))
 
 
@@ -143,12 +149,13 @@ def test_model_that_was_hardly_heard_was_not_watched() -> None:
 
 
 def test_a_witness_that_hardly_asked_watched_nothing() -> None:
-    """Two requests a second are not fifty, though enough of them were answered in the end."""
+    """Two requests a second are not fifty, though enough of them were answered in the end; nor are fifty two hundred."""
 
-    def verdict(lasted: float) -> str:
+    def verdict(lasted: float, rate: float = RATE) -> str:
         told = Told(*ENOUGH)
         told.lasted = lasted
-        return judged(Watch(told, Readiness("http://nowhere"), ("m", "n")))
+        return judged(Watch(told, Readiness("http://nowhere"), ("m", "n"), rate=rate))
 
     assert not verdict(len(ENOUGH) / RATE)
+    assert "nobody watched" in verdict(len(ENOUGH) / RATE, rate=4 * RATE)
     assert verdict(len(ENOUGH) / 2) == f"{len(ENOUGH)} requests in {len(ENOUGH) / 2:.1f} s: nobody watched"

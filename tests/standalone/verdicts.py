@@ -4,6 +4,7 @@ What may be said of requests that overlap in time: pure functions on their outco
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -59,10 +60,12 @@ class Window:
 
     start: float
     end: float
+    #: When what is lost by it has ended: what is held for longer than that was in nobody's hands.
+    known: float = math.inf
 
     def excuses(self, outcome: Outcome) -> bool:
-        """Whether the request was under way in it."""
-        return outcome.sent <= self.end and outcome.ended >= self.start
+        """Whether the request was under way in it, and not for long after it."""
+        return outcome.sent <= self.end and self.start <= outcome.ended <= self.known
 
 
 def phases(outcomes: Iterable[Outcome]) -> list[int]:
