@@ -2,8 +2,9 @@
 The servers' error texts for "I do not hold this model", in full.
 
 A request that ends with one of these texts was sent by a stale route and belongs
-elsewhere: Envoy retries it, and the activator asks the leader again. Triton's
-text for a version that a loaded model does not have is not among them: that is
+elsewhere: Envoy retries it, and the activator asks the leader again. Or it names
+its model in metadata alone, of which a server knows nothing: the activator
+completes the message. Triton's text for a version that a loaded model does not have is not among them: that is
 the caller's mistake. MLServer has one text for both cases, with an empty version
 where the caller named none.
 """
@@ -16,5 +17,5 @@ from typing import Final
 UNKNOWN_MODEL: Final = (
     "Request for unknown model: '[^']*' (is not found|has no available versions)",
     "Request for unknown model: '[^']*' version [0-9]+ is not at ready state",
-    r"Model [^ ]+( with version [^ ]*)? (not found|is not ready yet\.)",
+    r"Model [^ ]*( with version [^ ]*)? (not found|is not ready yet\.)",
 )

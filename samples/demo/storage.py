@@ -83,7 +83,7 @@ async def serve(directory: Path, log: Path) -> AsyncIterator[Store]:
     """A store on a free port that keeps its objects in `directory`, which exists."""
     key, secret = secrets.token_hex(8), secrets.token_hex(20)
     rclone = str(Path(sys.executable).parent / "rclone")
-    options = ("--config", "", "--addr", "127.0.0.1:0", "--dir-cache-time", "0s")
+    options = ("--config", "", "--addr", "127.0.0.1:0", "--dir-cache-time", "1ms")
     # By environment, since any user of the machine can read a command line. Quoted: rclone takes it for a line of CSV.
     environment = {"RCLONE_AUTH_KEY": f'"{key},{secret}"'}
     async with running(rclone, "serve", "s3", *options, str(directory), log=log, env=environment) as process:

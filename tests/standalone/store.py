@@ -45,7 +45,8 @@ class Store:
     def start(self) -> None:
         """Returns when it serves; the key goes by the environment, since a command line is public."""
         environment = {**os.environ, "RCLONE_AUTH_KEY": f'"{self.access_key},{self.secret_key}"'}
-        command = [str(_RCLONE), "serve", "s3", "--config", "", "--addr", "127.0.0.1:0", "--dir-cache-time", "0s"]
+        # What somebody else puts into the directory is seen at once. With 0s it is, too, and rclone is busy for ever after.
+        command = [str(_RCLONE), "serve", "s3", "--config", "", "--addr", "127.0.0.1:0", "--dir-cache-time", "1ms"]
         with self._output.open("wb") as output:
             command = leashed([*command, str(self._objects)])
             self._process = subprocess.Popen(command, stderr=output, env=environment)

@@ -58,6 +58,18 @@ def test_model_is_named_in_binary_metadata(
     assert answer.model_name == line[framework]
 
 
+@pytest.mark.parametrize("header", ["mm-vmodel-id", "mm-vmodel-id-bin"])
+@pytest.mark.parametrize("framework", ["sklearn", "onnx"])
+def test_metadata_are_enough(line: dict[str, str], client: Client, models: Models, framework: str, header: str) -> None:
+    """A message that names no model is for the one that the metadata name, loaded or not: servers know no metadata."""
+    name = line[framework]
+    headers: Metadata = {header: name.encode() if header.endswith("-bin") else name}
+    message = client.call("ModelInfer", infer_message("", models.images[:1]), headers=headers)
+    assert service_pb2.ModelInferResponse.FromString(message).model_name == name
+    message = client.call("ModelMetadata", b"", headers=headers)
+    assert service_pb2.ModelMetadataResponse.FromString(message).name == name
+
+
 @pytest.mark.parametrize("method", ["ModelInfer", "ModelReady", "ModelMetadata"])
 def test_request_without_any_id_is_invalid(client: Client, method: str) -> None:
     """No metadata and an empty message: INVALID_ARGUMENT that says where the name goes."""

@@ -40,7 +40,7 @@ def rclone(root: Path, *, etags: bool = True) -> Iterator[str]:
     process = subprocess.Popen(
         [
             Path(sys.executable).with_name("rclone"),
-            *("serve", "s3", "--config", "", "--addr", "127.0.0.1:0", "--dir-cache-time", "0s", *hashes, str(root)),
+            *("serve", "s3", "--config", "", "--addr", "127.0.0.1:0", "--dir-cache-time", "1ms", *hashes, str(root)),
         ],
         env={**os.environ, "RCLONE_AUTH_KEY": f'"{ACCESS},{SECRET}"'},
         stderr=subprocess.PIPE,
