@@ -20,10 +20,12 @@ from typing import Any
 from orchestrator.domain.addresses import ANYWHERE
 from orchestrator.domain.names import is_label
 from orchestrator.domain.trained_model import API_VERSION, API_VERSIONS
+from orchestrator.settings import VERSION
 
 #: What a shell calls a process that SIGINT ended.
 _INTERRUPTED = 130
 DEFAULT_ADMIN = "http://127.0.0.1:8080"
+_ADMIN = f"the product's admin port (default {DEFAULT_ADMIN})"
 _BIND = "where ports are opened (default all, of IPv4 and IPv6)"
 
 
@@ -50,6 +52,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="wml-serving", description="Serves many models from a few shared model servers.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     standalone = commands.add_parser("standalone", help="the whole product on this machine")
@@ -57,20 +60,26 @@ def _parser() -> ArgumentParser:
         "directory", metavar="DIR", type=Path, help="the desired state: *.yaml, *.yml and *.json in it, not below"
     )
     standalone.add_argument("--state-dir", metavar="STATE", type=Path, required=True, help="what survives restarts")
-    standalone.add_argument("--namespace", type=_name, default="wml-serving")
+    standalone.add_argument(
+        "--namespace", type=_name, default="wml-serving", help="objects of another are left alone (default wml-serving)"
+    )
     standalone.add_argument("--grpc-port", type=_port, default=8033, help="inference (default 8033)")
     standalone.add_argument("--admin-port", type=_port, default=8080, help="get, describe, health (default 8080)")
-    standalone.add_argument("--pods-per-runtime", type=_positive, default=1, help="the most pods a runtime may have")
     standalone.add_argument(
-        "--pool-grace", type=_seconds, default=60.0, metavar="SECONDS", help="idle pools stop after it"
+        "--pods-per-runtime", type=_positive, default=1, help="the most pods a runtime may have (default 1)"
     )
-    standalone.add_argument("--max-message-bytes", type=_positive, default=16 << 20)
+    standalone.add_argument(
+        "--pool-grace", type=_seconds, default=60.0, metavar="SECONDS", help="idle pools stop after it (default 60)"
+    )
+    standalone.add_argument(
+        "--max-message-bytes", type=_positive, default=16 << 20, help="of a request (default 16777216)"
+    )
     standalone.add_argument(
         "--recheck",
         type=_seconds,
         default=60.0,
         metavar="SECONDS",
-        help="how often the sources of failed models are seen",
+        help="how often the sources of failed models are seen (default 60)",
     )
     standalone.add_argument("--log-level", choices=_LEVELS, default="info")
     standalone.set_defaults(command=_standalone)
@@ -106,15 +115,15 @@ def _parser() -> ArgumentParser:
 
     get = commands.add_parser("get", help="list models")
     get.add_argument("resource", choices=_RESOURCES, metavar="trainedmodels")
-    get.add_argument("name", nargs="?")
+    get.add_argument("name", nargs="?", help="of one model (default all)")
     get.add_argument("-o", "--output", choices=("wide", "json", "yaml"))
-    get.add_argument("--admin", default=DEFAULT_ADMIN, metavar="URL")
+    get.add_argument("--admin", default=DEFAULT_ADMIN, metavar="URL", help=_ADMIN)
     get.set_defaults(command=_get)
 
     describe = commands.add_parser("describe", help="all about one model")
     describe.add_argument("resource", choices=_RESOURCES, metavar="trainedmodel")
     describe.add_argument("name")
-    describe.add_argument("--admin", default=DEFAULT_ADMIN, metavar="URL")
+    describe.add_argument("--admin", default=DEFAULT_ADMIN, metavar="URL", help=_ADMIN)
     describe.set_defaults(command=_describe)
     return parser
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.__main__ import DEFAULT_ADMIN, _parser, _run, main
-from orchestrator.settings import StandaloneSettings
+from orchestrator.settings import VERSION, StandaloneSettings
 
 pytestmark = pytest.mark.usefixtures("own_logs")
 
@@ -33,6 +33,14 @@ def test_verbs_ask_the_port_that_standalone_serves() -> None:
     port = _parser().parse_args(["standalone", "models", "--state-dir", "state"]).admin_port
     for words in (["get", "trainedmodels"], ["get", "tm", "m", "-o", "wide"], ["describe", "trainedmodel", "m"]):
         assert _parser().parse_args(words).admin == DEFAULT_ADMIN == f"http://127.0.0.1:{port}"
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """As logs and answers of ServerMetadata have it."""
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"wml-serving {VERSION}\n"
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,9 @@ class _Reading:
             return self._ignore(line, f"{api} {kind_text[:80]} is not read here")
         kind = Kind(kind_text)
         if not isinstance(metadata, dict) or not isinstance(name, str) or not name:
-            return self._unidentified(line, f"{kind}: metadata.name: required: a string")
+            # What YAML reads of `name: 123` or `name: true`.
+            quotes = ", which this is not without quotes" if isinstance(name, int | float) else ""
+            return self._unidentified(line, f"{kind}: metadata.name: required: a string{quotes}")
         if kind in _ONLY and name != _ONLY[kind]:
             return self._ignore(line, f"{kind} {name[:MAX_NAME]!r} is not read here; only {_ONLY[kind]!r} is")
         identity = ObjectId(kind, name)

@@ -112,6 +112,16 @@ def test_what_cannot_be_identified_makes_the_file_unsure(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "told"), [("123", True), ("true", True), ("1.5", True), ("null", False), ("[]", False)]
+)
+def test_a_name_that_yaml_reads_as_something_else_wants_quotes(name: str, told: bool) -> None:
+    """And is told so; null is nobody's name."""
+    (problem,) = parse(model_yaml("m").replace("name: m", f"name: {name}")).problems
+    assert problem.reason.startswith("TrainedModel: metadata.name: required: a string")
+    assert ("quotes" in problem.reason) is told
+
+
+@pytest.mark.parametrize(
     "text",
     [
         model_yaml("m", namespace="other"),
