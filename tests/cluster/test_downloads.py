@@ -15,7 +15,7 @@ import pytest
 
 from tests.cluster.lying import KEY, Lying, lying
 from tests.cluster.product import Product, trained_model
-from tests.cluster.warm import RUNTIME
+from tests.cluster.warm import NUMBER, RUNTIME
 from tests.cluster.watching import READY, Watching
 from tests.standalone.waiting import wait_until
 
@@ -69,15 +69,19 @@ def test_the_way_to_ready_is_told(warm: Product, liar: Lying, name: str) -> None
         assert "s3://slow/model.joblib" in told["message"]
         liar.release()
         warm.until_ready(name)
-        seen = [reason for reason, _ in groupby(watching.values(name)) if reason]
-        assert seen == ["Downloading", "Loading", "Loaded"]
+        seen = [said for said, _ in groupby(watching.values(name)) if said]
+        assert seen == ["False Downloading", "False Loading", "True Loaded"]
+        reasons = [said.split()[1] for said in seen]
         wait_until(
-            lambda: events(warm, name) == [(reason, 1) for reason in seen], lambda: f"{events(warm, name)} is told"
+            lambda: events(warm, name) == [(reason, 1) for reason in reasons], lambda: f"{events(warm, name)} is told"
         )
 
 
 def test_hostile_keys_are_an_invalid_layout(warm: Product, liar: Lying) -> None:
-    """Each is named, with what is wrong with it; of none anything is written, in either container of a pod, wherever they may write."""
+    """
+    Each is named, with what is wrong with it, and in an Event; of none anything is written, in either container of a
+    pod, wherever they may write. From another store the model is ready.
+    """
     cluster = warm.cluster
     liar.release()
     models = {f"hostile-{name}": said for name, said in HOSTILE.items()}
@@ -92,11 +96,21 @@ def test_hostile_keys_are_an_invalid_layout(warm: Product, liar: Lying) -> None:
             told = warm.until_reason(model, "InvalidModelLayout")["message"]
             assert problem in told, told
             assert repr(key)[1:40] in told, told
+        # Written a little after the condition.
+        wait_until(
+            lambda: all("InvalidModelLayout" in dict(events(warm, model)) for model in models),
+            "no Event says so",
+            poll=1,
+        )
         for pod in cluster.pods(f"wmlserving.ai.ibm.com/runtime={RUNTIME}"):
             for container in ("adapter", "mlserver"):
                 look = f"grep -rl {MARK} /models /tmp; echo $?"
                 found = cluster.execute(pod["metadata"]["name"], "sh", "-c", look, container=container)
                 # Nothing found, and all could be read.
                 assert found == "1\n", found
+        good = warm.models.uri(f"probe-{NUMBER}.joblib")
+        cluster.apply(*(trained_model(model, good, "sklearn", runtime=RUNTIME) for model in models))
+        for model in models:
+            warm.until_ready(model)
     finally:
         cluster.delete("trainedmodel", *models)

@@ -1,6 +1,8 @@
 """
 A runtime pod that is taken away on purpose: its models are handed over first, and no request is lost.
 
+First: another pod has a model before the one that goes gives it up.
+
 Two pods, since two of the models do not fit into one. Each that is moved fits
 beside those of the other pod.
 """
@@ -16,6 +18,7 @@ import pytest
 
 from tests.cluster.balanced import Balanced
 from tests.cluster.cluster import KubectlError, condition_of
+from tests.cluster.handover import handed_over
 from tests.cluster.product import Product, trained_model
 from tests.cluster.runtimes import copied
 from tests.cluster.warm import copies
@@ -140,7 +143,7 @@ def test_a_limit_is_live(crowd: Product) -> None:
 def test_an_evicted_pod_hands_its_models_over(pool: Product, model: str) -> None:
     """Whichever of the two it is."""
     pod, since = place(pool, model), ready_since(pool)
-    with Balanced(pool, *MODELS) as witness:
+    with Balanced(pool, *MODELS) as witness, handed_over(pool, RUNTIME, *MODELS):
         for name, number in MODELS.items():
             witness.heard(name, number, within=60)
         evict(pool, pod)
@@ -156,7 +159,7 @@ def test_a_rolling_update_of_a_runtime(pool: Product) -> None:
     """Both pods are replaced, one after the other."""
     cluster, since = pool.cluster, ready_since(pool)
     old = {pod["metadata"]["name"] for pod in cluster.pods(PODS)}
-    with Balanced(pool, *MODELS) as witness:
+    with Balanced(pool, *MODELS) as witness, handed_over(pool, RUNTIME, *MODELS):
         for name, number in MODELS.items():
             witness.heard(name, number, within=60)
         changed = copied(cluster.get("servingruntime", "mlserver-0.x"), RUNTIME, for_models_mib=8)
@@ -181,7 +184,7 @@ def test_a_lowered_limit_ends_a_pod_that_is_empty(pool: Product) -> None:
     with Balanced(pool, *MODELS) as witness:
         for name, number in MODELS.items():
             witness.heard(name, number, within=60)
-        with pool.setting("podsPerRuntime", "1"):
+        with pool.setting("podsPerRuntime", "1"), handed_over(pool, RUNTIME, *MODELS):
             wait_until(
                 lambda: len(cluster.all("pods", PODS)) == 1,
                 lambda: f"the pool has {cluster.pods(PODS)}",

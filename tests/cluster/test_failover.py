@@ -1,13 +1,15 @@
 """
-The end of either orchestrator, while a warm model is asked all the time and another is waited for.
+The end of either orchestrator, while warm models are asked all the time and another is waited for.
 
 The line for requests does not depend on who leads: nothing warm is lost or
-moved. What leads next finds what the last one left.
+moved. What leads next finds what the last one left: in a pool of two pods, too,
+where a model could be in the wrong one, and in both servers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -15,13 +17,52 @@ import pytest
 
 from tests.cluster.cluster import is_external
 from tests.cluster.cold import cold
+from tests.cluster.handover import steps
 from tests.cluster.product import LEASE, ORCHESTRATOR, Product
-from tests.cluster.warm import NUMBER, answered, changes_happen, copies, settled, witnessed
+from tests.cluster.warm import NUMBER, WARM, answered, changes_happen, copies, own_runtime, settled, witnessed
+from tests.standalone.models import Models
 
 Object = dict[str, Any]
 
 #: As promised of a leader that was killed; one that ends in order lets its lease go.
 FAILOVER: Final = timedelta(seconds=20)
+#: They do not fit into one pod.
+APART: Final = ("apart-one", "apart-other")
+WORLD: Final = (WARM, *APART, "beside-onnx")
+
+
+@pytest.fixture(scope="module")
+def world(warm: Product, models: Models) -> Iterator[Product]:
+    """Beside the model that is kept warm one of the other server's, and a pool of two pods with a model in each."""
+    padded, runtime = models.uri(f"padded-{NUMBER}.joblib"), "apart"
+    with (
+        own_runtime(warm, runtime, for_models_mib=8),
+        warm.model(APART[0], padded, "sklearn", runtime=runtime),
+        warm.model(APART[1], padded, "sklearn", runtime=runtime),
+        warm.model("beside-onnx", models.uri(f"probe-{NUMBER}.onnx"), "onnx"),
+    ):
+        for name in WORLD:
+            warm.until_ready(name, within=180)
+        yield warm
+
+
+@contextmanager
+def nothing_moves(world: Product) -> Iterator[None]:
+    """Raises AssertionError if a request was lost meanwhile, or a model was loaded, unloaded, or is in another place."""
+
+    def places() -> dict[str, dict[str, Any]]:
+        return {name: copies(world, name) for name in WORLD}
+
+    before, known = places(), steps(world.cluster)
+    assert all(len(pods) == 1 for pods in before.values()), before
+    assert before[APART[0]].keys() != before[APART[1]].keys()
+    with witnessed(world, *WORLD) as witness:
+        yield
+        for name in WORLD:
+            answered(witness, name)
+    witness.check()
+    assert places() == before
+    assert not [step for step in steps(world.cluster) if step.model in WORLD and step not in known]
 
 
 def kill(product: Product, pod: Object) -> None:
@@ -39,38 +80,29 @@ either_end = pytest.mark.parametrize("end", [delete] if is_external() else [kill
 
 
 @either_end
-def test_the_next_leader_takes_over(warm: Product, name: str, end: Callable[[Product, Object], None]) -> None:
+def test_the_next_leader_takes_over(world: Product, name: str, end: Callable[[Product, Object], None]) -> None:
     """In time; warm requests flow, a cold one is answered, changes happen, and no model is loaded again."""
-    before = copies(warm)
-    assert before
-    with witnessed(warm) as witness, cold(warm, name) as ask:
+    with nothing_moves(world), cold(world, name) as ask:
         answer = ask()
-        old, leader = warm.holder(), warm.leader()
+        old, leader = world.holder(), world.leader()
         began = datetime.now(UTC)
-        end(warm, leader)
-        next_one = warm.cluster.until(
+        end(world, leader)
+        next_one = world.cluster.until(
             "lease", LEASE, lambda o: o["spec"].get("holderIdentity") not in {"", None, old}, "is nobody else's"
         )
         assert datetime.fromisoformat(next_one["spec"]["acquireTime"]) - began < FAILOVER
-        changes_happen(warm, f"{name}-after")
+        changes_happen(world, f"{name}-after")
         assert answer().number == NUMBER, answer()
-        answered(witness)
-    witness.check()
-    assert copies(warm) == before
-    settled(warm)
+    settled(world)
 
 
 @either_end
-def test_the_standby_is_not_missed(warm: Product, name: str, end: Callable[[Product, Object], None]) -> None:
+def test_the_standby_is_not_missed(world: Product, name: str, end: Callable[[Product, Object], None]) -> None:
     """It is only made again."""
-    before, holder = copies(warm), warm.holder()
-    leader = warm.leader()["metadata"]["name"]
-    (standby,) = (p for p in warm.cluster.pods(ORCHESTRATOR) if p["metadata"]["name"] != leader)
-    with witnessed(warm) as witness:
-        end(warm, standby)
-        changes_happen(warm, name)
-        settled(warm)
-        answered(witness)
-    witness.check()
-    assert warm.holder() == holder
-    assert copies(warm) == before
+    holder, leader = world.holder(), world.leader()["metadata"]["name"]
+    (standby,) = (p for p in world.cluster.pods(ORCHESTRATOR) if p["metadata"]["name"] != leader)
+    with nothing_moves(world):
+        end(world, standby)
+        changes_happen(world, name)
+        settled(world)
+    assert world.holder() == holder

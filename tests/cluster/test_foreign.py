@@ -4,14 +4,12 @@ What others do to objects that are ours, or have the names of ours: left alone w
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import Any, Final
 
 import pytest
 
 from tests.cluster.cluster import Cluster, condition_of
-from tests.cluster.mounted import taken_up
 from tests.cluster.node import units
 from tests.cluster.pods import pod
 from tests.cluster.product import ORCHESTRATOR, Product, trained_model
@@ -20,10 +18,8 @@ from tests.cluster.warm import NUMBER, RUNTIME, answered, changes_happen, copies
 from tests.standalone.waiting import wait_until
 
 POOL: Final = f"wml-serving-{RUNTIME}"
-AUTHORITY: Final = "wml-serving-ca"
 #: As much as an API server reads of an object, less what is around it.
 _DEEP: Final = 9_000
-CERTIFICATES: Final = tuple(f"wml-serving-{role}-tls" for role in ("orchestrator", "mesh", "adapter"))
 
 
 def test_a_deployment_that_is_not_ours_is_left_alone(warm: Product) -> None:
@@ -183,53 +179,6 @@ def test_models_of_other_namespaces_are_left_alone(warm: Product, space: Cluster
     assert "status" not in other
     assert other["metadata"]["generation"] == 1
     assert not events(space, "TrainedModel", name)
-
-
-def test_certificates_that_are_deleted_are_made_again(warm: Product, name: str) -> None:
-    """All three: what is connected stays so, and every pod goes on with the new ones, without a lost request."""
-    cluster, loaded = warm.cluster, copies(warm)
-    old = {secret: cluster.get("secret", secret)["data"]["tls.crt"] for secret in CERTIFICATES}
-    with witnessed(warm) as witness:
-        cluster.delete("secret", *CERTIFICATES)
-        for secret in CERTIFICATES:
-            made = cluster.until("secret", secret, lambda _: True, "is not made again", within=150)
-            assert made["data"]["tls.crt"] != old[secret]
-        taken_up(warm)
-        changes_happen(warm, name)
-        answered(witness)
-    witness.check()
-    assert copies(warm) == loaded
-
-
-def test_an_authority_that_is_deleted_is_followed_by_another(warm: Product, name: str) -> None:
-    """With a role's certificate, which only a new authority can sign: both are trusted, and the others keep theirs."""
-    cluster, loaded = warm.cluster, copies(warm)
-    lost, *kept = CERTIFICATES
-    old = {secret: cluster.get("secret", secret)["data"] for secret in (AUTHORITY, *CERTIFICATES)}
-    with witnessed(warm) as witness:
-        cluster.delete("secret", AUTHORITY, lost)
-        made = cluster.until("secret", AUTHORITY, bool, "is not made again", within=150)["data"]["tls.crt"]
-        assert made != old[AUTHORITY]["tls.crt"]
-        for secret in CERTIFICATES:
-            data = cluster.until(
-                "secret",
-                secret,
-                lambda o: o["data"]["ca.crt"] != old[AUTHORITY]["ca.crt"],
-                "does not trust the new one",
-            )["data"]
-            trusted = base64.b64decode(data["ca.crt"])
-            assert trusted == base64.b64decode(made) + base64.b64decode(old[AUTHORITY]["ca.crt"])
-            assert (data["tls.crt"] == old[secret]["tls.crt"]) == (secret in kept)
-        taken_up(warm)
-        # Everybody connects anew, to one with a certificate that only the new authority has signed.
-        before = warm.holder()
-        cluster.delete("pod", warm.leader()["metadata"]["name"], wait=False)
-        wait_until(lambda: warm.holder() not in {"", before}, "nobody else leads")
-        changes_happen(warm, name)
-        answered(witness)
-        settled(warm)
-    witness.check()
-    assert copies(warm) == loaded
 
 
 def test_an_object_that_is_nested_too_deep_keeps_nobody_from_leading(warm: Product, name: str) -> None:

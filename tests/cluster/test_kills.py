@@ -212,7 +212,7 @@ def test_a_server_hangs(loaded: Product, hung: Watching) -> None:
         pass
     witness.check()
     said = [reason for reason, _ in groupby(hung.values(HUNG))]
-    assert said[said.index("Loaded") :] == ["Loaded", "RuntimeUnavailable", "Loaded"]
+    assert said[said.index("True Loaded") :] == ["True Loaded", "False RuntimeUnavailable", "True Loaded"]
 
     def events() -> list[tuple[str, str]]:
         about = [(e, e["involvedObject"]) for e in cluster.all("events")]

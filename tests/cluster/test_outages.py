@@ -14,6 +14,7 @@ from typing import Final
 
 from tests.cluster.cluster import KubectlError
 from tests.cluster.cold import asking, cold
+from tests.cluster.handover import handed_over
 from tests.cluster.meanwhile import Meanwhile
 from tests.cluster.node import images, inside
 from tests.cluster.node import store as node_store
@@ -129,10 +130,12 @@ def test_an_upgrade_rolls_out_adapters_and_keeps_models(warm: Product) -> None:
     assert done.returncode == 0, done.stderr
     with always_ready(warm), witnessed(warm) as witness:
         try:
-            _upgrade(warm, images.PRODUCT.reference(), newer)
+            with handed_over(warm, RUNTIME, WARM):
+                _upgrade(warm, images.PRODUCT.reference(), newer)
             answered(witness)
         finally:
-            _upgrade(warm, newer, images.PRODUCT.reference())
+            with handed_over(warm, RUNTIME, WARM):
+                _upgrade(warm, newer, images.PRODUCT.reference())
         answered(witness)
     witness.check()
 
@@ -187,9 +190,11 @@ def _upgrade(product: Product, old: str, new: str) -> None:
     settled(product)
     cluster.until("deployment", pool, lambda found: old not in str(found["spec"]), "has the old adapter", within=120)
     cluster.rolled_out("deployment", pool, within=180)
-    # The old pods are on their way out, and have handed over.
     wait_until(
-        lambda: bool(now := copies(product)) and now.keys().isdisjoint(before), "copies have not moved", within=120
+        lambda: before.keys().isdisjoint(pod["metadata"]["name"] for pod in cluster.all("pods")),
+        "the old pods are not gone",
+        within=120,
+        poll=1,
     )
 
 

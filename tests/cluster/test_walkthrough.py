@@ -9,12 +9,16 @@ from typing import Any
 import grpc
 import pytest
 
+from tests.cluster.node import images
 from tests.cluster.node.place import NODE_IP
 from tests.cluster.product import ORCHESTRATOR, Product
+from tests.cluster.runtimes import copied
 from tests.cluster.terminal import behind, until_it_works
 from tests.standalone.models import Models
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Framework → its runtime, and the image of that.
+BUILTIN = {"sklearn": ("mlserver-0.x", images.MLSERVER), "onnx": ("triton-2.x", images.TRITON)}
 CLIENT = ".venv/bin/python samples/client.py"
 
 
@@ -25,17 +29,10 @@ def pods(product: Product, runtime: str) -> set[str]:
 
 @pytest.mark.parametrize("framework", ["sklearn", "onnx"])
 def test_a_model_is_applied_checked_asked_and_deleted(product: Product, framework: str) -> None:
-    """The samples' files, kubectl, and the client made from the protocol's file; a second model needs no pod of its own."""
+    """The samples' files, kubectl, the client made from the protocol's file, and the stock one."""
     cluster, name = product.cluster, f"{framework}-digits"
     cluster.apply(ROOT / "samples" / f"{framework}.yaml")
-    first = product.until_ready(name, within=180)
-    runtime, second = first["status"]["runtime"], f"{name}-second"
-    launched = pods(product, runtime)
-    assert launched
-    with product.model(second, first["spec"]["model"]["storageUri"], framework):
-        # Seconds, since that is what a download and a load take.
-        product.until_ready(second)
-        assert pods(product, runtime) <= launched
+    product.until_ready(name, within=180)
 
     table = cluster.kubectl("get", "trainedmodels", name)
     header, row = (line.split() for line in table.splitlines())
@@ -52,6 +49,10 @@ def test_a_model_is_applied_checked_asked_and_deleted(product: Product, framewor
         said = until_it_works(cluster, f"{CLIENT} {name} --address {host}:8033 --digits {digits}")
     predicted, truth = (line.split()[1:] for line in said.splitlines())
     assert sum(p == t for p, t in zip(predicted, truth, strict=True)) >= 18
+    with product.client() as stock:
+        for metadata in (True, False):
+            labels = stock.classes(name, product.models.images[: len(truth)], metadata=metadata)
+            assert [str(label) for label in labels] == predicted
 
     described = cluster.kubectl("describe", "trainedmodel", name)
     assert "Reason:                Loaded" in described
@@ -60,6 +61,27 @@ def test_a_model_is_applied_checked_asked_and_deleted(product: Product, framewor
     cluster.kubectl("delete", "trainedmodel", name)
     with product.client() as client:
         product.until_refused(client, name, grpc.StatusCode.NOT_FOUND)
+
+
+@pytest.mark.parametrize("framework", sorted(BUILTIN))
+def test_the_first_model_brings_a_pod_and_the_second_needs_none(product: Product, name: str, framework: str) -> None:
+    """In a pool of a runtime that nobody has used yet."""
+    cluster, uri, runtime = product.cluster, product.models.sample(framework), f"unused-{framework}"
+    builtin, image = BUILTIN[framework]
+    made = copied(cluster.get("servingruntime", builtin), runtime, image=image.reference())
+    made["spec"]["supportedModelFormats"][0]["name"] = framework
+    cluster.apply(made)
+    try:
+        assert not pods(product, runtime)
+        with product.model(f"{name}-first", uri, framework, runtime=runtime):
+            product.until_ready(f"{name}-first", within=180)
+            launched = pods(product, runtime)
+            assert len(launched) == 1
+            with product.model(f"{name}-second", uri, framework, runtime=runtime):
+                product.until_ready(f"{name}-second")
+                assert pods(product, runtime) == launched
+    finally:
+        cluster.delete("servingruntime", runtime)
 
 
 def test_live_state_is_shown_from_inside(product: Product, models: Models, name: str) -> None:

@@ -67,9 +67,9 @@ def settled(product: Product) -> None:
 
 
 @contextmanager
-def own_runtime(product: Product, name: str, **server: Any) -> Iterator[None]:
+def own_runtime(product: Product, name: str, *, for_models_mib: int = 768, **server: Any) -> Iterator[None]:
     """A ServingRuntime that no other model has; `server` is said of its container."""
-    made = copied(product.cluster.get("servingruntime", RUNTIME), name)
+    made = copied(product.cluster.get("servingruntime", RUNTIME), name, for_models_mib=for_models_mib)
     made["spec"]["containers"][0].update(server)
     product.cluster.apply(made)
     try:

@@ -15,8 +15,8 @@ from typing import Final, Self
 from tests.cluster.cluster import Cluster
 from tests.standalone.waiting import wait_until
 
-#: Of TrainedModels: why they are ready or not.
-READY: Final = '.status.conditions[?(@.type=="Ready")].reason'
+#: Of TrainedModels: whether they are ready, and why: `False Loading`.
+READY: Final = """.status.conditions[?(@.type=="Ready")]['status','reason']"""
 #: Much shorter than what is timed.
 _POLL_S: Final = 0.005
 
