@@ -25,8 +25,10 @@ from orchestrator.settings import VERSION
 #: What a shell calls a process that SIGINT ended.
 _INTERRUPTED = 130
 DEFAULT_ADMIN = "http://127.0.0.1:8080"
-_ADMIN = f"the product's admin port (default {DEFAULT_ADMIN})"
+_ADMIN = "the product's admin port (default %(default)s)"
 _BIND = "where ports are opened (default all, of IPv4 and IPv6)"
+_LARGEST = "of a request (default %(default)s)"
+_LOGGED = "the least that is logged (default %(default)s)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,27 +63,31 @@ def _parser() -> ArgumentParser:
     )
     standalone.add_argument("--state-dir", metavar="STATE", type=Path, required=True, help="what survives restarts")
     standalone.add_argument(
-        "--namespace", type=_name, default="wml-serving", help="objects of another are left alone (default wml-serving)"
+        "--namespace", type=_name, default="wml-serving", help="objects of another are left alone (default %(default)s)"
     )
-    standalone.add_argument("--grpc-port", type=_port, default=8033, help="inference (default 8033)")
-    standalone.add_argument("--admin-port", type=_port, default=8080, help="get, describe, health (default 8080)")
+    standalone.add_argument("--grpc-port", type=_port, default=8033, help="inference (default %(default)s)")
     standalone.add_argument(
-        "--pods-per-runtime", type=_positive, default=1, help="the most pods a runtime may have (default 1)"
-    )
-    standalone.add_argument(
-        "--pool-grace", type=_seconds, default=60.0, metavar="SECONDS", help="idle pools stop after it (default 60)"
+        "--admin-port", type=_port, default=8080, help="get, describe, health (default %(default)s)"
     )
     standalone.add_argument(
-        "--max-message-bytes", type=_positive, default=16 << 20, help="of a request (default 16777216)"
+        "--pods-per-runtime", type=_positive, default=1, help="the most pods a runtime may have (default %(default)s)"
     )
+    standalone.add_argument(
+        "--pool-grace",
+        type=_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="idle pools stop after it (default %(default)s)",
+    )
+    standalone.add_argument("--max-message-bytes", type=_positive, default=16 << 20, help=_LARGEST)
     standalone.add_argument(
         "--recheck",
         type=_seconds,
         default=60.0,
         metavar="SECONDS",
-        help="how often the sources of failed models are seen (default 60)",
+        help="how often the sources of failed models are seen (default %(default)s)",
     )
-    standalone.add_argument("--log-level", choices=_LEVELS, default="info")
+    standalone.add_argument("--log-level", choices=_LEVELS, default="info", help=_LOGGED)
     standalone.set_defaults(command=_standalone)
 
     controller = commands.add_parser("controller", help="a process of the product; platforms start it")
@@ -91,12 +97,17 @@ def _parser() -> ArgumentParser:
     controller.add_argument("--address", metavar="IP", help="the pod's")
     controller.add_argument("--image", help="the product's own: what adapters run from")
     controller.add_argument(
-        "--runtime-user", type=_positive, metavar="UID", help="of runtime pods (default: 1000, or what OpenShift gives)"
+        "--runtime-user",
+        type=_user,
+        metavar="UID",
+        help="of runtime pods, or `image`: nobody is named (default 1000, on OpenShift image)",
     )
-    controller.add_argument("--models-api", choices=API_VERSIONS, default=API_VERSION, help="of TrainedModels")
+    controller.add_argument(
+        "--models-api", choices=API_VERSIONS, default=API_VERSION, help="of TrainedModels (default %(default)s)"
+    )
     controller.add_argument("--bind", default=ANYWHERE, metavar="ADDRESS", help=_BIND)
-    controller.add_argument("--max-message-bytes", type=_positive, default=16 << 20)
-    controller.add_argument("--log-level", choices=_LEVELS, default="info")
+    controller.add_argument("--max-message-bytes", type=_positive, default=16 << 20, help=_LARGEST)
+    controller.add_argument("--log-level", choices=_LEVELS, default="info", help=_LOGGED)
     controller.set_defaults(command=_controller, error=controller.error)
 
     activator = commands.add_parser("activator", help="a process of the product; platforms start it")
@@ -109,13 +120,13 @@ def _parser() -> ArgumentParser:
     mesh.add_argument("--leader", required=True, metavar="HOST:PORT", help="all that may lead, by one name")
     mesh.add_argument("--tls-dir", metavar="DIR", help="where the mesh's certificate is mounted")
     mesh.add_argument("--bind", default=ANYWHERE, metavar="ADDRESS", help=_BIND)
-    mesh.add_argument("--max-message-bytes", type=_positive, default=16 << 20)
-    mesh.add_argument("--log-level", choices=_LEVELS, default="info")
+    mesh.add_argument("--max-message-bytes", type=_positive, default=16 << 20, help=_LARGEST)
+    mesh.add_argument("--log-level", choices=_LEVELS, default="info", help=_LOGGED)
     mesh.set_defaults(command=_mesh_bootstrap)
 
     get = commands.add_parser("get", help="list models")
     get.add_argument("resource", choices=_RESOURCES, metavar="trainedmodels")
-    get.add_argument("name", nargs="?", help="of one model (default all)")
+    get.add_argument("name", nargs="?", help="one model (default all)")
     get.add_argument("-o", "--output", choices=("wide", "json", "yaml"))
     get.add_argument("--admin", default=DEFAULT_ADMIN, metavar="URL", help=_ADMIN)
     get.set_defaults(command=_get)
@@ -132,6 +143,10 @@ def _positive(text: str) -> int:
     if not 0 < (number := int(text)) < 1 << 31:
         raise ArgumentTypeError(f"{text} is out of range")
     return number
+
+
+def _user(text: str) -> int:
+    return 0 if text == "image" else _positive(text)
 
 
 def _port(text: str) -> int:

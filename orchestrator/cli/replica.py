@@ -132,17 +132,21 @@ class Replica:
                 log.info("replica_started", identity=self._elector.identity, version=VERSION)
                 # Beside the election, whose requests show that this process lives while the API server is away.
                 identified = group.create_task(self._tls.begin(), name="identity")
+                user = group.create_task(self._runtime_user(), name="user")
                 term = self._term = await self._elector.acquire()
                 group.create_task(self._elector.keep(), name="lease")
                 # Here, and not only where it is made use of: the lead may be lost before there is a certificate.
                 group.create_task(term.run(), name="term")
                 await identified
                 group.create_task(self._tls.run(), name="certificates")
-                user = self._arguments.runtime_user or await runtime_user(self._api)
-                await self._plane(term, user).run()
+                await self._plane(term, await user).run()
         finally:
             await self._elector.release()
             await self._admin.close()
+
+    async def _runtime_user(self) -> int | None:
+        said: int | None = self._arguments.runtime_user
+        return await runtime_user(self._api) if said is None else said or None
 
     def _leads(self) -> bool:
         return self._term is not None and not self._term.over

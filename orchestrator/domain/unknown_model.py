@@ -4,9 +4,12 @@ The servers' error texts for "I do not hold this model", in full.
 A request that ends with one of these texts was sent by a stale route and belongs
 elsewhere: Envoy retries it, and the activator asks the leader again. Or it names
 its model in metadata alone, of which a server knows nothing: the activator
-completes the message. Triton's text for a version that a loaded model does not have is not among them: that is
-the caller's mistake. MLServer has one text for both cases, with an empty version
-where the caller named none.
+completes the message.
+
+Triton's text for a version that a loaded model does not have is not among them:
+that is the caller's mistake. MLServer has one text for both cases, with an empty
+version where the caller named none, and another to ModelReady, where it takes its
+own error for a fault.
 """
 
 from __future__ import annotations

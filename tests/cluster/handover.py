@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from tests.cluster.cluster import Cluster, KubectlError
 from tests.cluster.product import Product
@@ -92,9 +92,18 @@ def _log(cluster: Cluster, pod: str) -> str:
 
 
 def _read(logs: Mapping[str, str]) -> list[Step]:
-    said = [(pod, json.loads(line)) for pod, log in logs.items() for line in log.splitlines()]
+    said = [(pod, _object(line)) for pod, log in logs.items() for line in log.splitlines()]
     return sorted(
         Step(datetime.fromisoformat(line["timestamp"]), pod, line["trained_model"], _STEPS[line["event"]])
         for pod, line in said
-        if line["event"] in _STEPS
+        if line.get("event") in _STEPS
     )
+
+
+def _object(line: str) -> Mapping[str, Any]:
+    """Of a line of the product's; what gRPC or kubectl say between them is empty."""
+    try:
+        found: Any = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -184,7 +184,7 @@ def test_a_lowered_limit_ends_a_pod_that_is_empty(pool: Product) -> None:
     with Balanced(pool, *MODELS) as witness:
         for name, number in MODELS.items():
             witness.heard(name, number, within=60)
-        with pool.setting("podsPerRuntime", "1"), handed_over(pool, RUNTIME, *MODELS):
+        with handed_over(pool, RUNTIME, *MODELS), pool.setting("podsPerRuntime", "1"):
             wait_until(
                 lambda: len(cluster.all("pods", PODS)) == 1,
                 lambda: f"the pool has {cluster.pods(PODS)}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from argparse import SUPPRESS
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,23 @@ def test_verbs_ask_the_port_that_standalone_serves() -> None:
     port = _parser().parse_args(["standalone", "models", "--state-dir", "state"]).admin_port
     for words in (["get", "trainedmodels"], ["get", "tm", "m", "-o", "wide"], ["describe", "trainedmodel", "m"]):
         assert _parser().parse_args(words).admin == DEFAULT_ADMIN == f"http://127.0.0.1:{port}"
+
+
+def test_help_has_every_default() -> None:
+    """Of options; argparse itself says it where it is asked to."""
+    (commands,) = (a.choices for a in _parser()._actions if isinstance(a.choices, dict))
+    for command, parser in commands.items():
+        for action in parser._actions:
+            if action.option_strings and action.default not in (None, SUPPRESS):
+                assert "(default" in (action.help or ""), f"{command} {action.option_strings}"
+
+
+@pytest.mark.parametrize(("said", "user"), [([], None), (["--runtime-user", "7"], 7), (["--runtime-user", "image"], 0)])
+def test_a_user_of_runtime_pods_or_none(said: list[str], user: int | None) -> None:
+    """0 is nobody, and cannot be said as such: it would be root."""
+    assert _parser().parse_args(["controller", *said]).runtime_user == user
+    with pytest.raises(SystemExit):
+        main(["controller", "--runtime-user", "0"])
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -153,7 +153,7 @@ def test_model_that_crashes_triton_is_given_up(battered: Stack, store: Store, mo
         assert contained.lost == 3
         for each in died:
             watch.excuse(each, "warm-onnx")
-    assert contained.settled()
+        holds_for(contained.settled, "it is tried again", seconds=10)
     watch.readiness.check("warm-sklearn")
     battered.delete("bomb")
     battered.wait_gone("bomb")

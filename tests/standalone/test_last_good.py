@@ -182,7 +182,7 @@ def test_version_before_answers_first_although_the_changed_one_would_load_by_now
             watch.witness.heard(name, old)
             store.put(uris[name], b"this is no model\n" * 10)
         battered.apply(*(trained_model(name, uris[name], frameworks[name]) for name in versions))
-        # The next try is seconds away: none is under way when the servers die.
+        # The next try is seconds away, as a rule; one that is under way dies with its server.
         wait_until(
             lambda: all(battered.condition(name, "UpToDate").reason == "ModelLoadFailed" for name in versions),
             "the change does not fail",

@@ -3,9 +3,8 @@ One runtime pod: a directory, a model server, and the adapter beside it.
 
 As in a cluster the adapter outlives the server: a server that dies is started
 again in the same pod, at the same port, and its adapter sees a new boot; one
-that hangs is ended, so that it is. A
-port that somebody else took meanwhile ends the pod: its endpoint is what the
-mesh knows it by, so another port is another pod.
+that hangs is ended, so that it is. A port that somebody else took meanwhile ends
+the pod: its endpoint is what the mesh knows it by, so another port is another pod.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ from orchestrator.platform.local.launch import (
     product_environment,
     server_spec,
 )
-from orchestrator.platform.local.liveness import LivenessProbe
 from orchestrator.platform.local.process import Process
+from orchestrator.platform.local.server_liveness import LivenessProbe
 from orchestrator.platform.local.stack import Stack
 
 log = structlog.get_logger(__name__)

@@ -84,7 +84,7 @@ class Process:
 
     def kill(self, why: str) -> None:
         """SIGKILL for the child that runs now, if one does: it is started again like any that ended by itself, and `trouble` says why."""
-        if self._child is not None:
+        if self._child is not None and self._child.returncode is None:
             self._killed = why
             _signal(self._child, signal.SIGKILL)
 

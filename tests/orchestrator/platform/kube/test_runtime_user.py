@@ -42,13 +42,21 @@ async def test_no_answer_decides_nothing(fake: FakeApi, api: KubeApi, monkeypatc
     """All pods are replaced when the user changes: it is asked again, and said once of each problem."""
     monkeypatch.setattr(module, "Backoff", lambda *_: _AtOnce())
     fake.groups.add("security.openshift.io")
-    refusal = Answer(403, {"kind": "Status", "code": 403, "reason": "Forbidden", "message": "no"})
-    for fault in (Lost(after=5), refusal, refusal, Answer(503, "busy", "text/plain")):
+    busy = Answer(503, "busy", "text/plain")
+    for fault in (Lost(after=5), busy, busy):
         fake.once(fault)
     with capture_logs() as logs:
         assert await runtime_user(api) is None
-    assert [line["event"] for line in logs] == ["api_groups_unknown"] * 3
-    assert len(fake.calls) == 5
+    assert [(line["event"], line["again"]) for line in logs] == [("api_groups_unknown", True)] * 2
+    assert len(fake.calls) == 4
+
+
+async def test_a_refusal_names_nobody(fake: FakeApi, api: KubeApi) -> None:
+    """A leader that waits for a right that nobody gives would lead nobody."""
+    fake.once(Answer(403, {"kind": "Status", "code": 403, "reason": "Forbidden", "message": "no"}))
+    with capture_logs() as logs:
+        assert await runtime_user(api) is None
+    assert [(line["event"], line["again"]) for line in logs] == [("api_groups_unknown", False)]
 
 
 class _AtOnce:

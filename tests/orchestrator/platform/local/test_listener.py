@@ -81,5 +81,5 @@ async def test_it_is_ended_and_the_next_one_is_watched(tmp_path: Path) -> None:
         await eventually(lambda: admin.asked > 5)
         assert ended == []
         admin.answer = GIVEN_UP
-        await eventually(lambda: len(ended) == 2)
+        await eventually(lambda: len(ended) >= 2)
         assert set(ended) == {"it ran without its listener"}

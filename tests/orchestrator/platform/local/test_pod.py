@@ -15,12 +15,12 @@ import pytest
 
 from orchestrator.platform.local.guard import SHARED_MEMORY, carriers
 from orchestrator.platform.local.launch import PodTemplate
-from orchestrator.platform.local.liveness import LivenessProbe
 from orchestrator.platform.local.pod import PodSettings, RuntimePod, free_ports, is_free
 from orchestrator.platform.local.process import UNIT
+from orchestrator.platform.local.server_liveness import LivenessProbe
 from orchestrator.platform.local.stack import Stack
 from tests.orchestrator.platform.local.support import TEMPLATE, alive
-from tests.orchestrator.platform.local.test_liveness import HUNG, adapter_at
+from tests.orchestrator.platform.local.test_server_liveness import HUNG, adapter_at
 from tests.orchestrator.waiting import eventually
 
 UID = "01234567-89ab-cdef-0123-456789abcdef"
