@@ -34,6 +34,7 @@ _UNKNOWN_MODEL_CODES: Final = (
     grpc.StatusCode.NOT_FOUND,
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.UNKNOWN,
 )
 #: gRPC's own words for a stream that the server never began.
 _REFUSED_STREAM: Final = "REFUSED_STREAM"

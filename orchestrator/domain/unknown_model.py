@@ -21,4 +21,6 @@ UNKNOWN_MODEL: Final = (
     "Request for unknown model: '[^']*' (is not found|has no available versions)",
     "Request for unknown model: '[^']*' version [0-9]+ is not at ready state",
     r"Model [^ ]*( with version [^ ]*)? (not found|is not ready yet\.)",
+    # By itself: Envoy takes no expression that is much longer.
+    r"Unexpected <class 'mlserver\.errors\.ModelNotFound'>: Model .*",
 )

@@ -68,6 +68,9 @@ def test_metadata_are_enough(line: dict[str, str], client: Client, models: Model
     assert service_pb2.ModelInferResponse.FromString(message).model_name == name
     message = client.call("ModelMetadata", b"", headers=headers)
     assert service_pb2.ModelMetadataResponse.FromString(message).name == name
+    if framework == "sklearn":
+        message = client.call("ModelReady", b"", headers=headers)
+        assert service_pb2.ModelReadyResponse.FromString(message).ready
 
 
 @pytest.mark.parametrize("method", ["ModelInfer", "ModelReady", "ModelMetadata"])

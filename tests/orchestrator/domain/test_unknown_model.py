@@ -19,6 +19,8 @@ from orchestrator.domain.unknown_model import UNKNOWN_MODEL
         ("Request for unknown model: '' is not found", True),
         ("Model  with version  not found", True),
         ("Model  not found", True),
+        ("Unexpected <class 'mlserver.errors.ModelNotFound'>: Model digits with version  not found", True),
+        ("Unexpected <class 'mlserver.errors.InferenceError'>: Model digits not found", False),
         ("Request for unknown model: 'digits' version 7 is not found", False),
         ("ValueError: Model digits not found in my table", False),
         ("unexpected inference input 'x' for model 'digits'", False),
