@@ -65,6 +65,9 @@ with ThreadPoolExecutor(32) as pool:
     print(json.dumps(list(pool.map(taken, json.loads(sys.argv[1])))))
 """
 
+#: Prints a page.
+READ: Final = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
+
 Door = tuple[str, int]
 #: Everything that listens on a pod's address.
 DOORS: Final[tuple[Door, ...]] = (
@@ -72,6 +75,13 @@ DOORS: Final[tuple[Door, ...]] = (
     *(("mesh", port) for port in (8033, 8034, 8035, 8037)),
     *(("runtime", port) for port in (8001, 8085, 8086, 8087)),
 )
+
+#: Where pages of metrics are, and a figure of each.
+METRICS: Final[dict[Door, str]] = {
+    ("orchestrator", 8080): "wml_trained_models{",
+    ("mesh", 8035): "wml_activator_held_requests ",
+    ("runtime", 8086): "wml_adapter_copies{",
+}
 
 
 @pytest.fixture
@@ -133,12 +143,14 @@ def test_prometheus_is_let_through_to_metrics(warm: Product, stranger: Cluster) 
     """By the policy that comes with the monitoring, of all components; not to what changes something."""
     doors, policy = addresses(warm), yaml.safe_load(MONITORING.read_text())
     policy["spec"]["ingress"][0]["from"][0]["namespaceSelector"]["matchExpressions"][0]["values"] = [stranger.namespace]
-    metrics = {("orchestrator", 8080), ("mesh", 8035), ("runtime", 8086)}
     with applied(warm.cluster, policy):
         wait_until(
-            lambda: open_to(stranger, "stranger", doors) == metrics | {("mesh", 8033)},
+            lambda: open_to(stranger, "stranger", doors) == METRICS.keys() | {("mesh", 8033)},
             lambda: f"it is let through to {open_to(stranger, 'stranger', doors)}",
         )
+        for door, figure in METRICS.items():
+            host, port = doors[door]
+            assert figure in stranger.execute("stranger", "python", "-c", READ, f"http://{host}:{port}/metrics"), door
 
 
 @contextmanager
