@@ -20,9 +20,12 @@ from protos import demand_pb2, fleet_pb2
 from tests.cluster.cluster import Cluster, KubectlError
 from tests.cluster.node.users import RANDOM_UID
 from tests.cluster.product import Product
+from tests.standalone.models import Models
 
-RUNTIME: Final = "app.kubernetes.io/component=runtime"
+#: Of the pods that the warm model keeps.
+RUNTIME: Final = "wmlserving.ai.ibm.com/runtime=mlserver-0.x"
 OURS: Final = "app.kubernetes.io/name=wml-serving"
+BUILT_IN: Final = ("mlserver-0.x", "triton-2.x")
 ROLES: Final = ("orchestrator", "mesh", "adapter")
 
 #: What the orchestrator may do in its namespace: group/resource (:name) → verbs.
@@ -83,12 +86,26 @@ def test_the_orchestrator_may_do_what_it_needs_and_no_more(product: Product) -> 
     assert rights(cluster, "wml-serving-orchestrator", "kube-system") == rights(cluster, "default", "kube-system")
 
 
+@pytest.fixture(scope="module")
+def whole(warm: Product, models: Models) -> Iterator[Product]:
+    """Both servers run, and go on as long as this is used."""
+    with warm.model("secure-onnx", models.uri("probe-1.onnx"), "onnx"):
+        warm.until_ready("secure-onnx", within=180)
+        yield warm
+
+
+def lasting(cluster: Cluster) -> list[dict[str, Any]]:
+    """Our pods, but for those of other runtimes: nothing keeps them while they are looked at."""
+    pods = cluster.pods(OURS)
+    return [p for p in pods if p["metadata"]["labels"].get("wmlserving.ai.ibm.com/runtime", BUILT_IN[0]) in BUILT_IN]
+
+
 @pytest.mark.parametrize("role", ["mesh", "runtime"])
-def test_the_others_may_do_nothing(warm: Product, role: str) -> None:
+def test_the_others_may_do_nothing(whole: Product, role: str) -> None:
     """Their accounts have no right that not everyone has, and their pods no token to use it with."""
-    cluster, account = warm.cluster, f"wml-serving-{role}"
+    cluster, account = whole.cluster, f"wml-serving-{role}"
     assert rights(cluster, account, cluster.namespace) == rights(cluster, "default", cluster.namespace)
-    pods = cluster.pods(f"app.kubernetes.io/component={role}")
+    pods = [p for p in lasting(cluster) if p["metadata"]["labels"]["app.kubernetes.io/component"] == role]
     assert pods
     for pod in pods:
         assert pod["spec"]["serviceAccountName"] == account
@@ -97,15 +114,16 @@ def test_the_others_may_do_nothing(warm: Product, role: str) -> None:
                 inside(cluster, pod, container, "ls", "/var/run/secrets/kubernetes.io")
 
 
-def test_every_container_is_confined(warm: Product) -> None:
+def test_every_container_is_confined(whole: Product) -> None:
     """As the kernel says: no root, no capability, no new privilege, a filter of system calls, nothing to write to."""
-    cluster = warm.cluster
+    cluster = whole.cluster
     space = cluster.get("namespace", cluster.namespace)
     assert space["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
-    pods = cluster.pods(OURS)
+    pods = lasting(cluster)
     assert {pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in pods} == {
         *("orchestrator", "mesh", "runtime")
     }
+    assert {"triton", "mlserver"} <= {container for pod in pods for container in containers(pod)}
     for pod in pods:
         for container in containers(pod):
             where = f"{pod['metadata']['name']}/{container}"
@@ -247,14 +265,14 @@ def test_a_stranger_breaks_no_log(warm: Product) -> None:
 # Secrets.
 
 
-def test_credentials_are_nowhere_but_in_their_secret(warm: Product) -> None:
+def test_credentials_are_nowhere_but_in_their_secret(whole: Product) -> None:
     """Not in a log, an Event, an object, an environment or a command line of any container of ours."""
-    cluster, secret = warm.cluster, warm.store.secret_key
+    cluster, secret = whole.cluster, whole.store.secret_key
     # Where it is said to be.
     stored = cluster.get("secret", "storage-config")["data"]
     assert any(secret in base64.b64decode(value).decode() for value in stored.values())
     said = {kind: cluster.kubectl("get", kind, "-o", "yaml") for kind in KINDS}
-    for pod in cluster.pods(OURS):
+    for pod in lasting(cluster):
         name = pod["metadata"]["name"]
         for container in containers(pod):
             where = f"{name}/{container}"
