@@ -61,18 +61,23 @@ def crowd(product: Product, made: dict[str, Any]) -> Iterator[Product]:
 @pytest.fixture(scope="module")
 def pool(crowd: Product, made: dict[str, Any]) -> Product:
     """A pool of two pods, a model in each."""
-    cluster = crowd.cluster
-    cluster.delete("trainedmodel", EXTRA)
+    crowd.cluster.delete("trainedmodel", EXTRA)
+    part(crowd, made)
+    return crowd
+
+
+def part(product: Product, made: dict[str, Any]) -> None:
+    """Return once each of the two is in a pod of its own."""
+    cluster = product.cluster
 
     def apart() -> bool:
         # The pod that it leaves has the most room, once it has left it: that takes a moment, and shows nowhere.
         cluster.delete("trainedmodel", "evicted-small")
         cluster.apply(made["evicted-small"])
-        crowd.until_ready("evicted-small")
-        return place(crowd, "evicted-large") != place(crowd, "evicted-small")
+        product.until_ready("evicted-small")
+        return place(product, "evicted-large") != place(product, "evicted-small")
 
     wait_until(apart, "both are in one pod", within=90, poll=2)
-    return crowd
 
 
 def place(product: Product, model: str) -> str:
@@ -177,8 +182,10 @@ def test_a_rolling_update_of_a_runtime(pool: Product) -> None:
     assert ready_since(pool) == since
 
 
-def test_a_lowered_limit_ends_a_pod_that_is_empty(pool: Product) -> None:
+def test_a_lowered_limit_ends_a_pod_once_it_is_empty(pool: Product, made: dict[str, Any]) -> None:
     """What it holds fits into the other, and is there before it goes."""
+    # The tests before may have left both in one pod, and the other would have nothing to hand over.
+    part(pool, made)
     cluster, since = pool.cluster, ready_since(pool)
     assert len(cluster.pods(PODS)) == 2
     with Balanced(pool, *MODELS) as witness:
