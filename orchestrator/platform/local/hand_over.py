@@ -10,6 +10,8 @@ from typing import Final
 import aiohttp
 import structlog
 
+from orchestrator.platform.local.adapter_health import asked
+
 log = structlog.get_logger(__name__)
 
 #: More than an adapter takes by its own clock.
@@ -22,14 +24,8 @@ async def handed_over(socket: Path, pod: str) -> None:
 
     Or at once when it does not answer: there is nothing to be waited for then.
     """
-    connector = aiohttp.UnixConnector(str(socket))
-    timeout = aiohttp.ClientTimeout(total=_LONGEST_S)
     try:
-        async with (
-            aiohttp.ClientSession("http://pod", connector=connector, timeout=timeout) as session,
-            session.get("/drain") as response,
-        ):
-            result = (await response.text()).strip()
+        _, result = await asked(socket, "/drain", _LONGEST_S)
     except (aiohttp.ClientError, TimeoutError) as error:
         result = f"its adapter does not answer: {type(error).__name__}"
     log.info("pod_drained", pod=pod, result=result)

@@ -20,25 +20,21 @@ from typing import Final, Never
 
 import aiohttp
 
+from orchestrator.platform.local.adapter_health import asked
+
 _EVERY_S: Final = 10.0
 #: So many answers in a row.
 _FAILURES: Final = 3
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=5.0)
+_TIMEOUT_S: Final = 5.0
 
 
 async def hung(socket: Path) -> str:
     """Why the server has hung, by the adapter with that health socket; "" if it has not, or nobody answers."""
     try:
-        async with (
-            aiohttp.ClientSession(
-                "http://pod", connector=aiohttp.UnixConnector(str(socket)), timeout=_TIMEOUT
-            ) as session,
-            session.get("/livez") as response,
-        ):
-            said = (await response.text()).strip()
+        status, said = await asked(socket, "/livez", _TIMEOUT_S)
     except (aiohttp.ClientError, TimeoutError):
         return ""
-    return said if response.status == HTTPStatus.SERVICE_UNAVAILABLE else ""
+    return said if status == HTTPStatus.SERVICE_UNAVAILABLE else ""
 
 
 class LivenessProbe:

@@ -1,4 +1,4 @@
-"""What the tests of a source and of a reflector are made with. A module with another bench or world has its own."""
+"""What the tests of a client, of a source and of a reflector are made with. A module that wants another has its own."""
 
 from __future__ import annotations
 
@@ -7,9 +7,23 @@ from collections.abc import AsyncIterator
 import pytest
 
 from orchestrator.platform.kube.api import KubeApi
-from tests.orchestrator.platform.kube.fake_api import fake_api
+from tests.orchestrator.platform.kube.fake_api import FakeApi, fake_api
 from tests.orchestrator.platform.kube.reflecting import World
 from tests.orchestrator.platform.kube.sourcing import Bench, started, task
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeApi]:
+    """An API server of Kubernetes and nothing else."""
+    async with fake_api() as fake:
+        yield fake
+
+
+@pytest.fixture
+async def api(fake: FakeApi) -> AsyncIterator[KubeApi]:
+    """A client of it."""
+    async with KubeApi(fake.url) as api:
+        yield api
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -14,22 +14,10 @@ from orchestrator.platform.kube.answers import AnswerTooLarge
 from orchestrator.platform.kube.api import ApiError, ApiUnreachable, KubeApi
 from orchestrator.platform.kube.paths import core
 from tests.orchestrator.platform.kube.api_contract import ApiContract, config, refused
-from tests.orchestrator.platform.kube.fake_api import Answer, FakeApi, Lost, Silence, fake_api
+from tests.orchestrator.platform.kube.fake_api import Answer, FakeApi, Lost, Silence
 from tests.orchestrator.waiting import eventually
 
 CONFIGS, PATH = core("configmaps", "ns"), core("configmaps", "ns", "a")
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[FakeApi]:
-    async with fake_api() as fake:
-        yield fake
-
-
-@pytest.fixture
-async def api(fake: FakeApi) -> AsyncIterator[KubeApi]:
-    async with KubeApi(fake.url) as api:
-        yield api
 
 
 @pytest.fixture

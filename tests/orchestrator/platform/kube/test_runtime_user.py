@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 from structlog.testing import capture_logs
 
 from orchestrator.platform.kube import runtime_user as module
 from orchestrator.platform.kube.api import KubeApi
 from orchestrator.platform.kube.runtime_user import UNPRIVILEGED, runtime_user
-from tests.orchestrator.platform.kube.fake_api import Answer, FakeApi, Lost, fake_api
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[FakeApi]:
-    """Of Kubernetes and nothing else."""
-    async with fake_api() as fake:
-        yield fake
-
-
-@pytest.fixture
-async def api(fake: FakeApi) -> AsyncIterator[KubeApi]:
-    """A client of it."""
-    async with KubeApi(fake.url, timeout_s=5.0) as api:
-        yield api
+from tests.orchestrator.platform.kube.fake_api import Answer, FakeApi, Lost
 
 
 async def test_on_openshift_nobody_is_named(fake: FakeApi, api: KubeApi) -> None:
