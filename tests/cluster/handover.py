@@ -7,16 +7,16 @@ dropped: its request is held, and the model loaded again for it.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from tests.cluster.cluster import Cluster, KubectlError
 from tests.cluster.product import Product
+from tests.log_lines import events
 
 RUNTIMES: Final = "app.kubernetes.io/component=runtime"
 _STEPS: Final = {"copy_loaded": True, "copy_unloaded": False}
@@ -92,18 +92,9 @@ def _log(cluster: Cluster, pod: str) -> str:
 
 
 def _read(logs: Mapping[str, str]) -> list[Step]:
-    said = [(pod, _object(line)) for pod, log in logs.items() for line in log.splitlines()]
     return sorted(
         Step(datetime.fromisoformat(line["timestamp"]), pod, line["trained_model"], _STEPS[line["event"]])
-        for pod, line in said
-        if line.get("event") in _STEPS
+        for pod, log in logs.items()
+        for line in events(log)
+        if line["event"] in _STEPS
     )
-
-
-def _object(line: str) -> Mapping[str, Any]:
-    """Of a line of the product's; what gRPC or kubectl say between them is empty."""
-    try:
-        found: Any = json.loads(line)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}

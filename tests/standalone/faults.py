@@ -4,7 +4,6 @@ A stack to be broken: warm models on each server, two that take turns in memory,
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
@@ -18,6 +17,7 @@ from typing import Final
 
 import psutil
 
+from tests.log_lines import events
 from tests.standalone.manifests import serving_runtime, trained_model
 from tests.standalone.models import Models
 from tests.standalone.processes import Process
@@ -73,12 +73,8 @@ def standby(stack: Stack) -> str:
 def moves(stack: Stack, names: frozenset[str] = frozenset(WARM)) -> Counter[str]:
     """How often any adapter has moved one of these models, or lost its server, so far."""
     counted: Counter[str] = Counter()
-    for line in stack.text().splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if event.get("event") in MOVES and event.get("trained_model", next(iter(names))) in names:
+    for event in events(stack.text()):
+        if event["event"] in MOVES and event.get("trained_model", next(iter(names))) in names:
             counted[event["event"]] += 1
     return counted
 

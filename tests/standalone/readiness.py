@@ -46,6 +46,10 @@ class Readiness:
         said = said_instead(self.samples, models, since=since)
         assert not said, "READY was not True:\n" + "\n".join(said)
 
+    def denied(self, model: str, *, since: float) -> bool:
+        """Whether anything but True was said of the model after that moment (monotonic)."""
+        return any(not sample.ready(model) for sample in self.samples if sample.asked > since)
+
     def _run(self) -> None:
         while not self._stop.wait(_EVERY_S):
             asked = time.monotonic()

@@ -4,12 +4,12 @@ A process of Triton's own that ends takes one model with it, which comes back by
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Callable
 
 import grpc
 
+from tests.log_lines import events
 from tests.standalone.manifests import trained_model
 from tests.standalone.models import Models
 from tests.standalone.processes import Process
@@ -38,8 +38,8 @@ def kill(stack: Stack, model: str) -> None:
 
 def words(stack: Stack, model: str) -> list[str]:
     """The reasons that its condition Ready has had, in order."""
-    events = (json.loads(line) for line in stack.text().splitlines() if '"trained_model_changed"' in line)
-    return [e["reason"] for e in events if (e["trained_model"], e["condition"]) == (model, "Ready")]
+    said = (line for line in events(stack.text()) if line["event"] == "trained_model_changed")
+    return [line["reason"] for line in said if (line["trained_model"], line["condition"]) == (model, "Ready")]
 
 
 def test_model_whose_process_is_killed_comes_back(make_stack: Callable[..., Stack], models: Models) -> None:
