@@ -1,9 +1,10 @@
 """
 What to do towards a copy that serves: what to load, in which pod, and whether other models have to leave for it.
 
-A model has one load at a time. One that has loaded before can wait until a
-request asks for it: until then nobody has to leave for it. One that has never
-loaded is loaded even if others have to leave, and stand by, for it.
+A model has one load at a time; but what was lost comes back while the target is
+on its way in another pod. One that has loaded before can wait until a request
+asks for it: until then nobody has to leave for it. One that has never loaded is
+loaded even if others have to leave, and stand by, for it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def next_load(seen: Observation, now: float) -> Plan:
     if fallback.serves_target:
         return _update(seen, fallback, now)
     if not seen.falls_back:
-        return _load(seen, now)
+        # The last good revision was lost, and waits for a pod in which the target is not on its way.
+        return _load(seen, now) + (look_again(POOL_RECHECK_S) if seen.lost and fallback.crowded_out else Plan())
     # A new pod wakes the models that wait for its runtime; this one may wait for that of its last good revision.
     homeless = seen.homeless and isinstance(seen.target, Target)
     recheck = look_again(POOL_RECHECK_S) if homeless else Plan()
@@ -214,7 +216,7 @@ def _hurry(seen: Observation, under_way: Iterable[Copy], wanted: _Wanted) -> Pla
 
 def _pool(seen: Observation) -> tuple[PodView, ...]:
     """The pods that it may be loaded in: if its load may have crashed a server, only that one, to crash no other."""
-    pool = seen.pool()
+    pool = tuple(p for p in seen.pool() if p.pod.uid not in seen.barred)
     failure = seen.memory.failure
     if failure is None or not failure.crashed:
         return pool

@@ -99,6 +99,8 @@ class Observation:
     #: A loaded copy vanished with its server, and nothing serves since.
     lost: bool = False
     memory: Memory = field(default_factory=Memory)
+    #: Pods in which another revision is on its way: of two loads of one name in a pod the later one would win.
+    barred: frozenset[str] = frozenset()
 
     def pod(self, uid: str) -> PodView | None:
         """The pod with that uid."""
@@ -116,19 +118,28 @@ class Observation:
             return None
         memory = self.memory.last_good or Memory(uid=self.model.uid, revision=self.last_good.revision)
         memory = replace(memory, evict=self.memory.evict, unanswered=self.memory.unanswered)
-        return replace(self, target=self.last_good, last_good=None, memory=memory)
+        comes = (c for c in self.target_copies if c.state in _UNDER_WAY and not self.given_up(c))
+        return replace(
+            self, target=self.last_good, last_good=None, memory=memory, barred=frozenset(c.pod for c in comes)
+        )
 
     @property
     def falls_back(self) -> bool:
         """
         Whether to load the last good revision: nothing serves, and the target cannot be loaded, or may not be.
 
-        Not while the target is being loaded: of two loads of one name in a pod the later one would win.
+        Not while the target is on its way in each pod that the last good revision could be loaded in.
         """
-        under_way = (c for c in self.target_copies if c.state in _UNDER_WAY and not self.given_up(c))
-        if self.last_good is None or self.serving or any(under_way):
+        fallback = self.fallback
+        if fallback is None or self.serving or fallback.crowded_out:
             return False
         return self.lost or self.memory.failed is not None or self.homeless
+
+    @property
+    def crowded_out(self) -> bool:
+        """Whether there are pods of the target's runtime, and all of them are barred."""
+        pool = self.pool()
+        return bool(pool) and all(p.pod.uid in self.barred for p in pool)
 
     @property
     def homeless(self) -> bool:

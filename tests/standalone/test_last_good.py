@@ -13,6 +13,7 @@ import pytest
 
 from tests.log_lines import events
 from tests.standalone.faults import BACK_S, SMALL, TURNS, WARM, kill, standby, wait_started_again
+from tests.standalone.liar import Liar
 from tests.standalone.manifests import Document, trained_model
 from tests.standalone.models import Models
 from tests.standalone.stack import Condition, Stack
@@ -208,6 +209,32 @@ def test_version_before_is_loaded_first_although_the_changed_one_would_load_by_n
     battered.delete(*versions)
     for name in versions:
         battered.wait_gone(name)
+
+
+def test_version_before_comes_back_while_the_changed_one_is_fetched_for_the_other_server(
+    battered: Stack, liar: Liar, models: Models
+) -> None:
+    """Its own server dies meanwhile: a download may take for ever, and the version before is loaded in a moment."""
+    liar.buckets["stalls"] = {"model.onnx": models.file("probe-7.onnx").read_bytes()}
+    liar.stalled.add("stalls")
+    battered.secret(liar=liar.entry)
+    battered.apply(trained_model("moves", models.uri("probe-6.joblib"), "sklearn"))
+    battered.wait_ready("moves")
+    servers = battered.processes("mlserver")
+    with watching(battered, models, "moves") as watch:
+        watch.witness.heard("moves", 6)
+        battered.apply(trained_model("moves", "s3://stalls/model.onnx", "onnx", key="liar"))
+        wait_until(lambda: liar.fetched["stalls"], "the changed one is not fetched")
+        watch.excuse(kill(*servers), "moves")
+        watch.witness.heard("moves", 6, within=BACK_S)
+        current = battered.condition("moves", "UpToDate")
+        assert (current.status, current.reason) == ("Unknown", "Loading")
+        liar.release()
+        watch.witness.heard("moves", 7, within=BACK_S)
+    assert watch.witness.phases("moves") == [6, 7]
+    battered.delete("moves")
+    battered.wait_gone("moves")
+    battered.secret(liar=None)
 
 
 def loads(stack: Stack, name: str) -> list[str]:

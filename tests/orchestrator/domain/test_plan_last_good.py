@@ -17,6 +17,7 @@ from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.fleet import NO_ROOM, CopyState, Failure, PodView, ServerState
 from orchestrator.domain.loading import POOL_RECHECK_S
 from orchestrator.domain.memory import evicting, remember, standing_by
+from orchestrator.domain.need import waits_for
 from orchestrator.domain.observation import MAX_CRASHES, Memory, Observation
 from orchestrator.domain.plan import plan
 from orchestrator.domain.target import Target
@@ -84,6 +85,21 @@ def test_one_of_the_two_at_a_time(state: CopyState) -> None:
     due = NOW + 1000
     for key in (GOOD, make_key()):
         assert plan(update(copies=(make_copy(state, key=key),), lost=True), due).actions == ()
+
+
+def test_it_comes_back_while_the_change_is_on_its_way_in_another_pod() -> None:
+    """A download may take long: nobody waits for it who could be answered."""
+    comes = (make_copy(CopyState.DOWNLOADING),)
+    seen = update(copies=comes, memory=Memory(uid=GOOD.uid, revision="r1"), lost=True)
+    roomy, other = make_view("p1", total=500 * MIB), make_view("p2")
+    assert plan(replace(seen, pods=(roomy, other)), NOW).actions == (LoadCopy("p2", GOOD, BEFORE, 0, False),)
+    elsewhere = replace(BEFORE, runtime=make_runtime("triton-2.x"))
+    moved = replace(seen, last_good=elsewhere, pods=(roomy, make_view("p2", runtime="triton-2.x")))
+    assert plan(moved, NOW).actions == (LoadCopy("p2", GOOD, elsewhere, 0, False),)
+    starts = replace(moved, pods=(roomy, make_view("p2", runtime="triton-2.x", server=ServerState.LOST)))
+    assert waits_for(starts, plan(starts, NOW)) == "triton-2.x"
+    alone = replace(seen, pods=(roomy,))
+    assert plan(alone, NOW) == Plan(actions=(), requeue_after=POOL_RECHECK_S)
 
 
 def test_the_failed_update_is_tried_again_beside_what_serves() -> None:

@@ -222,7 +222,7 @@ def test_an_update_that_nobody_hears_of_any_more_keeps_no_hand_over_from_its_pla
 
 
 def test_an_update_that_nobody_hears_of_any_more_is_loaded_elsewhere() -> None:
-    """The revision before serves meanwhile; and comes back if that is what fell silent while it was tried again."""
+    """The revision before serves meanwhile, or comes back in the pod that answers."""
     before = make_target("r0")
     old = make_copy(pod="p2", key=make_key("r0"))
     seen = make_observation(
@@ -237,8 +237,10 @@ def test_an_update_that_nobody_hears_of_any_more_is_loaded_elsewhere() -> None:
     assert [(a.pod, a.key) for a in actions(timed_all(seen, later), later) if isinstance(a, LoadCopy)] == [("p2", KEY)]
     tried = replace(seen.memory, failure=make_failed().failure, loads=1, credentials="")
     silent = replace(seen, copies=(make_copy(CopyState.LOADING),), memory=tried, route=None, lost=True)
-    assert not silent.falls_back
-    assert timed_all(silent, later).falls_back
+    assert actions(silent) == [LoadCopy("p2", make_key("r0"), before, 0, False)]
+    alone = replace(silent, pods=(DEAD,))
+    assert not alone.falls_back
+    assert timed_all(alone, later).falls_back
 
 
 def test_where_an_update_is_on_its_way_no_older_revision_is_loaded() -> None:
