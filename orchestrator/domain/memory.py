@@ -137,6 +137,9 @@ def _failed(memory: Memory, copy: Copy, failure: Failure, now: float) -> Memory:
         # The load did not begin: the outcome of the loads before stands.
         return replace(memory, room=failure, reserve=failure.needed)
     crashes = (memory.crashes + fresh) if failure.crashed else 0
+    if crashes and memory.failed is not None:
+        # One death is no reason by itself, but none to call well what had failed before, say in an earlier term.
+        crashes = max(crashes, 2)
     # A copy whose hand-over failed does not stand by: it is tried again.
     return replace(memory, failure=failure, room=None, crashes=crashes, evicted=False)
 

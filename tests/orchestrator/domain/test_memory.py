@@ -147,6 +147,14 @@ def test_loads_that_took_the_server_down_are_counted_in_a_row() -> None:
     assert look(tried, make_copy()).crashes == 0
 
 
+def test_a_death_over_what_had_failed_before_is_one_more_failure() -> None:
+    """A new controller finds the crash of an earlier term: what took the server down is not what comes first."""
+    for before in (Memory(failure=FAILED.failure), FAILED):
+        memory = look(commanded(before, make_target(), "p1"), make_failed(crashed=True))
+        assert (memory.failed, memory.crashes) == (make_failed(crashed=True).failure, 2)
+        assert not look(memory, make_failed(crashed=True), now=200.0).given_up
+
+
 def test_the_last_good_revision_is_remembered_for_itself() -> None:
     """Its loads and failures are not the target's, nor the other way round."""
     good = make_target("r0")
