@@ -131,8 +131,9 @@ class Actor:
     def _pinned(self, key: CopyKey) -> bool:
         memory = self._observer.memory(key.model)
         # A copy of a revision that its model does not ask for is being replaced, so it is not evicted; except the last
-        # good revision, which answers in the place of a failed one.
-        before = memory.last_good if memory.failed is not None else None
+        # good revision, which answers in the place of one that failed, or for which there is no room.
+        replaced = memory.failed is None and memory.room is None
+        before = None if replaced else memory.last_good
         asked = {(m.uid, m.revision) for m in (memory, before) if m is not None}
         return (
             (key.uid, key.revision) not in asked

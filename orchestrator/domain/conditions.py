@@ -103,7 +103,9 @@ def up_to_date_verdict(seen: Observation) -> Verdict:
         return Verdict("False", failure.reason, failure.message)
     answers = ready_verdict(seen).status == "True"
     meanwhile = "the one before it serves until then" if answers else "nothing serves until then: see Ready"
-    return Verdict("Unknown", Reason.LOADING, f"the changed model is on its way; {meanwhile}")
+    room = seen.memory.room
+    far = "is on its way" if room is None else f"waits for room: it {room.message}"
+    return Verdict("Unknown", Reason.LOADING, f"the changed model {far}; {meanwhile}")
 
 
 def progress_verdict(seen: Observation) -> Verdict:

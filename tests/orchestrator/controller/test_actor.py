@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from orchestrator.controller.actor import MIN_RESIDENCY_S, Actor
@@ -12,7 +15,7 @@ from orchestrator.controller.residency import Residency
 from orchestrator.domain.action import LoadCopy, MakeRoom, PublishRoute, RemoveRoute, UnloadCopy
 from orchestrator.domain.demand import Want
 from orchestrator.domain.errors import FleetError
-from orchestrator.domain.fleet import CopyKey, CopyRef, CopyState
+from orchestrator.domain.fleet import NO_ROOM, CopyKey, CopyRef, CopyState, Failure
 from orchestrator.domain.observation import Memory
 from orchestrator.domain.routes import Route
 from tests.orchestrator.builders import make_copy, make_key, make_pod, make_target
@@ -169,7 +172,7 @@ async def test_who_looks_for_room_asks_nothing_of_those_who_found_none(monkeypat
 
 
 async def test_who_is_waited_for_or_cannot_come_back_stays() -> None:
-    """A copy that its model does not ask for now is the last good one: nothing could load it again."""
+    """A copy that its model does not ask for now is being replaced by what it asks for."""
     hands = Hands()
     hands.hold("a", since=1.0)
     hands.hold("b", since=2.0)
@@ -178,6 +181,18 @@ async def test_who_is_waited_for_or_cannot_come_back_stays() -> None:
     hands.observer.remember("b", Memory(uid="uid-b", revision="r2"))
     await hands.actor.act("digits", MakeRoom("p1", 10))
     assert hands.leaving("a", "b", "c") == ["c"]
+
+
+@pytest.mark.parametrize("why", ["failure", "room"])
+async def test_the_revision_before_leaves_like_any_where_nothing_replaces_it(why: str) -> None:
+    """What its model asks for has failed, or does not fit beside it: it would never leave otherwise."""
+    hands = Hands()
+    key = hands.hold("a", since=1.0)
+    changed = Memory(uid=key.uid, revision="r2", last_good=Memory(uid=key.uid, revision=key.revision))
+    problem: dict[str, Any] = {why: Failure(reason=NO_ROOM, message="full", needed=10)}
+    hands.observer.remember("a", replace(changed, **problem))
+    await hands.actor.act("digits", MakeRoom("p1", 25))
+    assert hands.leaving("a") == ["a"]
 
 
 async def test_if_nobody_can_leave_it_is_tried_again_soon() -> None:
