@@ -23,6 +23,8 @@ from orchestrator.domain.target import Target
 
 #: When to look again at a model that is to be loaded, and that no pod can take.
 POOL_RECHECK_S: Final = 30.0
+#: When to look again for a pod that what serves in a draining one can be handed over to.
+_HAND_OVER_RECHECK_S: Final = 2.0
 #: First retry of a failed load, doubled each time up to the cap.
 RETRY_BASE_S: Final = 2.0
 RETRY_CAP_S: Final = 300.0
@@ -63,9 +65,17 @@ def _update(seen: Observation, fallback: Observation, now: float) -> Plan:
         keep = keep.without(_begun(keep), POOL_RECHECK_S) if target_comes else keep
         return replace(keep, stands_by=False) + load
     # What serves is in pods on their way out. The target takes over if a pod has room for it, and nobody is evicted for
-    # that; else the last good revision is handed over to another pod.
+    # that; the last good revision is handed over to another pod as well, at once if the target has failed before, since
+    # a load may take longer than the drain.
     load = replace(load, actions=tuple(a for a in load.actions if isinstance(a, LoadCopy)))
-    return load if target_comes else load + keep
+    if _begun(keep) and seen.memory.failed is not None:
+        return load.without(_begun(load), POOL_RECHECK_S) + keep
+    if _begun(load):
+        return load
+    # Each waits for a pod, maybe of another runtime, and only the target is woken by one.
+    handed = any(c.state is not CopyState.FAILED and fallback.counts(c) for c in fallback.target_copies)
+    awaits_pod = not handed and not _begun(keep)
+    return load + keep + (look_again(_HAND_OVER_RECHECK_S) if awaits_pod else Plan())
 
 
 def _begun(plan: Plan) -> tuple[LoadCopy, ...]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from orchestrator.domain.action import Action, LoadCopy, MakeRoom, PublishRoute, UnloadCopy
+from orchestrator.domain.action import Action, LoadCopy, MakeRoom, Plan, PublishRoute, UnloadCopy
 from orchestrator.domain.conditions import ready_verdict
 from orchestrator.domain.demand import Want
 from orchestrator.domain.fleet import Copy, CopyState, PodView, ServerState
@@ -26,6 +26,7 @@ from tests.orchestrator.builders import (
     make_model,
     make_observation,
     make_route,
+    make_runtime,
     make_status,
     make_target,
     make_view,
@@ -160,8 +161,36 @@ def test_an_update_takes_over_from_what_is_to_leave() -> None:
     memory = Memory(uid="uid-digits", revision="r1", pod="p2", loads=3, failed_at=NOW, failure=failed.failure)
     memory = replace(memory, credentials=make_target().credentials.version)
     seen = replace(seen, copies=(good, failed), memory=memory)
-    loads = [a for a in plan(seen, NOW).actions if isinstance(a, LoadCopy)]
-    assert [(a.pod, a.key.revision) for a in loads] == [("p2", "r0")]
+    for moment in (NOW, NOW + 1000):
+        # Also when it is time to try the failed one again.
+        loads = [a for a in plan(seen, moment).actions if isinstance(a, LoadCopy)]
+        assert [(a.pod, a.key.revision) for a in loads] == [("p2", "r0")]
+
+
+def test_a_pod_does_not_wait_for_an_update_that_takes_long() -> None:
+    """The good version is handed over beside it, in a third pod; as soon as there is one."""
+    good, comes = make_copy(key=make_key("r0")), make_copy(CopyState.DOWNLOADING, pod="p2")
+    leaves, busy = make_view("p1", draining=True), make_view("p2")
+    status = make_status(make_condition(), active="r0")
+    seen = make_served(leaves, busy, status=status, last_good=make_target("r0"), copies=(good, comes))
+    alone = plan(seen, NOW)
+    assert (alone.actions, alone.requeue_after) == ((), 2.0)
+    loads = plan(replace(seen, pods=(leaves, busy, make_view("p3"))), NOW).actions
+    assert [(a.pod, a.key.revision) for a in loads if isinstance(a, LoadCopy)] == [("p3", "r0")]
+    handed = make_copy(CopyState.LOADING, pod="p3", key=make_key("r0"))
+    assert plan(replace(seen, pods=(leaves, busy, make_view("p3")), copies=(good, comes, handed)), NOW) == Plan()
+
+
+def test_what_is_to_leave_is_handed_over_to_a_pod_of_its_own_runtime_that_comes_later() -> None:
+    """The update, of another framework, has no pod; and it is only for those that it is woken."""
+    before = replace(make_target("r0"), runtime=make_runtime("triton-2.x"))
+    leaves = make_view("p1", runtime="triton-2.x", draining=True)
+    status = make_status(make_condition(), active="r0")
+    good = make_copy(key=make_key("r0"))
+    seen = make_served(leaves, status=status, last_good=before, copies=(good,))
+    assert (plan(seen, NOW).actions, plan(seen, NOW).requeue_after) == ((), 2.0)
+    loads = plan(replace(seen, pods=(leaves, make_view("p3", runtime="triton-2.x"))), NOW).actions
+    assert [(a.pod, a.key.revision) for a in loads if isinstance(a, LoadCopy)] == [("p3", "r0")]
 
 
 def make_draining(picks: list[Picks]) -> World:
