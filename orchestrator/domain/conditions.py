@@ -200,6 +200,9 @@ def _comes(seen: Observation) -> Verdict | None:
     if CopyState.UNKNOWN in states:
         why = "its adapter is newer than this orchestrator, and says what is not known here"
         return Verdict("False", Reason.LOADING, f"{target.runtime.name}: {why}")
+    if any(c.state is CopyState.UNLOADING and seen.known(c) for c in seen.copies):
+        what = "still unloads what had this name; requests to that have to end first"
+        return Verdict("False", Reason.LOADING, f"{target.runtime.name} {what}")
     if any(p.usable for p in seen.pool()):
         if seen.memory.room is not None:
             said = [f"waiting for room in {target.runtime.name}", *_pool_says(seen)]

@@ -10,7 +10,7 @@ loaded even if others have to leave, and stand by, for it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -28,6 +28,8 @@ _HAND_OVER_RECHECK_S: Final = 2.0
 #: First retry of a failed load, doubled each time up to the cap.
 RETRY_BASE_S: Final = 2.0
 RETRY_CAP_S: Final = 300.0
+#: For how long a server that went down may be away for the load's sake: a kubelet waits up to 300 s between two starts.
+SERVER_PATIENCE_S: Final = 600.0
 _UNDER_WAY: Final = frozenset({CopyState.DOWNLOADING, CopyState.LOADING})
 
 
@@ -110,23 +112,42 @@ def _load(seen: Observation, now: float) -> Plan:
     loaded = [c for c in there if c.state is CopyState.LOADED]
     if any(seen.counts(c) for c in loaded):
         return _verify(seen, loaded, wanted)
-    under_way = [c for c in there if c.state is not CopyState.LOADED and not seen.given_up(c)]
+    # What is being unloaded in a pod that answers is past any hand-over, and of no use.
+    unloading = {c.ref for c in seen.copies if c.state is CopyState.UNLOADING and seen.known(c)}
+    under_way = [
+        c for c in there if c.state is not CopyState.LOADED and c.ref not in unloading and not seen.given_up(c)
+    ]
     others = [c for c in seen.copies if c.key.uid != wanted.key.uid and not seen.given_up(c)]
     # A pod that is not known counts, with what it holds, until it is given up; and once all are, another is wanted.
     recheck = sum((look_again(patience_left(p, now)) for p in seen.pods if not p.known), Plan())
     if not loaded and any(seen.stays(c) or c.state is CopyState.UNLOADING for c in under_way):
         return recheck + _hurry(seen, under_way, wanted)
-    if others or seen.memory.evict is not None:
+    if any(c.ref not in unloading for c in others) or not {seen.memory.evict} <= {None, *unloading}:
         # Another model of this name, or this one's own eviction, has to leave first.
         return recheck
+    if unloading and not loaded and not under_way:
+        return recheck + _apart(seen, wanted, {ref.pod for ref in unloading}, now)
     if loaded or under_way:
         return recheck + _elsewhere(seen, wanted, now)
     return recheck + _anywhere(seen, wanted, now)
 
 
+def _apart(seen: Observation, wanted: _Wanted, busy: Collection[str], now: float) -> Plan:
+    """
+    Load what no pod has while pods unload what had its name: that lasts as long as a request to it does.
+
+    In another pod that has room, or else once they are done. Nobody is evicted for what is over in a moment, as a rule.
+    """
+    if seen.memory.failed is not None or (seen.memory.evicted and not _may_evict(seen)):
+        return Plan()
+    need = seen.memory.need
+    pod = choose_pod((p for p in _pool(seen, now) if p.pod.uid not in busy), need=need)
+    return wanted.load(pod, need) if pod is not None else Plan()
+
+
 def _anywhere(seen: Observation, wanted: _Wanted, now: float) -> Plan:
     """Load what no pod has."""
-    pool, memory = _pool(seen), seen.memory
+    pool, memory = _pool(seen, now), seen.memory
     if memory.evicted and not _may_evict(seen):
         return Plan()
     if any(not p.known for p in pool) and not any(p.usable for p in pool):
@@ -146,7 +167,7 @@ def _anywhere(seen: Observation, wanted: _Wanted, now: float) -> Plan:
     roomiest = _roomiest(seen, pool)
     if roomiest is None:
         # No pod is usable. A first load is woken by the next pod; the time of a retry has come already.
-        return look_again(POOL_RECHECK_S) if failed else Plan()
+        return look_again(POOL_RECHECK_S) if failed or memory.crashes else Plan()
     return _in_anothers_place(seen, wanted, roomiest, need)
 
 
@@ -203,7 +224,7 @@ def _elsewhere(seen: Observation, wanted: _Wanted, now: float) -> Plan:
     failures = {c.pod: c.failure for c in copies if c.failure is not None}
     # A pod where it failed is not tried again: a drain is over soon. Silence may last, so that it is tried again then.
     left = _until_retry(seen, wanted, now) if memory.unanswered else math.inf
-    pool = [p for p in _pool(seen) if (f := failures.get(p.pod.uid)) is None or f.reason == NO_ROOM or left <= 0]
+    pool = [p for p in _pool(seen, now) if (f := failures.get(p.pod.uid)) is None or f.reason == NO_ROOM or left <= 0]
     pod = choose_pod((p for p in pool if p.pod.uid not in failures or p.free >= failures[p.pod.uid].needed), need=need)
     if pod is not None:
         return wanted.load(pod, need) + look_again(left)
@@ -224,13 +245,18 @@ def _hurry(seen: Observation, under_way: Iterable[Copy], wanted: _Wanted) -> Pla
     return Plan(actions=tuple(LoadCopy(c.pod, key, target, c.reserved, True, hurry=True) for c in on_its_way))
 
 
-def _pool(seen: Observation) -> tuple[PodView, ...]:
-    """The pods that it may be loaded in: if its load may have crashed a server, only that one, to crash no other."""
+def _pool(seen: Observation, now: float) -> tuple[PodView, ...]:
+    """
+    The pods that it may be loaded in: if its load may have crashed a server, only that one, to crash no other.
+
+    But a server that does not come back at all has reasons of its own.
+    """
     pool = tuple(p for p in seen.pool() if p.pod.uid not in seen.barred)
     failure = seen.memory.failure
     if failure is None or not failure.crashed:
         return pool
-    return tuple(p for p in pool if p.pod.uid == seen.memory.pod) or pool
+    same = (p for p in pool if p.pod.uid == seen.memory.pod)
+    return tuple(p for p in same if p.usable or now - p.since < SERVER_PATIENCE_S) or pool
 
 
 def _verify(seen: Observation, loaded: Iterable[Copy], wanted: _Wanted) -> Plan:

@@ -126,6 +126,10 @@ ROWS = {
         make_observation(copies=(make_copy(CopyState.LOADING),), pods=(make_view(known=False, given_up=True),)),
         ("False", "RuntimeStarting", "runtime mlserver-0.x: no pod of it answers; pod pod-p1 does not answer"),
     ),
+    "the one before it does not leave": (
+        make_observation(copies=(make_copy(CopyState.UNLOADING, key=make_key(uid="another")),)),
+        ("False", "Loading", "mlserver-0.x still unloads what had this name; requests to that have to end first"),
+    ),
     "loaded, no route yet": (
         make_observation(copies=(make_copy(),)),
         ("False", "Loading", "loaded; waiting for the mesh to accept its route"),

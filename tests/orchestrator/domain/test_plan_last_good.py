@@ -15,7 +15,7 @@ from orchestrator.domain.conditions import ready_verdict, up_to_date_verdict
 from orchestrator.domain.demand import OnDemand, Refused, WaitFor, Want
 from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.fleet import NO_ROOM, CopyState, Failure, PodView, ServerState
-from orchestrator.domain.loading import POOL_RECHECK_S
+from orchestrator.domain.loading import POOL_RECHECK_S, SERVER_PATIENCE_S
 from orchestrator.domain.memory import evicting, remember, standing_by
 from orchestrator.domain.need import waits_for
 from orchestrator.domain.observation import MAX_CRASHES, Memory, Observation
@@ -268,9 +268,14 @@ def test_what_may_have_taken_its_server_down_takes_no_other_down() -> None:
     crash = replace(FAILURE, crashed=True)
     memory = replace(FAILED, failure=crash, crashes=1, pod="p1", last_good=None)
     seen = update(
-        last_good=None, memory=memory, pods=(make_view("p1", server=ServerState.LOST), make_view("p2", total=500 * MIB))
+        last_good=None,
+        memory=memory,
+        pods=(make_view("p1", server=ServerState.LOST, since=NOW), make_view("p2", total=500 * MIB)),
     )
-    assert plan(seen, NOW).actions == ()
+    assert plan(seen, NOW) == Plan(requeue_after=POOL_RECHECK_S)
+    # A server that does not come back at all has reasons of its own.
+    long = plan(seen, NOW + SERVER_PATIENCE_S).actions
+    assert [a.pod for a in long if isinstance(a, LoadCopy)] == ["p2"]
     back = replace(seen, pods=(make_view("p1"), make_view("p2", total=500 * MIB)))
     assert [a.pod for a in plan(back, NOW).actions if isinstance(a, LoadCopy)] == ["p1"]
     gone = replace(seen, pods=(make_view("p2"),))
