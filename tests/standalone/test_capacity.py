@@ -104,6 +104,46 @@ def test_what_is_asked_for_all_the_time_is_not_what_leaves(
     shared.remove(f"servingruntime-{runtime}.yaml")
 
 
+def test_a_change_that_does_not_fit_beside_the_version_before_is_no_dead_end(
+    line: dict[str, str], shared: Stack, client: Client, models: Models, name: str
+) -> None:
+    """
+    The version before serves, and UpToDate says why.
+
+    It leaves for another model like any, and the change takes its place when it is asked for.
+    """
+    probe = trained_model(name, models.uri("padded-0.joblib"), "sklearn")
+    shared.apply(probe)
+    shared.wait_ready(name)
+    runtime, changed, other = "room-for-one-and-a-half", f"{name}-changed", f"{name}-other"
+    shared.apply(serving_runtime(runtime, "mlserver", ["sklearn"], memory=str(reserved(shared, name) * 3 // 2)))
+    shared.apply(trained_model(changed, models.uri("padded-0.joblib"), "sklearn", runtime=runtime))
+    shared.wait_ready(changed)
+    shared.apply(trained_model(changed, models.uri("padded-1.joblib"), "sklearn", runtime=runtime))
+    wait_until(
+        lambda: (
+            f"waits for room: {models.uri('padded-1.joblib')}: needs" in shared.condition(changed, "UpToDate").message
+        ),
+        lambda: f"{shared.condition(changed, 'UpToDate')}",
+    )
+
+    def answers(model: str) -> int:
+        return int(client.classes(model, models.probes[:1])[0] - models.probe_labels[0])
+
+    assert answers(changed) == 0
+    shared.apply(trained_model(other, models.uri("padded-2.joblib"), "sklearn", runtime=runtime))
+    shared.wait_ready(other)
+    shared.wait_ready(changed)
+    for _ in range(2):
+        wait_until(lambda: answers(changed) == 100, lambda: f"{shared.condition(changed, 'UpToDate')}")
+        assert answers(other) == 200
+    assert shared.condition(changed, "UpToDate").status == "True"
+    shared.delete(name, changed, other)
+    for each in (name, changed, other):
+        shared.wait_gone(each)
+    shared.remove(f"servingruntime-{runtime}.yaml")
+
+
 def live(stack: Stack, name: str) -> dict[str, Any]:
     """Its live state."""
     document = stack.get(name)
