@@ -18,8 +18,9 @@ PACKAGES: Final = ("orchestrator", "adapters")
 ELSEWHERE: Final = {
     # Values and Protocols: there is nothing in them that could be wrong by itself.
     "orchestrator/domain/routes.py": "tests/orchestrator/mesh/test_router.py",
-    # Halves of a plan, whose tests are of the whole.
+    # Parts of a plan, whose tests are of the whole.
     "orchestrator/domain/loading.py": "tests/orchestrator/domain/test_plan.py",
+    "orchestrator/domain/update.py": "tests/orchestrator/domain/test_plan_last_good.py",
     "orchestrator/domain/withdrawal.py": "tests/orchestrator/domain/test_plan.py",
     "orchestrator/admin/term_view.py": "tests/orchestrator/admin/test_server.py",
     "orchestrator/ports.py": "tests/orchestrator/controller/test_controller.py",

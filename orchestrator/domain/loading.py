@@ -1,17 +1,16 @@
 """
-What to do towards a copy that serves: what to load, in which pod, and whether other models have to leave for it.
+What to do towards a copy of one revision that serves: which pod loads it, and whether other models have to leave for it.
 
-A model has one load at a time; but what was lost comes back while the target is
-on its way in another pod. One that has loaded before can wait until a request
-asks for it: until then nobody has to leave for it. One that has never loaded is
-loaded even if others have to leave, and stand by, for it.
+One that has loaded before can wait until a request asks for it: until then
+nobody has to leave for it. One that has never loaded is loaded even if others
+have to leave, and stand by, for it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.domain.action import LoadCopy, MakeRoom, Plan, look_again
@@ -23,66 +22,11 @@ from orchestrator.domain.target import Target
 
 #: When to look again at a model that is to be loaded, and that no pod can take.
 POOL_RECHECK_S: Final = 30.0
-#: When to look again for a pod that what serves in a draining one can be handed over to.
-_HAND_OVER_RECHECK_S: Final = 2.0
 #: First retry of a failed load, doubled each time up to the cap.
 RETRY_BASE_S: Final = 2.0
 RETRY_CAP_S: Final = 300.0
 #: For how long a server that went down may be away for the load's sake: a kubelet waits up to 300 s between two starts.
 SERVER_PATIENCE_S: Final = 600.0
-_UNDER_WAY: Final = frozenset({CopyState.DOWNLOADING, CopyState.LOADING})
-
-
-def next_load(seen: Observation, now: float) -> Plan:
-    """Load the target; if nothing serves and the target cannot be loaded, the last good revision first."""
-    fallback = seen.fallback
-    if fallback is None:
-        return _load(seen, now)
-    if fallback.serves_target:
-        return _update(seen, fallback, now)
-    if not seen.falls_back:
-        # The last good revision was lost, and waits for a pod in which the target is not on its way.
-        return _load(seen, now) + (look_again(POOL_RECHECK_S) if seen.lost and fallback.crowded_out else Plan())
-    # A new pod wakes the models that wait for its runtime; this one may wait for that of its last good revision.
-    homeless = seen.homeless and isinstance(seen.target, Target)
-    recheck = look_again(POOL_RECHECK_S) if homeless else Plan()
-    load = _load(fallback, now)
-    awaited = (c for c in fallback.target_copies if c.state is CopyState.LOADED or not fallback.given_up(c))
-    if load.actions or any(c.state is not CopyState.FAILED for c in awaited):
-        return recheck + load
-    # The last good revision failed as well, or stands by: the target is tried again.
-    instead = _load(seen, now)
-    return replace(recheck + load + instead, stands_by=load.stands_by and not instead.actions)
-
-
-def _update(seen: Observation, fallback: Observation, now: float) -> Plan:
-    """The last good revision serves, and is kept serving, while the target is loaded."""
-    # A model of which something serves does not stand by.
-    load, keep = replace(_load(seen, now), stands_by=False), _load(fallback, now)
-    # One load at a time: of two loads of one name in a pod the later one would win.
-    if any(c.state in _UNDER_WAY and fallback.counts(c) for c in fallback.target_copies):
-        load = load.without(_begun(load), POOL_RECHECK_S)
-    target_comes = bool(_begun(load)) or any(c.state in PRESENT and seen.counts(c) for c in seen.target_copies)
-    if not fallback.leaves:
-        keep = keep.without(_begun(keep), POOL_RECHECK_S) if target_comes else keep
-        return replace(keep, stands_by=False) + load
-    # What serves is in pods on their way out. The target takes over if a pod has room for it, and nobody is evicted for
-    # that; the last good revision is handed over to another pod as well, at once if the target has failed before, since
-    # a load may take longer than the drain.
-    load = replace(load, actions=tuple(a for a in load.actions if isinstance(a, LoadCopy)))
-    if _begun(keep) and seen.memory.failed is not None:
-        return load.without(_begun(load), POOL_RECHECK_S) + keep
-    if _begun(load):
-        return load
-    # Each waits for a pod, maybe of another runtime, and only the target is woken by one.
-    handed = any(c.state is not CopyState.FAILED and fallback.counts(c) for c in fallback.target_copies)
-    awaits_pod = not handed and not _begun(keep)
-    return load + keep + (look_again(_HAND_OVER_RECHECK_S) if awaits_pod else Plan())
-
-
-def _begun(plan: Plan) -> tuple[LoadCopy, ...]:
-    """The loads that the plan begins: not those that it has looked at, or hurried."""
-    return tuple(a for a in plan.actions if isinstance(a, LoadCopy) and not (a.verify or a.hurry))
 
 
 def retry_delay(loads: int) -> float:
@@ -103,7 +47,7 @@ class _Wanted:
         return Plan(actions=(LoadCopy(pod.pod.uid, self.key, self.target, need, self.urgent),))
 
 
-def _load(seen: Observation, now: float) -> Plan:
+def load(seen: Observation, now: float) -> Plan:
     """Have a copy of this observation's target in a pod that stays."""
     if seen.target_key is None or not isinstance(seen.target, Target):
         return Plan()

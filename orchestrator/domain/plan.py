@@ -9,9 +9,9 @@ applying a plan and planning again gives an empty plan; turning a fact into
 from __future__ import annotations
 
 from orchestrator.domain.action import Plan, look_again
-from orchestrator.domain.loading import next_load
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.orphan import left_s
+from orchestrator.domain.update import next_load
 from orchestrator.domain.withdrawal import routing, unloads
 
 

@@ -155,6 +155,31 @@ def test_version_before_comes_back_from_standby(outdated: Stack, turns: Witness)
         wait_outdated(outdated)
 
 
+def test_version_before_is_not_kept_waiting_by_another_try_of_the_changed_one(
+    battered: Stack, liar: Liar, models: Models, turns: Witness
+) -> None:
+    """It stands by, and the store takes for ever over the change, which has failed before: a request is answered."""
+    liar.buckets["stalls"] = {"model.joblib": b"this is no model\n" * 10}
+    battered.secret(liar=liar.entry)
+    first, second = TURNS
+    battered.apply(trained_model(first, "s3://stalls/model.joblib", "sklearn", key="liar", runtime=SMALL))
+    wait_until(
+        lambda: battered.condition(first, "UpToDate").reason == "ModelLoadFailed",
+        lambda: f"{battered.condition(first, 'UpToDate')}",
+    )
+    liar.stalled.add("stalls")
+    assert turns.ask(second)().number == 1
+    wait_until(partial(stands_by, battered, first), f"{first} does not leave")
+    tried = liar.fetched["stalls"]
+    wait_until(lambda: liar.fetched["stalls"] > tried, "it is not tried again", within=60)
+    answer = turns.ask(first)()
+    assert (answer.code, answer.number) == (grpc.StatusCode.OK, 0), answer
+    liar.release()
+    battered.apply(before(models)[first])
+    battered.secret(liar=None)
+    battered.wait_ready(*TURNS)
+
+
 def stands_by(stack: Stack, name: str) -> bool:
     """Whether it is this one of the two that is not in memory."""
     return standby(stack) == name

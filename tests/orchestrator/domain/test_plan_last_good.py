@@ -251,6 +251,21 @@ def test_a_request_is_not_refused_while_the_failed_update_is_tried_again() -> No
     assert isinstance(answer(seen), WaitFor)
 
 
+def test_the_failed_update_that_is_fetched_again_gives_way_to_a_request() -> None:
+    """It may take long, and is likely to fail again: what answers is loaded in its place. Once fetched it is over soon."""
+    seen = update(copies=(make_copy(CopyState.DOWNLOADING),), want=Want(load=True))
+    assert plan(seen, NOW).actions == (UnloadCopy("p1", make_key()),)
+    assert plan(replace(seen, copies=()), NOW).actions == (LoadCopy("p1", GOOD, BEFORE, 0, True),)
+    waits = LoadCopy("p1", make_key(), make_target(), make_copy().reserved, True, hurry=True)
+    for other in (
+        replace(seen, copies=(make_copy(CopyState.LOADING),)),
+        replace(seen, memory=Memory(uid=GOOD.uid, revision="r1")),
+        replace(seen, memory=replace(FAILED, last_good=replace(FAILED, revision="r0", last_good=None))),
+    ):
+        assert plan(other, NOW).actions == (waits,)
+    assert plan(replace(seen, want=None), NOW).actions == ()
+
+
 def test_a_failed_update_makes_no_room_for_itself_while_nobody_asks() -> None:
     """Its neighbours would leave for it at each retry, for ever."""
     memory = replace(FAILED, room=Failure(reason=NO_ROOM, message="full", needed=10))
