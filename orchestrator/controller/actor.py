@@ -138,6 +138,7 @@ class Actor:
         return (
             (key.uid, key.revision) not in asked
             or memory.evict is not None
+            or memory.irreplaceable
             or self._activators.wanted(key.model) is not None
         )
 

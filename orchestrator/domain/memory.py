@@ -61,7 +61,12 @@ def remember(
     if last_good is not None:
         before = replace(memory.last_good or Memory(), evict=memory.evict, unanswered=memory.unanswered)
         before = replace(_look(before, uid, last_good, copies, now, ending), evict=None, unanswered=False)
-    return replace(_look(memory, uid, target, copies, now, ending), last_good=before, orphaned_since=orphaned)
+    return replace(
+        _look(memory, uid, target, copies, now, ending),
+        last_good=before,
+        irreplaceable=isinstance(target, ModelProblem) and last_good is None,
+        orphaned_since=orphaned,
+    )
 
 
 def resumed(model: TrainedModel) -> Memory:

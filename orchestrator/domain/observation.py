@@ -54,10 +54,12 @@ class Memory:
     urgent: bool = False
     #: The model is loaded in silent pods only, and a request has come back from there: as far as known, none answers.
     unanswered: bool = False
+    #: What serves could not be loaded again: the spec cannot be served, and the last good revision is out of reach.
+    irreplaceable: bool = False
     #: Since when the model's runtime has been gone and its pods leave (domain/orphan.py).
     orphaned_since: float | None = None
     #: The Memory of the last good revision, while another one is asked for. Fields that concern the whole model (evict,
-    #: unanswered, orphaned_since) are unset in this nested Memory.
+    #: unanswered, irreplaceable, orphaned_since) are unset in this nested Memory.
     last_good: Memory | None = None
 
     @property

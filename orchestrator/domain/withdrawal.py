@@ -15,6 +15,7 @@ from orchestrator.domain.action import Plan, PublishRoute, RemoveRoute, UnloadCo
 from orchestrator.domain.fleet import PRESENT, Copy, CopyState
 from orchestrator.domain.observation import Observation
 from orchestrator.domain.routes import Route
+from orchestrator.domain.target import Target
 
 #: How long a withdrawal waits for the Envoys' ACKs before it takes effect (law 5: later, a retry corrects the rest).
 ACK_BOUND_S: Final = 5.0
@@ -71,7 +72,7 @@ def _unload(seen: Observation, copy: Copy, now: float) -> Plan:
         return Plan()
     leaves = Plan(actions=(UnloadCopy(copy.pod, copy.key),))
     if copy.state is not CopyState.LOADED:
-        if any(_wants(one, copy) for one in (seen, seen.fallback) if one is not None):
+        if any(_wants(one, copy) for one in (seen, seen.fallback) if one is not None) or _mends(seen, copy):
             return Plan()
         if not _may_have_replaced(seen, copy):
             return leaves
@@ -90,6 +91,13 @@ def _wants(seen: Observation, copy: Copy) -> bool:
     # A copy in an unreachable pod is not a replacement.
     served = any(c.key == copy.key and seen.known(c) for c in seen.serving)
     return handed or (not served and seen.memory.pod in ("", copy.pod))
+
+
+def _mends(seen: Observation, copy: Copy) -> bool:
+    """Whether what served broke in its server, which loads it again from the files that it has: nobody else could."""
+    active = seen.model.status.active_revision if seen.model is not None else ""
+    own = seen.model is not None and (copy.key.uid, copy.key.revision) == (seen.model.uid, active)
+    return own and copy.state is CopyState.LOADING and not isinstance(seen.target, Target)
 
 
 def _moved(seen: Observation, copy: Copy) -> bool:

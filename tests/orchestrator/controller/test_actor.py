@@ -172,13 +172,18 @@ async def test_who_looks_for_room_asks_nothing_of_those_who_found_none(monkeypat
 
 
 async def test_who_is_waited_for_or_cannot_come_back_stays() -> None:
-    """A copy that its model does not ask for now is being replaced by what it asks for."""
+    """A copy that its model does not ask for now is being replaced by what it asks for; or there is a mistake in its file."""
     hands = Hands()
     hands.hold("a", since=1.0)
     hands.hold("b", since=2.0)
-    hands.hold("c", since=3.0)
+    mistaken = hands.hold("c", since=3.0)
     hands.activators.wants["a"] = Want()
     hands.observer.remember("b", Memory(uid="uid-b", revision="r2"))
+    memory = Memory(uid=mistaken.uid, revision=mistaken.revision, irreplaceable=True)
+    hands.observer.remember("c", memory)
+    await hands.actor.act("digits", MakeRoom("p1", 10))
+    assert hands.leaving("a", "b", "c") == []
+    hands.observer.remember("c", replace(memory, irreplaceable=False))
     await hands.actor.act("digits", MakeRoom("p1", 10))
     assert hands.leaving("a", "b", "c") == ["c"]
 

@@ -257,8 +257,11 @@ def test_what_is_in_silent_pods_is_unanswered_once_a_request_came_back() -> None
 
 
 def test_a_problem_with_the_spec_forgets_nothing() -> None:
-    """It may be mended in a moment."""
-    assert look(FAILED, make_failed(), target=PROBLEM) == FAILED
+    """It may be mended in a moment; until then, what serves could not be loaded again, if not as the last good revision."""
+    known = look(FAILED, make_failed(), target=PROBLEM)
+    assert known == replace(FAILED, irreplaceable=True)
+    assert not look(known, make_failed()).irreplaceable
+    assert not remember(FAILED, uid=UID, target=PROBLEM, last_good=make_target(), copies=(), now=100.0).irreplaceable
 
 
 def test_what_left_for_another_comes_back_on_demand_only() -> None:

@@ -278,6 +278,16 @@ def test_a_failed_update_makes_no_room_for_itself_while_nobody_asks() -> None:
     assert up_to_date_verdict(replace(seen, last_good=BEFORE)).reason == "ModelLoadFailed"
 
 
+def test_what_broke_is_mended_by_its_adapter_though_nobody_could_fetch_it() -> None:
+    """There is a mistake in the Secret, say; the adapter has the files that served."""
+    seen = update(target=PROBLEM, last_good=None, route=make_route(endpoint()))
+    mended = replace(seen, copies=(make_copy(CopyState.LOADING, key=GOOD),))
+    assert not any(isinstance(a, UnloadCopy) for a in plan(mended, NOW + 1000).actions)
+    for other in (make_key(), make_key("r0", uid="another")):
+        copies = (make_copy(CopyState.LOADING, key=other),)
+        assert UnloadCopy("p1", other) in plan(replace(seen, copies=copies), NOW + 1000).actions
+
+
 def test_what_may_have_taken_its_server_down_takes_no_other_down() -> None:
     """It goes to the same pod again, and waits for it; to another only once that one is gone."""
     crash = replace(FAILURE, crashed=True)
