@@ -70,6 +70,8 @@ class Actor:
                 await self._load(action)
             case UnloadCopy(pod, key):
                 await self._fleet.unload(pod, key)
+                memory = self._observer.memory(name)
+                self._observer.remember(name, memories.interrupted(memory, key, self._clock()))
                 log.info("unload_commanded", trained_model=key.model, pod=self._pod_name(pod), revision=key.revision)
             case MakeRoom(pod, need):
                 self._make_room(name, pod, need)

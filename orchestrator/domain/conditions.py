@@ -200,7 +200,8 @@ def _comes(seen: Observation) -> Verdict | None:
     if CopyState.UNKNOWN in states:
         why = "its adapter is newer than this orchestrator, and says what is not known here"
         return Verdict("False", Reason.LOADING, f"{target.runtime.name}: {why}")
-    if any(c.state is CopyState.UNLOADING and seen.known(c) for c in seen.copies):
+    pool = {p.pod.uid for p in seen.pool() if p.known}
+    if any(c.state is CopyState.UNLOADING and c.pod in pool for c in seen.copies):
         what = "still unloads what had this name; requests to that have to end first"
         return Verdict("False", Reason.LOADING, f"{target.runtime.name} {what}")
     if any(p.usable for p in seen.pool()):

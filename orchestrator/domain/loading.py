@@ -9,7 +9,7 @@ have to leave, and stand by, for it.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -56,37 +56,18 @@ def load(seen: Observation, now: float) -> Plan:
     loaded = [c for c in there if c.state is CopyState.LOADED]
     if any(seen.counts(c) for c in loaded):
         return _verify(seen, loaded, wanted)
-    # What is being unloaded in a pod that answers is past any hand-over, and of no use.
-    unloading = {c.ref for c in seen.copies if c.state is CopyState.UNLOADING and seen.known(c)}
-    under_way = [
-        c for c in there if c.state is not CopyState.LOADED and c.ref not in unloading and not seen.given_up(c)
-    ]
+    under_way = [c for c in there if c.state is not CopyState.LOADED and not seen.given_up(c)]
     others = [c for c in seen.copies if c.key.uid != wanted.key.uid and not seen.given_up(c)]
     # A pod that is not known counts, with what it holds, until it is given up; and once all are, another is wanted.
     recheck = sum((look_again(patience_left(p, now)) for p in seen.pods if not p.known), Plan())
     if not loaded and any(seen.stays(c) or c.state is CopyState.UNLOADING for c in under_way):
         return recheck + _hurry(seen, under_way, wanted)
-    if any(c.ref not in unloading for c in others) or not {seen.memory.evict} <= {None, *unloading}:
+    if others or seen.memory.evict is not None:
         # Another model of this name, or this one's own eviction, has to leave first.
         return recheck
-    if unloading and not loaded and not under_way:
-        return recheck + _apart(seen, wanted, {ref.pod for ref in unloading}, now)
     if loaded or under_way:
         return recheck + _elsewhere(seen, wanted, now)
     return recheck + _anywhere(seen, wanted, now)
-
-
-def _apart(seen: Observation, wanted: _Wanted, busy: Collection[str], now: float) -> Plan:
-    """
-    Load what no pod has while pods unload what had its name: that lasts as long as a request to it does.
-
-    In another pod that has room, or else once they are done. Nobody is evicted for what is over in a moment, as a rule.
-    """
-    if seen.memory.failed is not None or (seen.memory.evicted and not _may_evict(seen)):
-        return Plan()
-    need = seen.memory.need
-    pod = choose_pod((p for p in _pool(seen, now) if p.pod.uid not in busy), need=need)
-    return wanted.load(pod, need) if pod is not None else Plan()
 
 
 def _anywhere(seen: Observation, wanted: _Wanted, now: float) -> Plan:
@@ -95,8 +76,8 @@ def _anywhere(seen: Observation, wanted: _Wanted, now: float) -> Plan:
     if memory.evicted and not _may_evict(seen):
         return Plan()
     if any(not p.known for p in pool) and not any(p.usable for p in pool):
-        # A pod that is not known may become usable, and wakes this model then.
-        return Plan()
+        # A pod that is not known may become usable, and wakes this model then; it may also be away for too long.
+        return look_again(POOL_RECHECK_S) if memory.crashes else Plan()
     failed = memory.failed is not None and memory.room is None
     if failed and (left := _until_retry(seen, wanted, now)) > 0:
         return look_again(left)

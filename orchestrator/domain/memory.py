@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from orchestrator.domain.errors import ModelProblem, Reason
-from orchestrator.domain.fleet import NO_ROOM, PRESENT, Copy, CopyRef, CopyState, Failure
+from orchestrator.domain.fleet import NO_ROOM, PRESENT, Copy, CopyKey, CopyRef, CopyState, Failure
 from orchestrator.domain.observation import Memory
 from orchestrator.domain.orphan import orphaned_since
 from orchestrator.domain.target import Target
@@ -142,8 +142,8 @@ def _failed(memory: Memory, copy: Copy, failure: Failure, now: float) -> Memory:
         # The load did not begin: the outcome of the loads before stands.
         return replace(memory, room=failure, reserve=failure.needed)
     crashes = (memory.crashes + fresh) if failure.crashed else 0
-    if crashes and memory.failed is not None:
-        # One death is no reason by itself, but none to call well what had failed before, say in an earlier term.
+    if crashes and memory.failed is not None and memory.loads <= 1:
+        # It had failed before this controller's first look at it: this death is no reason to forget that.
         crashes = max(crashes, 2)
     # A copy whose hand-over failed does not stand by: it is tried again.
     return replace(memory, failure=failure, room=None, crashes=crashes, evicted=False)
@@ -177,6 +177,12 @@ def hurried(memory: Memory, target: Target) -> Memory:
     if memory.last_good is not None and memory.last_good.revision == target.revision:
         return replace(memory, last_good=hurried(memory.last_good, target))
     return replace(memory, urgent=True)
+
+
+def interrupted(memory: Memory, key: CopyKey, now: float) -> Memory:
+    """After the copy was unloaded: if that ended another try of what has failed before, the next has its back-off."""
+    tried = (memory.uid, memory.revision) == (key.uid, key.revision) and memory.failed_at is None
+    return replace(memory, failed_at=now) if tried and memory.failed is not None else memory
 
 
 def evicting(memory: Memory, copy: CopyRef) -> Memory:

@@ -1,8 +1,9 @@
 """
 Which revision of a model to load: what it asks for, the last good one, or first one and then the other.
 
-A model has one load at a time; but what was lost comes back, and what is to
-leave is handed over, while the target is on its way in another pod.
+Of two loads of one name in a pod the later one wins, so that the last good
+revision is not loaded where the target is on its way. In another pod it comes
+back if it was lost, and is handed over if it is to leave, at the same time.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _UNDER_WAY: Final = frozenset({CopyState.DOWNLOADING, CopyState.LOADING})
 def next_load(seen: Observation, now: float) -> Plan:
     """Load the target; if nothing serves and the target cannot be loaded, the last good revision first."""
     fallback = seen.fallback
-    if fallback is None:
+    if fallback is None or seen.serves_target:
         return load(seen, now)
     if fallback.serves_target:
         return _update(seen, fallback, now)
@@ -41,15 +42,22 @@ def next_load(seen: Observation, now: float) -> Plan:
         return recheck + again
     # The last good revision failed as well, or stands by: the target is tried again.
     instead = load(seen, now)
-    return replace(recheck + again + instead, stands_by=again.stands_by and not instead.actions)
+    # What lacks room beside a target on its way is no standby: where that is there may be room in a moment.
+    stands_by = again.stands_by and not instead.actions and not fallback.barred
+    return replace(recheck + again + instead, stands_by=stands_by)
 
 
 def _give_way(seen: Observation, fallback: Observation) -> Plan | None:
-    """A request waits for the last good revision, and where that could be loaded one that has failed is fetched again."""
+    """
+    End the download of a target that has failed before, for a request that waits.
+
+    Where the last good revision could be loaded, only the target is on its way.
+    """
     waits = seen.urgent and not seen.serving and fallback.crowded_out and fallback.memory.failed is None
     if not waits or seen.memory.failed is None:
         return None
-    fetched = [c for c in seen.target_copies if c.state is CopyState.DOWNLOADING and seen.known(c)]
+    usable = {p.pod.uid for p in fallback.pool() if p.usable}
+    fetched = [c for c in seen.target_copies if c.state is CopyState.DOWNLOADING and c.pod in usable]
     return Plan(actions=tuple(UnloadCopy(c.pod, c.key) for c in fetched)) if fetched else None
 
 
@@ -74,8 +82,10 @@ def _update(seen: Observation, fallback: Observation, now: float) -> Plan:
         return change
     # Each waits for a pod, maybe of another runtime, and only the target is woken by one.
     handed = any(c.state is not CopyState.FAILED and fallback.counts(c) for c in fallback.target_copies)
-    awaits_pod = not handed and not _begun(keep)
-    return change + keep + (look_again(_HAND_OVER_RECHECK_S) if awaits_pod else Plan())
+    if handed or _begun(keep):
+        return change + keep
+    drains = any(fallback.known(c) for c in fallback.serving)
+    return change + keep + look_again(_HAND_OVER_RECHECK_S if drains else POOL_RECHECK_S)
 
 
 def _begun(plan: Plan) -> tuple[LoadCopy, ...]:

@@ -91,10 +91,13 @@ async def test_a_load_is_remembered_and_a_look_is_not() -> None:
 
 
 async def test_an_unload_is_commanded() -> None:
-    """And seen as under way at once."""
+    """And seen as under way at once; of another try of what has failed before it is remembered when that ended."""
     hands = Hands()
     key = hands.hold("a", since=0.0)
+    tried = Memory(uid=key.uid, revision=key.revision, failure=Failure(reason="ModelLoadFailed", message="corrupt"))
+    hands.observer.remember("a", tried)
     await hands.actor.act("a", UnloadCopy("p1", key))
+    assert hands.observer.memory("a") == replace(tried, failed_at=100.0)
     assert hands.fleet.observed.copies_in("p1")[key].state is CopyState.UNLOADING
 
 
@@ -172,7 +175,7 @@ async def test_who_looks_for_room_asks_nothing_of_those_who_found_none(monkeypat
 
 
 async def test_who_is_waited_for_or_cannot_come_back_stays() -> None:
-    """A copy that its model does not ask for now is being replaced by what it asks for; or there is a mistake in its file."""
+    """A copy that its model does not ask for now is being replaced by what it asks for; or its spec or its Secret has a mistake."""
     hands = Hands()
     hands.hold("a", since=1.0)
     hands.hold("b", since=2.0)

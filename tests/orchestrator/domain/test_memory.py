@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.fleet import NO_ROOM, Copy, CopyRef, CopyState, Failure
-from orchestrator.domain.memory import commanded, evicting, hurried, remember, resumed, standing_by
+from orchestrator.domain.memory import commanded, evicting, hurried, interrupted, remember, resumed, standing_by
 from orchestrator.domain.observation import MAX_CRASHES, Memory
 from orchestrator.domain.target import Target
 from orchestrator.domain.trained_model import Condition
@@ -149,10 +149,20 @@ def test_loads_that_took_the_server_down_are_counted_in_a_row() -> None:
 
 def test_a_death_over_what_had_failed_before_is_one_more_failure() -> None:
     """A new controller finds the crash of an earlier term: what took the server down is not what comes first."""
-    for before in (Memory(failure=FAILED.failure), FAILED):
-        memory = look(commanded(before, make_target(), "p1"), make_failed(crashed=True))
+    known = Memory(failure=FAILED.failure)
+    for before in (known, commanded(look(known), make_target(), "p1")):
+        memory = look(before, make_failed(crashed=True))
         assert (memory.failed, memory.crashes) == (make_failed(crashed=True).failure, 2)
         assert not look(memory, make_failed(crashed=True), now=200.0).given_up
+    assert look(commanded(FAILED, make_target(), "p1"), make_failed(crashed=True)).crashes == 1
+
+
+def test_a_try_that_was_ended_for_a_request_is_followed_by_its_back_off() -> None:
+    """But for what has not failed before, for what ended by itself, and for what was another copy."""
+    tried = commanded(FAILED, make_target(), "p1")
+    assert interrupted(tried, make_key(), 200.0) == replace(tried, failed_at=200.0)
+    for memory, key in ((FRESH, make_key()), (FAILED, make_key()), (tried, make_key("r0"))):
+        assert interrupted(memory, key, 200.0) == memory
 
 
 def test_the_last_good_revision_is_remembered_for_itself() -> None:

@@ -19,7 +19,7 @@ from orchestrator.domain.action import (
 )
 from orchestrator.domain.demand import Want
 from orchestrator.domain.errors import ModelProblem, Reason
-from orchestrator.domain.fleet import NO_ROOM, CopyKey, CopyRef, CopyState, Failure, PodView, ServerState
+from orchestrator.domain.fleet import NO_ROOM, CopyState, Failure, PodView, ServerState
 from orchestrator.domain.memory import evicting, standing_by
 from orchestrator.domain.observation import Memory, Observation
 from orchestrator.domain.plan import plan
@@ -97,31 +97,6 @@ def test_a_model_goes_to_the_roomiest_pod_that_is_ready() -> None:
 def test_there_is_nothing_to_do_but_wait(seen: Observation) -> None:
     """For a pod, for a person, for a load or an unload that is under way: all of them wake it by themselves."""
     assert plan(seen, NOW) == Plan()
-
-
-@pytest.mark.parametrize("key", [KEY, make_key(uid="another")])
-def test_an_unload_that_does_not_end_holds_up_that_pod_alone(key: CopyKey) -> None:
-    """A request to the copy may take for ever: another pod has the model, if it has room, and nobody leaves for it there."""
-    unloading = make_copy(CopyState.UNLOADING, key=key)
-    seen = make_observation(copies=(unloading,), pods=(make_view("p1", total=10**9), make_view("p2")))
-    assert actions(seen) == [load("p2")]
-    full = make_view("p2", total=10, reserved=10)
-    memory = replace(seen.memory, reserve=5)
-    assert plan(replace(seen, pods=(make_view("p1"), full), memory=memory), NOW) == Plan()
-
-
-def test_what_was_evicted_is_loaded_elsewhere_on_demand_before_it_is_gone() -> None:
-    """Not before its unload has begun, which ends what its route is for."""
-    pods = make_view("p1"), make_view("p2")
-    memory = Memory(uid=KEY.uid, revision="r1", evict=CopyRef("p1", KEY), evicted=True)
-    leaving = make_observation(
-        copies=(make_copy(CopyState.UNLOADING),), pods=pods, memory=memory, status=LOADED_BEFORE, route=make_route()
-    )
-    assert plan(leaving, NOW).actions == ()
-    asked = replace(leaving, want=Want(load=True))
-    assert actions(asked) == [load("p2", urgent=True)]
-    loaded = replace(asked, copies=(make_copy(),), route=make_route(endpoint()))
-    assert actions(loaded) == [WITHDRAW]
 
 
 def test_a_loaded_copy_is_routed_once() -> None:

@@ -13,6 +13,7 @@ from orchestrator.domain.action import Action, LoadCopy, MakeRoom, Plan, Publish
 from orchestrator.domain.conditions import ready_verdict
 from orchestrator.domain.demand import Want
 from orchestrator.domain.fleet import Copy, CopyState, PodView, ServerState
+from orchestrator.domain.loading import POOL_RECHECK_S
 from orchestrator.domain.observation import Memory, Observation
 from orchestrator.domain.plan import plan
 from orchestrator.domain.routes import Route, RouteView
@@ -179,6 +180,23 @@ def test_a_pod_does_not_wait_for_an_update_that_takes_long() -> None:
     assert [(a.pod, a.key.revision) for a in loads if isinstance(a, LoadCopy)] == [("p3", "r0")]
     handed = make_copy(CopyState.LOADING, pod="p3", key=make_key("r0"))
     assert plan(replace(seen, pods=(leaves, busy, make_view("p3")), copies=(good, comes, handed)), NOW) == Plan()
+
+
+def test_once_the_update_serves_nothing_older_is_handed_over() -> None:
+    """It would take the place of the update, as the later load."""
+    pods = make_view("p1", draining=True), make_view("p2"), make_view("p3")
+    status = make_status(make_condition(), active="r0")
+    copies = (make_copy(key=make_key("r0")), make_copy(pod="p2"))
+    seen = make_served(*pods, status=status, last_good=make_target("r0"), copies=copies)
+    assert plan(seen, NOW).actions == (PublishRoute(Route("digits", (endpoint("p2"),))),)
+
+
+def test_what_a_dead_node_holds_is_not_looked_at_every_other_second() -> None:
+    """It may be dead for hours."""
+    dead = make_view("p1", terminating=True, known=False, since=NOW)
+    status = make_status(make_condition(), active="r0")
+    seen = make_served(dead, status=status, last_good=make_target("r0"), copies=(make_copy(key=make_key("r0")),))
+    assert plan(seen, NOW).requeue_after == POOL_RECHECK_S
 
 
 def test_what_is_to_leave_is_handed_over_to_a_pod_of_its_own_runtime_that_comes_later() -> None:

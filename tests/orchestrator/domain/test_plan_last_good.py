@@ -100,6 +100,9 @@ def test_it_comes_back_while_the_change_is_on_its_way_in_another_pod() -> None:
     assert waits_for(starts, plan(starts, NOW)) == "triton-2.x"
     alone = replace(seen, pods=(roomy,))
     assert plan(alone, NOW) == Plan(actions=(), requeue_after=POOL_RECHECK_S)
+    # What has no room beside it is no standby: the next request would not load it.
+    full = replace(seen.memory, last_good=Memory(uid=GOOD.uid, revision="r0", reserve=10))
+    assert not plan(replace(seen, memory=full, pods=(roomy, make_view("p2", total=10, reserved=10))), NOW).stands_by
 
 
 def test_the_failed_update_is_tried_again_beside_what_serves() -> None:
@@ -264,6 +267,7 @@ def test_the_failed_update_that_is_fetched_again_gives_way_to_a_request() -> Non
     ):
         assert plan(other, NOW).actions == (waits,)
     assert plan(replace(seen, want=None), NOW).actions == ()
+    assert plan(replace(seen, pods=(make_view(draining=True),)), NOW).actions == ()
 
 
 def test_a_failed_update_makes_no_room_for_itself_while_nobody_asks() -> None:
@@ -298,6 +302,9 @@ def test_what_may_have_taken_its_server_down_takes_no_other_down() -> None:
         pods=(make_view("p1", server=ServerState.LOST, since=NOW), make_view("p2", total=500 * MIB)),
     )
     assert plan(seen, NOW) == Plan(requeue_after=POOL_RECHECK_S)
+    gone = replace(seen, pods=(make_view("p1", known=False, boot="b1", since=NOW), seen.pods[1]))
+    assert plan(gone, NOW).requeue_after is not None
+    assert plan(gone, NOW + 60).requeue_after == POOL_RECHECK_S
     # A server that does not come back at all has reasons of its own.
     long = plan(seen, NOW + SERVER_PATIENCE_S).actions
     assert [a.pod for a in long if isinstance(a, LoadCopy)] == ["p2"]
