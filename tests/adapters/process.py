@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from tests.adapters.leader import READY, Leader
 from tests.adapters.world import until
 from tests.leash import leashed
 from tests.small_disk import on_small_disk, seen_by
+from tests.trees import files_below
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -51,8 +51,7 @@ class Adapter:
     def files(self) -> list[str]:
         """What is in its directories but for its ledger and lock."""
         roots = (self.models, *(self.scratch / name for name in ("staging", "aside")))
-        # Unlike rglob, a walk does not mind what goes while it looks.
-        return sorted(name for root in roots for _, _, names in os.walk(root) for name in names)
+        return sorted(path.name for root in roots for path in files_below(root))
 
 
 @contextmanager

@@ -32,6 +32,7 @@ from adapters.loader.places import Places
 from adapters.loader.settings import LoaderSettings
 from adapters.server import Bells
 from tests.orchestrator.waiting import eventually
+from tests.trees import files_below
 
 CREDENTIALS = Credentials(access_key_id="AKIDAKID", secret_access_key="SECRETSECRET", endpoint_url="http://store")
 
@@ -276,9 +277,7 @@ class World:
     def files(self) -> list[str]:
         """What is on the disk but for the ledger and the lock."""
         root = self.places.scratch.parent
-        # Unlike rglob, a walk does not mind what goes while it looks.
-        found = (os.path.join(parent, name) for parent, _, names in os.walk(root) for name in names)
-        return sorted(os.path.relpath(path, root) for path in found if Path(path).parent.name != "scratch")
+        return sorted(str(path.relative_to(root)) for path in files_below(root) if path.parent.name != "scratch")
 
 
 async def until(condition: Callable[[], bool]) -> None:

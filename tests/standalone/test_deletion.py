@@ -18,6 +18,7 @@ from tests.standalone.servers import indexed
 from tests.standalone.stack import Stack
 from tests.standalone.traffic import Traffic
 from tests.standalone.waiting import wait_until
+from tests.trees import below
 
 
 @pytest.mark.parametrize("framework", ["sklearn", "onnx"])
@@ -109,4 +110,4 @@ def test_deletion_of_a_model_that_failed_or_is_on_its_way(
 
 def files_of(stack: Stack, name: str) -> list[str]:
     """Whatever below STATE is called like the model, but for logs."""
-    return [str(path) for path in stack.state.rglob(f"*{name}*")]
+    return [str(path) for path in below(stack.state) if name in path.name]

@@ -14,6 +14,7 @@ from tests.standalone.models import Models
 from tests.standalone.servers import adapter_pids, runtime_of
 from tests.standalone.stack import Stack
 from tests.standalone.waiting import holds_for, wait_until
+from tests.trees import files_below
 
 GRACE_S = 3.0
 
@@ -55,7 +56,11 @@ def test_pool_lives_as_long_as_models_need_it(make_stack: Callable[..., Stack], 
         gone = time.monotonic()
         wait_until(lambda: not pids(stack, "mlserver", "adapter"), "the pool does not stop", within=GRACE_S + 10)
         assert time.monotonic() - gone > GRACE_S - 1
-        assert not list(stack.state.rglob("digits.joblib")), "files of a pool that is gone"
+        # They go when its processes have ended.
+        wait_until(
+            lambda: "digits.joblib" not in {path.name for path in files_below(stack.state)},
+            "files of a pool that is gone",
+        )
 
         stack.apply(trained_model("fourth", models.sample("sklearn"), "sklearn"))
         stack.wait_ready("fourth")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from contextlib import suppress
 from urllib.parse import quote
 
 import pytest
@@ -15,6 +16,7 @@ from tests.standalone.manifests import trained_model
 from tests.standalone.models import Models
 from tests.standalone.stack import Stack
 from tests.standalone.store import Store
+from tests.trees import files_below
 
 #: Characters that URLs, JSON and YAML spell differently.
 _WRONG_ACCESS = "AKIADISTINCTIVE/+ID"
@@ -57,11 +59,12 @@ def test_no_secret_in_files_command_lines_logs_or_statuses(exercised: Stack, sto
     """Neither ids nor secrets, of stores that worked and that did not, in any spelling; whatever ran before this."""
     secrets = (store.access_key, store.secret_key, _WRONG_ACCESS, _WRONG_SECRET)
     wanted = {spelling for secret in secrets for spelling in spellings(secret)}
-    places: dict[str, bytes] = {
-        str(path): path.read_bytes()
-        for path in exercised.state.rglob("*")
-        if path.is_file() and path.stat().st_size < 64 << 20
-    }
+    places: dict[str, bytes] = {}
+    for path in files_below(exercised.state):
+        # What goes while it is looked at is not left there.
+        with suppress(FileNotFoundError):
+            if path.is_file() and path.stat().st_size < 64 << 20:
+                places[str(path)] = path.read_bytes()
     places |= {f"command line of {p.role}": p.command.encode() for p in exercised.processes()}
     places["output"] = exercised.text().encode()
     places["admin API"] = repr([exercised.get(name) for name in exercised.listed()]).encode()

@@ -11,6 +11,7 @@ import itertools
 import shutil
 import time
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 
 from tests.adapters.storage.stores import ACCESS, SECRET, rclone
@@ -24,9 +25,12 @@ from tests.standalone.verdicts import lies
 from tests.standalone.waiting import wait_until
 from tests.standalone.watch import watching
 from tests.standalone.witness import Witness
+from tests.trees import files_below
 
 MIB = 1 << 20
 GIB = 1 << 30
+#: Where files of models are, below STATE: those that are being fetched, and those that are served.
+KEPT = ("pods/*/scratch/staging/*/*", "pods/*/models/*/model/*")
 #: Objects beside a model, and how large one more of them is.
 MANY = 5_000
 LARGE = 2 * GIB
@@ -44,8 +48,8 @@ def test_a_full_disk_fails_a_model_and_nothing_else(make_stack: Callable[..., St
         state = seen_by(stack.supervisor, stack.state)
 
         def files() -> list[str]:
-            staged = [path for path in state.glob("pods/*/scratch/staging/*/**/*") if path.is_file()]
-            return [path.name for path in [*staged, *state.glob("pods/*/models/*/model/*")]]
+            found = [path.relative_to(state).as_posix() for path in files_below(state / "pods")]
+            return [path for path in found if any(fnmatch(path, pattern) for pattern in KEPT)]
 
         with watching(stack, models, "serves") as watch:
             watch.witness.heard("serves", 0)
