@@ -51,11 +51,11 @@ def test_pool_lives_as_long_as_models_need_it(make_stack: Callable[..., Stack], 
         stack.wait_ready("third")
         assert pids(stack, "mlserver") == servers
 
+        needed = time.monotonic()
         stack.delete("third")
         stack.wait_gone("third")
-        gone = time.monotonic()
         wait_until(lambda: not pids(stack, "mlserver", "adapter"), "the pool does not stop", within=GRACE_S + 10)
-        assert time.monotonic() - gone > GRACE_S - 1
+        assert time.monotonic() - needed > GRACE_S
         # They go when its processes have ended.
         wait_until(
             lambda: "digits.joblib" not in {path.name for path in files_below(stack.state)},
