@@ -15,6 +15,8 @@ from protos import demand_pb2, inference_pb2
 
 SERVICE = "/inference.GRPCInferenceService/"
 LIMITS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+#: The least deadline of a client at which the activator's answer to it comes as long before it as to any.
+WORDS_S = 2.5
 
 
 def message(model: str, payload: bytes = b"") -> bytes:

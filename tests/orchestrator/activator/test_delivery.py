@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from tests.orchestrator.activator.conftest import Stack, Stacks
-from tests.orchestrator.activator.fakes import SERVICE, message
+from tests.orchestrator.activator.fakes import SERVICE, WORDS_S, message
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Call = grpc.aio.StreamStreamCall[bytes, bytes]
@@ -79,7 +79,7 @@ async def test_who_does_not_read_is_cut_off(
 async def test_who_waits_for_room_is_told_before_its_deadline(narrow: Stack, channel: grpc.aio.Channel) -> None:
     """With the pool's numbers, while another client's answer is in the way."""
     call = await unread(channel, "ModelInfer")
-    waits = narrow.infer("large", SMALL, timeout=1)
+    waits = narrow.infer("large", SMALL, timeout=WORDS_S)
     assert await waits.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert f"{LARGE} of 2000000 bytes for responses are in use" in await waits.details()
     call.cancel()

@@ -12,6 +12,7 @@ from orchestrator.domain.demand import Want
 from tests.orchestrator.activator.conftest import Stack, Stacks
 from tests.orchestrator.activator.fakes import (
     SERVICE,
+    WORDS_S,
     FakeRuntime,
     failed,
     failing,
@@ -74,11 +75,12 @@ async def test_what_cannot_be_a_name_is_not_asked_for(stack: Stack) -> None:
 async def test_a_deadline_says_what_was_waited_for(stack: Stack) -> None:
     """The answer comes before the client's own clock ends the call, so that its text arrives."""
     stack.leader.script["m"] = lambda _: waiting("m", "downloading from s3://b/p")
-    code, details = await ended(stack.infer("m", timeout=0.4))
+    known, unknown = (stack.infer(model, timeout=WORDS_S) for model in ("m", "n"))
+    code, details = await ended(known)
     assert code is grpc.StatusCode.DEADLINE_EXCEEDED
     assert "model 'm'" in details
     assert "downloading from s3://b/p" in details
-    code, details = await ended(stack.infer("n", timeout=0.4))
+    code, details = await ended(unknown)
     assert code is grpc.StatusCode.DEADLINE_EXCEEDED
     assert "the serving controller, which has not answered" in details
 

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from tests.orchestrator.activator.conftest import Stack, Stacks
-from tests.orchestrator.activator.fakes import Behaviour, FakeRuntime, message, ready
+from tests.orchestrator.activator.fakes import WORDS_S, Behaviour, FakeRuntime, message, ready
 from tests.orchestrator.activator.test_unary import ended
 from tests.orchestrator.waiting import eventually
 
@@ -64,7 +64,7 @@ async def test_a_server_that_hangs_does_not_take_the_room_of_others(bounded: Sta
     for _ in range(3):
         assert await bounded.infer("m", message("m", bytes(LARGE)), timeout=20) == message("m", bytes(LARGE))
     two = 2 * len(message("hung", bytes(LARGE)))
-    code, details = await ended(bounded.infer("hung", message("hung"), timeout=1))
+    code, details = await ended(bounded.infer("hung", message("hung"), timeout=WORDS_S))
     assert code is grpc.StatusCode.DEADLINE_EXCEEDED
     assert "model 'hung': waited for room for its message" in details
     assert f"{two} of 350000 bytes are in use ({two} of them by this model)" in details
@@ -106,7 +106,7 @@ async def test_an_answer_that_does_not_come_does_not_take_the_room_of_others(bou
     calls = [bounded.infer("hung", message("hung")) for _ in range(3)]
     await eventually(lambda: hung.calls == 3)
     # The third is told that it waits, and for whom.
-    code, details = await ended(bounded.infer("hung", message("hung"), timeout=1))
+    code, details = await ended(bounded.infer("hung", message("hung"), timeout=WORDS_S))
     assert code is grpc.StatusCode.DEADLINE_EXCEEDED
     assert "100000 of 250000 bytes for responses are in use, 100000 of them by model 'hung'" in details
     assert await bounded.infer("m", message("m", bytes(LARGE)), timeout=20) == message("m", bytes(LARGE))
