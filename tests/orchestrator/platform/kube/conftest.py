@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.platform.kube.api import KubeApi
 from tests.orchestrator.platform.kube.fake_api import FakeApi, fake_api
-from tests.orchestrator.platform.kube.reflecting import World
+from tests.orchestrator.platform.kube.reflecting import DEAD_S, World
 from tests.orchestrator.platform.kube.sourcing import Bench, started, task
 
 
@@ -36,5 +36,5 @@ async def bench() -> AsyncIterator[Bench]:
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     """A server that is soon taken for dead, and no reflector yet."""
-    async with fake_api() as fake, KubeApi(fake.url, timeout_s=0.5, silence_s=0.5) as api:
+    async with fake_api() as fake, KubeApi(fake.url, timeout_s=DEAD_S, silence_s=DEAD_S) as api:
         yield World(fake, api)

@@ -16,6 +16,8 @@ from tests.orchestrator.platform.kube.fake_api import FakeApi
 from tests.orchestrator.waiting import eventually
 
 CONFIGS = core("configmaps", "ns")
+#: After how long a silence a server is taken for dead: longer than a machine that is busy stands still.
+DEAD_S = 2.0
 _QUICK: dict[str, Any] = {"random": random.random, "backoff_s": (0.02, 0.1)}
 
 

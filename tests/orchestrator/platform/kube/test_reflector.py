@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from orchestrator.platform.kube.answers import UNREADABLE
 from orchestrator.platform.kube.paths import core
 from tests.orchestrator.platform.kube.fake_api import Answer, Lost, Silence
-from tests.orchestrator.platform.kube.reflecting import World
+from tests.orchestrator.platform.kube.reflecting import DEAD_S, World
 from tests.orchestrator.waiting import eventually
 
 
@@ -216,7 +216,7 @@ async def test_silence_is_an_end(world: World) -> None:
     world.put("a", "1")
     async with world.reflecting():
         await eventually(lambda: world.fake.watches)
-        await asyncio.sleep(0.8)
+        await asyncio.sleep(1.2 * DEAD_S)
         assert world.fake.verbs().count("watch") == 1
         world.fake.mute = True
         world.put("a", "2")
