@@ -59,6 +59,13 @@ class World:
     def delete(self, name: str) -> None:
         self.fake.store.delete(core("configmaps", "ns", name))
 
+    async def cut(self) -> None:
+        """End the watch that is open, once one is, and return once the server is asked again."""
+        await eventually(lambda: self.fake.watches)
+        known = len(self.fake.calls)
+        self.fake.cut()
+        await eventually(lambda: len(self.fake.calls) > known)
+
     @asynccontextmanager
     async def reflecting(self, **fields: Any) -> AsyncIterator[Reflector]:
         reflector = Reflector(
