@@ -36,8 +36,9 @@ def test_ready_waits_for_the_mesh_and_warm_traffic_for_no_one(make_stack: Callab
         with frozen(stack.process("envoy")):
             stack.apply(trained_model("new", models.uri("probe-2.joblib"), "sklearn"))
             wait_until(lambda: loaded(stack, "new"), "it is not loaded", within=30)
-            said = stack.wait_condition("new", "Loading")
-            assert "mesh" in said.message
+            # The status is written after what the server says, and may have said before that the model is loading.
+            wait_until(lambda: "mesh" in stack.condition("new").message, "nobody says that it waits for the mesh")
+            assert stack.condition("new").reason == "Loading"
             holds_for(lambda: stack.condition("new").status == "False", "READY before the mesh knows", seconds=3)
         stack.wait_ready("new")
         with stack.client() as client:
