@@ -184,7 +184,8 @@ def test_everything_at_once(battered: Stack, models: Models) -> None:
     before = [
         battered.processes(role) for role in ("controller", "activator", "envoy", "adapter", "triton", "mlserver")
     ]
-    with watching(battered, models, *WARM) as watch:
+    # What is sent when Envoy has just come back waits for the servers, too.
+    with watching(battered, models, *WARM, deadline=90.0) as watch:
         wait_warm(watch)
         killed = kill(*(process for processes in before for process in processes))
         for processes in before:

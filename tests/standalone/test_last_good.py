@@ -118,7 +118,7 @@ def nothing_else(watch: Watch) -> bool:
 def test_version_before_comes_back_after_a_crash(outdated: Stack, models: Models, roles: tuple[str, ...]) -> None:
     """Of each process, and of all: the first answer afterwards is the version before's, and so is every other."""
     processes = [outdated.processes(role) for role in roles]
-    with watching(outdated, models, *GOOD) as watch:
+    with watching(outdated, models, *GOOD, deadline=90.0) as watch:
         wait_good(watch)
         killed = kill(*(process for each in processes for process in each))
         if "envoy" in roles:
