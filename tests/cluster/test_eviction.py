@@ -10,7 +10,6 @@ beside those of the other pod.
 from __future__ import annotations
 
 import json
-import urllib.request
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -81,16 +80,13 @@ def part(product: Product, made: dict[str, Any]) -> None:
 
 
 def place(product: Product, model: str) -> str:
-    """The pod that holds the model, as the leader's admin API says."""
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with (
-        product.cluster.reach(product.leader()["status"]["podIP"], 8080) as address,
-        direct.open(f"http://{address}/v1/trainedmodels/{model}", timeout=10) as answer,
-    ):
-        copies = json.load(answer)["live"]["copies"]
-    pods = [copy["pod"] for copy in copies if copy["state"] == "Loaded"]
-    assert len(pods) == 1, copies
-    return str(pods[0])
+    """The pod that holds the model, once only one does: what was deleted or moved just now may be seen in another."""
+
+    def only() -> str:
+        pods = list(copies(product, model))
+        return pods[0] if len(pods) == 1 else ""
+
+    return wait_until(only, lambda: f"{model} is not in one pod: {copies(product, model)}", within=60, poll=1)
 
 
 def ready_since(product: Product, models: Iterable[str] = MODELS) -> dict[str, str]:
