@@ -54,7 +54,7 @@ class Target:
 
 def targets(results: Results) -> tuple[Target, ...]:
     """Those of which the run says something."""
-    return (*_warm(results.warm), *_first(results), *_ready(results), *_scale(results))
+    return (*_warm(results.warm), *_first(results), *_ready(results), *_scale(results), *_cluster(results))
 
 
 def _warm(rows: Iterable[Warm]) -> Iterator[Target]:
@@ -114,6 +114,13 @@ def _scale(results: Results) -> Iterator[Target]:
     for weight in results.scale.weights:
         if (weight.models, weight.process) == (5_000, "controller"):
             yield _most("controller with 5,000 models", weight.rss, 200, "MiB", "276 MiB")
+
+
+def _cluster(results: Results) -> Iterator[Target]:
+    if results.cluster is not None:
+        ends = results.cluster.failover
+        # Promised each time, too.
+        yield _most(f"leader killed, until another leads, longest of {len(ends)}", max(ends), 20, "s", "–")
 
 
 def _most(what: str, value: float, bound: float, unit: str, modelmesh: str) -> Target:

@@ -13,7 +13,7 @@ from tests.bench.targets import Target, growth, targets
 def test_every_target_is_looked_at() -> None:
     """A whole run says something of each; the example reaches all of them."""
     found = targets(everything())
-    assert len(found) == 11
+    assert len(found) == 12
     assert all(each.reached for each in found), [each.what for each in found if not each.reached]
 
 
@@ -38,11 +38,17 @@ def test_a_bound_is_the_least_or_the_most(least: bool, value: float, reached: bo
 
 
 def test_what_is_promised_each_time_is_not_held_to_its_median() -> None:
-    """One Envoy that was away for too long misses it."""
+    """One Envoy that was away for too long misses it, and so does one leader that was."""
     results = everything()
-    slow = replace(results, ready=(*results.ready, replace(results.ready[0], away=(0.3, 2.1, 0.3))))
+    assert results.cluster is not None
+    slow = replace(
+        results,
+        ready=(*results.ready, replace(results.ready[0], away=(0.3, 2.1, 0.3))),
+        cluster=replace(results.cluster, failover=(15.0, 20.5, 15.0)),
+    )
     assert [each.what for each in targets(slow) if not each.reached] == [
-        "Envoy killed, to the next answer, longest of 6"
+        "Envoy killed, to the next answer, longest of 6",
+        "leader killed, until another leads, longest of 3",
     ]
 
 

@@ -24,8 +24,9 @@ from tests.standalone.models import Models
 
 Object = dict[str, Any]
 
-#: As promised of a leader that was killed; one that ends in order lets its lease go.
-FAILOVER: Final = timedelta(seconds=20)
+#: Of a leader that was killed; one that ends in order lets its lease go. On a machine that does other things, too: what
+#: `make bench` measures is held to twenty seconds.
+FAILOVER: Final = timedelta(seconds=30)
 #: They do not fit into one pod.
 APART: Final = ("apart-one", "apart-other")
 WORLD: Final = (WARM, *APART, "beside-onnx")
