@@ -44,12 +44,12 @@ class Meanwhile:
         self._stack.close()
 
     def make(self) -> None:
-        """Now, as the API server has it."""
+        """Now, as the API server has it; nobody waits for the deletion to be done."""
         created, changed = (
             trained_model(each, self._uri(NUMBER), "sklearn", runtime=RUNTIME) for each in (self.created, self._changed)
         )
         self._product.cluster.apply(created, changed)
-        self._product.cluster.delete("trainedmodel", self._deleted)
+        self._product.cluster.delete("trainedmodel", self._deleted, wait=False)
 
     def heard(self, *, within: float = 120.0) -> None:
         """Wait until all that was made has come to be; what was there before is lost to no request."""

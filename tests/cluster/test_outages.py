@@ -8,7 +8,7 @@ import json
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -88,9 +88,17 @@ def test_a_kubelet_that_is_started_again_changes_nothing(warm: Product, name: st
 
 def test_a_past_that_is_gone_is_not_missed(warm: Product, name: str) -> None:
     """After etcd's compaction watches cannot go on: the same leader lists all again, and finds what was changed."""
-    before, started, lease = copies(warm), restarts(warm), warm.cluster.get("lease", LEASE)["spec"]
-    known = lists_again(warm)
+    # On a machine that is slow enough the lease is over before the API server is back: that is not what is looked at.
+    assert any(_a_past_goes(warm, f"{name}-{turn}") for turn in range(3)), "no leader kept its lease"
+
+
+def _a_past_goes(warm: Product, name: str) -> bool:
+    """Whoever leads then finds what was changed. Returns whether the leader kept its lease meanwhile, and so listed again."""
+    before, started, known = copies(warm), restarts(warm), lists_again(warm)
     with Meanwhile(warm, name) as changes, witnessed(warm) as witness:
+        acquired, renewed = (_lease(warm)[when] for when in ("acquireTime", "renewTime"))
+        # From now on it lasts the longest.
+        wait_until(lambda: _lease(warm)["renewTime"] != renewed, "the lease is not renewed", poll=0.25)
         # A server that starts knows no rights yet, and would refuse a watch for that.
         with warm.cluster.out_of_reach():
             changes.make()
@@ -98,17 +106,23 @@ def test_a_past_that_is_gone_is_not_missed(warm: Product, name: str) -> None:
                 warm.cluster.python("-c", COMPACT)
             answers(warm)
         changes.heard()
-        wait_until(
-            lambda: (lists_again(warm) - known).keys() >= FOLLOWED,
-            lambda: f"{FOLLOWED} are not listed again: {lists_again(warm)}, {known}",
-            within=60,
-            poll=1,
-        )
+        kept = _lease(warm)["acquireTime"] == acquired
+        if kept:
+            wait_until(
+                lambda: (lists_again(warm) - known).keys() >= FOLLOWED,
+                lambda: f"{FOLLOWED} are not listed again: {lists_again(warm)}, {known}",
+                within=60,
+                poll=1,
+            )
         answered(witness)
     witness.check()
     assert copies(warm) == before
-    assert restarts(warm) == started
-    assert warm.cluster.get("lease", LEASE)["spec"]["acquireTime"] == lease["acquireTime"]
+    if kept:
+        assert restarts(warm) == started
+        assert _lease(warm)["acquireTime"] == acquired
+    else:
+        settled(warm)
+    return kept
 
 
 def test_orchestrators_are_rolled_out(warm: Product, name: str) -> None:
@@ -177,6 +191,12 @@ def test_a_minute_without_the_api_server(warm: Product, name: str) -> None:
     # The cluster's own parts were away as well, and are not quick to look again.
     warm.cluster.until_condition("node", NODE, within=120)
     settled(warm)
+
+
+def _lease(product: Product) -> Mapping[str, str]:
+    """What it says of who leads."""
+    spec: Mapping[str, str] = product.cluster.get("lease", LEASE)["spec"]
+    return spec
 
 
 def _upgrade(product: Product, old: str, new: str) -> None:
