@@ -87,7 +87,7 @@ async def test_a_deadline_says_what_was_waited_for(stack: Stack) -> None:
 
 async def test_without_a_deadline_a_wait_ends_unavailable(stacks: Stacks) -> None:
     """Nobody waits for ever."""
-    stack = await stacks.make(default_wait_s=0.2)
+    stack = await stacks.make(default_wait_s=2.0)
     stack.leader.script["m"] = lambda _: waiting("m", "loading")
     code, details = await ended(stack.infer("m"))
     assert code is grpc.StatusCode.UNAVAILABLE
