@@ -59,7 +59,8 @@ class Meanwhile:
         witness.check()
         mesh = self._product.cluster.pods(MESH)[0]["status"]["podIP"]
         with self._product.cluster.reach(mesh, PORT) as address, Client(address) as client:
-            self._product.until_refused(client, self._deleted, grpc.StatusCode.NOT_FOUND)
+            # A model that is only missing from a list may be held for a minute: when others went so just before.
+            self._product.until_refused(client, self._deleted, grpc.StatusCode.NOT_FOUND, within=within)
 
     def _uri(self, number: int) -> str:
         return self._product.models.uri(f"probe-{number}.joblib")

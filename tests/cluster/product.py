@@ -146,7 +146,7 @@ class Product:
         with self.cluster.port_forward("service/wml-serving", PORT) as address, Client(address) as client:
             yield client
 
-    def until_refused(self, client: Client, name: str, code: grpc.StatusCode) -> None:
+    def until_refused(self, client: Client, name: str, code: grpc.StatusCode, *, within: float = 30.0) -> None:
         """Return once requests for the model are refused with that code."""
 
         def refused() -> bool:
@@ -156,4 +156,4 @@ class Product:
                 return error.code is code
             return False
 
-        wait_until(refused, f"{name} is not refused with {code.name}")
+        wait_until(refused, f"{name} is not refused with {code.name}", within=within)
