@@ -101,7 +101,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
             pulse=monitor,
             drain=Drain(ledger, bells, arguments.drain_seconds),
             patience_s=arguments.silent_seconds or PATIENCE_S[arguments.server_type],
-            busy_s=settings.load_s + settings.unload_s,
+            busy_s=loader.busy_s,
         )
         probes = await serve(
             health,

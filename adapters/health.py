@@ -12,8 +12,8 @@ service, so only the kubelet may send one. A scraper may ask for the others.
 
 A server that hangs keeps its connection and answers nothing. But so does a server
 that loads a large model in its only thread. So while a load or an unload is under
-way, silence proves nothing for as long as one may take. After that it does: a
-load that was sent to a hung server stays under way until the server is restarted.
+way, silence proves nothing for as long as that one may take. After that it does:
+what was sent to a hung server stays under way until the server is restarted.
 MLServer also makes predictions in the thread that answers probes: its patience is
 as long as most clients wait for a prediction. Triton answers probes from a thread
 of its own, and is late only on a very busy machine.
@@ -23,18 +23,18 @@ No answer holds a user's names or texts.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Final, Protocol
 
 from aiohttp import web
 
-from adapters.domain.copies import CopyState, ServerState
+from adapters.domain.copies import ServerState
 from adapters.drain import Drain
 from adapters.ledger import Ledger
 from adapters.metrics import CONTENT_TYPE, exposition
 from adapters.server import AdapterService
 
-_BUSY: Final = frozenset({CopyState.LOADING, CopyState.UNLOADING})
 #: Type of server → for how many seconds it may be silent without having hung.
 PATIENCE_S: Final = {"triton": 15.0, "mlserver": 120.0}
 
@@ -51,9 +51,20 @@ class Health:
     """The answers. All are from memory at once, except `drain`, which waits."""
 
     def __init__(
-        self, *, ledger: Ledger, service: AdapterService, pulse: Pulse, drain: Drain, patience_s: float, busy_s: float
+        self,
+        *,
+        ledger: Ledger,
+        service: AdapterService,
+        pulse: Pulse,
+        drain: Drain,
+        patience_s: float,
+        busy_s: Callable[[], float],
     ) -> None:
-        """A server that is silent for `patience_s` has hung; one that loads or unloads may be for `busy_s` more."""
+        """
+        A server that is silent for `patience_s` has hung; one that loads or unloads may be for longer.
+
+        `busy_s`: for how much longer, seconds: as long as what is under way may take, 0 if nothing is.
+        """
         self._ledger = ledger
         self._service = service
         self._pulse = pulse
@@ -88,9 +99,7 @@ class Health:
     def hung(self) -> str:
         """Why the server has hung; empty if it has not."""
         silent_s = self._pulse.silent_s
-        if silent_s < self._patience_s:
-            return ""
-        if silent_s < self._patience_s + self._busy_s and any(c.state in _BUSY for c in self._ledger.copies()):
+        if silent_s < self._patience_s + self._busy_s():
             return ""
         return f"the model server is connected and has not answered for {silent_s:.0f} s"
 

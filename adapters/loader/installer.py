@@ -23,7 +23,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Never
 
@@ -65,6 +66,8 @@ class Installer:
         self._locks = Locks()
         self._turns = Turns(settings.loads)
         self._relapses = Relapses()
+        #: Model → seconds that the server may take for the job of it that is under way.
+        self._under_way: dict[str, float] = {}
         #: Model → the copy whose files are aside although its successor serves; and whether there are any.
         self._former: dict[str, CopyKey] = {}
         self._owing = asyncio.Event()
@@ -89,6 +92,11 @@ class Installer:
         """The server has ended, and what it served with it: all files are removed by the caller."""
         self._former.clear()
 
+    @property
+    def busy_s(self) -> float:
+        """The longest of the times that the server may take for what is under way in it; 0 if that is nothing."""
+        return max(self._under_way.values(), default=0.0)
+
     def hurry(self, key: CopyKey) -> None:
         """A request waits for this copy now."""
         self._turns.hurry(key)
@@ -112,7 +120,8 @@ class Installer:
                 log.info("copy_overtaken", trained_model=model, revision=ticket.key.revision, by=old.revision)
                 return None
             commit()
-            return await self._switch(ticket, order, staged, old)
+            with self._busy(model, order.timeout_s or self._settings.load_s):
+                return await self._switch(ticket, order, staged, old)
 
     async def renew(self, key: CopyKey, commit: Callable[[], None]) -> None:
         """Have the server load a copy again, from the same files, if it cannot answer for it any more."""
@@ -133,21 +142,28 @@ class Installer:
             if not self._ledger.valid(ticket) or not self._ledger.serves(key):
                 return
             commit()
-            try:
-                await in_thread(self._places.renew, key.model)
-                await self._load(key.model, self._settings.load_s)
-            except (ServerError, OSError) as error:
-                message = f"it broke in the server, which could not load it again: {clean(str(error))}"
-                failure = Failure(reason=Reason.MODEL_LOAD_FAILED, message=message)
-                self._ledger.fail(ticket, failure, keep_reservation=True)
-                await self._undo(ticket, None)
-                return
-            if not self._ledger.loaded(ticket, time.monotonic() - begun):
-                await self._undo(ticket, None)
-                return
+            with self._busy(key.model, self._settings.load_s):
+                if not await self._load_again(ticket, begun):
+                    return
             self._relapses.mended(key, wait_s, time.monotonic())
             await self._memory.save()
         log.info("copy_renewed", trained_model=key.model, revision=key.revision, duration_ms=_ms(begun))
+
+    async def _load_again(self, ticket: Ticket, begun: float) -> bool:
+        """Whether the server serves a copy again that had broken, from the same files; else nothing of it is left."""
+        try:
+            await in_thread(self._places.renew, ticket.key.model)
+            await self._load(ticket.key.model, self._settings.load_s)
+        except (ServerError, OSError) as error:
+            message = f"it broke in the server, which could not load it again: {clean(str(error))}"
+            failure = Failure(reason=Reason.MODEL_LOAD_FAILED, message=message)
+            self._ledger.fail(ticket, failure, keep_reservation=True)
+            await self._undo(ticket, None)
+            return False
+        if not self._ledger.loaded(ticket, time.monotonic() - begun):
+            await self._undo(ticket, None)
+            return False
+        return True
 
     async def uninstall(self, key: CopyKey) -> None:
         """Have the server drop the copy, remove its files, let go of its bytes. Does not give up."""
@@ -156,7 +172,8 @@ class Installer:
             if self._ledger.serves(key):
                 # Written down first: a restarted adapter must not adopt a copy that is on its way out.
                 await self._memory.save()
-                await self._clear(key.model)
+                with self._busy(key.model):
+                    await self._clear(key.model)
             self._ledger.gone(key)
             await self._settle(key.model)
         log.info("copy_unloaded", trained_model=key.model, revision=key.revision, duration_ms=_ms(begun))
@@ -165,7 +182,8 @@ class Installer:
         """Remove what is left of a model that the server does not serve although it should."""
         async with self._locks.hold(model):
             if self._ledger.holder(model) is None:
-                await self._clear(model)
+                with self._busy(model):
+                    await self._clear(model)
 
     async def _switch(self, ticket: Ticket, order: Order, staged: Path, old: CopyKey | None) -> Failure | None:
         model = ticket.key.model
@@ -281,6 +299,15 @@ class Installer:
             return await self._server.is_loaded(model)
         except ServerError:
             return False
+
+    @contextmanager
+    def _busy(self, model: str, load_s: float = 0.0) -> Iterator[None]:
+        """The server has to do with the model; what it loads may have to be unloaded again."""
+        self._under_way[model] = load_s + self._settings.unload_s
+        try:
+            yield
+        finally:
+            del self._under_way[model]
 
     async def _load(self, model: str, timeout_s: float) -> None:
         try:

@@ -107,6 +107,10 @@ class Loader:
         """Return once the ledger reflects what the server really holds; from then on at once."""
         await self._supervisor.met.wait()
 
+    def busy_s(self) -> float:
+        """For how many seconds the server may take for what it loads and unloads now; 0 if that is nothing."""
+        return self._installer.busy_s
+
     def load(self, order: Order) -> None:
         """A Load command that passed the fence."""
         key = order.key

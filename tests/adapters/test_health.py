@@ -21,7 +21,9 @@ from tests.adapters.world import FakeServer, World, until
 from tests.families import LOOPBACKS
 
 PATIENCE_S = 120.0
-BUSY_S = 300.0
+LOAD_S = 90.0
+#: As the settings have it.
+UNLOAD_S = 60.0
 
 
 @dataclass
@@ -57,7 +59,12 @@ def service(world: World) -> AdapterService:
 async def probe(world: World, service: AdapterService, pulse: Pulse, tmp_path: Path) -> AsyncIterator[Probe]:
     drain = Drain(world.ledger, world.bells, 600.0)
     health = Health(
-        ledger=world.ledger, service=service, pulse=pulse, drain=drain, patience_s=PATIENCE_S, busy_s=BUSY_S
+        ledger=world.ledger,
+        service=service,
+        pulse=pulse,
+        drain=drain,
+        patience_s=PATIENCE_S,
+        busy_s=world.loader.busy_s,
     )
     path = f"{tmp_path}/h.sock"
     served = await serve(health, socket=path)
@@ -116,20 +123,27 @@ def test_patience_is_by_what_may_keep_a_server_from_answering() -> None:
 async def test_a_server_that_hangs_is_not_alive_but_one_that_loads_is(
     probe: Probe, world: World, server: FakeServer, pulse: Pulse
 ) -> None:
-    """MLServer answers nothing while it loads a model in its only thread; but no load takes for ever."""
+    """MLServer answers nothing while it loads a model in its only thread; but no load takes longer than it may."""
     pulse.silent_s = PATIENCE_S - 1
     assert (await probe.get("/livez"))[0] == 200
     pulse.silent_s = PATIENCE_S + 1
     assert await probe.get("/livez") == (503, "the model server is connected and has not answered for 121 s")
     server.may_load.clear()
-    world.load("a")
+    world.load("a", timeout_s=LOAD_S)
     await world.until(lambda: world.state("a") == "Loading")
+    pulse.silent_s = PATIENCE_S + LOAD_S + UNLOAD_S - 1
     assert await probe.get("/livez") == (200, "ok")
-    pulse.silent_s = PATIENCE_S + BUSY_S
+    pulse.silent_s = PATIENCE_S + LOAD_S + UNLOAD_S
     assert (await probe.get("/livez"))[0] == 503
     pulse.silent_s = PATIENCE_S + 1
     server.may_load.set()
     await world.until(lambda: world.state("a") == "Loaded")
+    assert (await probe.get("/livez"))[0] == 503
+    server.unload_refusals = 1_000_000
+    world.unload("a")
+    await until(lambda: world.state("a") == "Unloading" and world.loader.busy_s() > 0)
+    assert await probe.get("/livez") == (200, "ok")
+    pulse.silent_s = PATIENCE_S + UNLOAD_S
     assert (await probe.get("/livez"))[0] == 503
 
 
