@@ -5,7 +5,7 @@ Nothing is lost, since nothing has ended: requests that need the frozen process
 are answered once it is thawed, all others at once. Two stacks are frozen at
 the same time, each at another place, so that two waits cost one.
 
-Whichever server stays frozen has ended for all that anybody can tell.
+What stays frozen has ended for all that anybody can tell.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import pytest
 from tests.standalone.faults import BACK_S, TURNS, WARM, breakable, moves, standby, wait_started_again, wait_warm
 from tests.standalone.models import Models
 from tests.standalone.processes import frozen
+from tests.standalone.servers import adapter, adapter_pids
 from tests.standalone.stack import Stack
 from tests.standalone.store import Store
 from tests.standalone.waiting import holds_for, wait_until
@@ -90,21 +91,26 @@ def test_nothing_is_lost_and_nothing_moves(stacks: tuple[Stack, Stack], models: 
         assert phases == {name: [number] for name, number in WARM.items()}
 
 
-def test_a_server_that_stays_frozen_is_started_again(battered: Stack, models: Models) -> None:
+def test_a_server_and_an_adapter_that_stay_frozen_are_started_again(battered: Stack, models: Models) -> None:
     """
-    Its connection stands, and its process is there: its adapter alone can tell, and the status has its words.
+    The server's connection stands, and its process is there: its adapter alone can tell, and the status has its words.
 
-    The other server's models go on, and its own come back.
+    Its own models come back. The other server's go on, though it is their adapter that is frozen.
     """
-    before = battered.processes("triton")
+    before, silent = battered.processes("triton"), adapter(battered, "mlserver-0.x")
     with watching(battered, models, "warm-sklearn") as watch:
-        for process in before:
+        for process in (*before, silent):
             process.send(signal.SIGSTOP)
         within = FROZEN_S + BACK_S
         wait_until(lambda: battered.condition("warm-onnx").status == "False", "READY stays True", within=within)
         assert battered.condition("warm-onnx").reason == "RuntimeUnavailable"
         wait_until(lambda: HUNG in battered.condition("warm-onnx").message, "the status does not say why", poll=0.02)
         wait_started_again(battered, before)
+        wait_until(
+            lambda: adapter_pids(battered, "mlserver-0.x") - {silent.pid},
+            "the adapter stays frozen",
+            within=90 + BACK_S,
+        )
         battered.wait_ready(*WARM, *TURNS)
     watch.readiness.check("warm-sklearn")
     with watching(battered, models, *WARM) as watch:

@@ -30,8 +30,8 @@ from orchestrator.platform.local.launch import (
     product_environment,
     server_spec,
 )
+from orchestrator.platform.local.liveness import LivenessProbe
 from orchestrator.platform.local.process import Process
-from orchestrator.platform.local.server_liveness import LivenessProbe
 from orchestrator.platform.local.stack import Stack
 
 log = structlog.get_logger(__name__)
@@ -138,7 +138,7 @@ class RuntimePod:
             log.info("pod_started", pod=self.name, runtime=self.template.runtime, endpoint=place.endpoint)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._adapter.run(), name=f"{self.name}/adapter")
-                probe = LivenessProbe(place.health_socket, self._server.kill)
+                probe = LivenessProbe(place.health_socket, end_server=self._server.kill, end_adapter=self._adapter.kill)
                 beside = (
                     group.create_task(self._hand_over(), name=f"{self.name}/leaving"),
                     group.create_task(probe.run(), name=f"{self.name}/liveness"),

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from orchestrator.platform.local.adapter_health import asked
-from tests.orchestrator.platform.local.test_server_liveness import HUNG, adapter_at
+from tests.orchestrator.platform.local.test_liveness import HUNG, adapter_at
 
 
 async def test_what_it_says(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""A server that hangs, by the word of its adapter, is ended; nothing is read into an adapter's silence."""
+"""A server that hangs, by the word of its adapter, is ended; and an adapter that says nothing for long."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,13 +10,15 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from orchestrator.platform.local import server_liveness
-from orchestrator.platform.local.server_liveness import LivenessProbe, hung
+from orchestrator.platform.local import liveness
+from orchestrator.platform.local.liveness import LivenessProbe, hung
 from tests.orchestrator.platform.local.support import running
 from tests.orchestrator.waiting import eventually
 
 WELL = (200, "ok\n")
 HUNG = (503, "no answer for 16 s\n")
+#: It takes the question, and that is all.
+SILENT = (0, "")
 
 
 class Adapter:
@@ -28,6 +31,8 @@ class Adapter:
     async def livez(self, _: web.Request) -> web.Response:
         self.asked += 1
         status, text = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if not status:
+            await asyncio.Event().wait()
         return web.Response(status=status, text=text)
 
 
@@ -54,14 +59,30 @@ async def test_it_is_what_the_adapter_says(tmp_path: Path, answer: tuple[int, st
         assert await hung(tmp_path / "a") == why
 
 
-async def test_an_adapter_that_is_away_or_frozen_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its server serves on."""
+async def test_an_adapter_that_is_away_says_nothing(tmp_path: Path) -> None:
+    """It is being started again, and its server serves on."""
     assert await hung(tmp_path / "a") == ""
     (tmp_path / "a").touch()
     assert await hung(tmp_path / "a") == ""
-    monkeypatch.setattr(server_liveness, "_TIMEOUT_S", 0.0001)
-    async with adapter_at(tmp_path / "b", HUNG):
-        assert await hung(tmp_path / "b") == ""
+
+
+async def test_an_adapter_that_takes_the_question_and_does_not_answer_is_ended_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing is read into its silence about its server. One that answers now and then is left alone."""
+    ended: dict[str, list[str]] = {"server": [], "adapter": []}
+    monkeypatch.setattr(liveness, "_TIMEOUT_S", 0.05)
+    async with adapter_at(tmp_path / "a", *(SILENT, SILENT, SILENT, WELL) * 2) as adapter:
+        probe = LivenessProbe(
+            tmp_path / "a", end_server=ended["server"].append, end_adapter=ended["adapter"].append, every_s=0.001
+        )
+        async with running(probe.run()):
+            await eventually(lambda: len(adapter.answers) == 1)
+            assert ended == {"server": [], "adapter": []}
+            adapter.answers = [SILENT]
+            await eventually(lambda: len(ended["adapter"]) >= 2)
+    assert ended["server"] == []
+    assert set(ended["adapter"]) == {"the adapter has not answered for a minute"}
 
 
 async def test_it_is_ended_once_that_was_said_three_times_in_a_row(tmp_path: Path) -> None:
@@ -70,7 +91,7 @@ async def test_it_is_ended_once_that_was_said_three_times_in_a_row(tmp_path: Pat
     twice = (HUNG, HUNG, WELL, HUNG, HUNG, WELL)
     async with (
         adapter_at(tmp_path / "a", *twice) as adapter,
-        running(LivenessProbe(tmp_path / "a", ended.append, every_s=0.001).run()),
+        running(LivenessProbe(tmp_path / "a", end_server=ended.append, end_adapter=ended.append, every_s=0.001).run()),
     ):
         await eventually(lambda: adapter.asked > len(twice))
         assert ended == []

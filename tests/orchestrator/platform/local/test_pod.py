@@ -15,12 +15,12 @@ import pytest
 
 from orchestrator.platform.local.guard import SHARED_MEMORY, carriers
 from orchestrator.platform.local.launch import PodTemplate
+from orchestrator.platform.local.liveness import LivenessProbe
 from orchestrator.platform.local.pod import PodSettings, RuntimePod, free_ports, is_free
 from orchestrator.platform.local.process import UNIT
-from orchestrator.platform.local.server_liveness import LivenessProbe
 from orchestrator.platform.local.stack import Stack
 from tests.orchestrator.platform.local.support import TEMPLATE, alive
-from tests.orchestrator.platform.local.test_server_liveness import HUNG, adapter_at
+from tests.orchestrator.platform.local.test_liveness import HUNG, SILENT, adapter_at
 from tests.orchestrator.waiting import eventually
 
 UID = "01234567-89ab-cdef-0123-456789abcdef"
@@ -131,6 +131,20 @@ async def test_a_server_that_hangs_is_started_again(
         await eventually(lambda: len(alive(stack)) == 2)
         assert one(stack, pod, "server") != server
         assert one(stack, pod, "adapter") == adapter
+
+
+async def test_an_adapter_that_hangs_is_started_again(
+    start: Start, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its server serves on."""
+    monkeypatch.setattr("orchestrator.platform.local.pod.LivenessProbe", partial(LivenessProbe, every_s=0.01))
+    monkeypatch.setattr("orchestrator.platform.local.liveness._TIMEOUT_S", 0.05)
+    async with start() as (pod, _):
+        server, adapter = one(stack, pod, "server"), one(stack, pod, "adapter")
+        async with adapter_at(stack.socket("pod-01234567").with_suffix(".http"), SILENT):
+            await eventually(lambda: adapter not in alive(stack))
+        await eventually(lambda: len(alive(stack)) == 2)
+        assert one(stack, pod, "server") == server
 
 
 async def test_a_stolen_port_ends_it(start: Start, stack: Stack) -> None:
