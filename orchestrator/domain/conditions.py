@@ -104,7 +104,8 @@ def up_to_date_verdict(seen: Observation) -> Verdict:
     answers = ready_verdict(seen).status == "True"
     meanwhile = "the one before it serves until then" if answers else "nothing serves until then: see Ready"
     room = seen.memory.room
-    far = "is on its way" if room is None else f"waits for room: {room.message}"
+    # Once the server has died, what it had no room for is no news.
+    far = "is on its way" if room is None or not seen.serving else f"waits for room: {room.message}"
     return Verdict("Unknown", Reason.LOADING, f"the changed model {far}; {meanwhile}")
 
 

@@ -327,15 +327,15 @@ def test_an_update_under_way_is_neither_up_to_date_nor_failed() -> None:
     assert condition(seen, "UpToDate").status == "Unknown"
     assert "the one before it serves" in condition(seen, "UpToDate").message
     assert condition(seen).status == "True"
-    died = replace(seen, copies=(make_copy(CopyState.LOADING),), lost=True)
-    assert (
-        condition(died, "UpToDate").message == "the changed model is on its way; nothing serves until then: see Ready"
-    )
     no_room = Failure(reason=NO_ROOM, message="s3://m: needs 60 bytes; 40 of 100 are free", needed=60)
     waits = replace(seen, copies=(make_copy(key=make_key("r0")),), memory=replace(seen.memory, room=no_room))
     assert condition(waits, "UpToDate").message == (
         "the changed model waits for room: s3://m: needs 60 bytes; 40 of 100 are free; the one before it serves until then"
     )
+    for memory in (seen.memory, waits.memory):
+        died = replace(seen, copies=(make_copy(CopyState.LOADING),), lost=True, memory=memory)
+        said = "the changed model is on its way; nothing serves until then: see Ready"
+        assert condition(died, "UpToDate").message == said
     loaded = make_observation(status=old, copies=(make_copy(),), route=make_route(endpoint()))
     assert condition(loaded, "UpToDate").status == "True"
     assert status(loaded).active_revision == "r1"
