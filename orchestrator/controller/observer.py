@@ -66,8 +66,8 @@ class Observer:
         else:
             self._memories[name] = memory
         runtimes = {each.runtime.name for each in (target, last_good) if isinstance(each, Target)}
-        if not isinstance(target, Target) and model is not None and model.status.runtime:
-            runtimes.add(model.status.runtime)
+        if not isinstance(target, Target) and model is not None:
+            runtimes |= {model.status.active_runtime, model.status.runtime} - {""}
         for runtime in runtimes:
             pods |= {p.pod.uid: p for p in self._fleet.pods(runtime)}
         route = self._mesh.view(name)

@@ -63,15 +63,15 @@ def status_of(seen: Observation, timestamp: str) -> ModelStatus | None:
     if isinstance(loaded, Target):
         # Also of a target that was changed again before its status could be stored.
         old = as_active(old, loaded)
-    if not isinstance(target, Target):
-        return replace(
-            old, url=trained_model.url(model.name), observed_generation=model.generation, conditions=conditions
-        )
+    runtime = target.runtime.name if isinstance(target, Target) else old.runtime
+    if seen.serving and not seen.serves_target and old.active_runtime:
+        # Where requests are answered, not where a change that may never load would be.
+        runtime = old.active_runtime
     return replace(
         old,
         url=trained_model.url(model.name),
         observed_generation=model.generation,
-        runtime=target.runtime.name,
+        runtime=runtime,
         conditions=conditions,
     )
 

@@ -21,7 +21,7 @@ def needed_anywhere(
         return needed
     if model is not None and model.status.active_revision:
         # The spec cannot be served, but the runtime that served it before is not to be stopped: a silent pod may serve.
-        return frozenset({model.status.runtime})
+        return frozenset({model.status.active_runtime or model.status.runtime})
     return frozenset()
 
 

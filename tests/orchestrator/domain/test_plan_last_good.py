@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.action import LoadCopy, MakeRoom, Plan, UnloadCopy
 from orchestrator.domain.answering import answer
-from orchestrator.domain.conditions import ready_verdict, up_to_date_verdict
+from orchestrator.domain.conditions import ready_verdict, status_of, up_to_date_verdict
 from orchestrator.domain.demand import OnDemand, Refused, WaitFor, Want
 from orchestrator.domain.errors import ModelProblem, Reason
 from orchestrator.domain.fleet import NO_ROOM, CopyState, Failure, PodView, ServerState
 from orchestrator.domain.loading import POOL_RECHECK_S, SERVER_PATIENCE_S
 from orchestrator.domain.memory import evicting, remember, standing_by
-from orchestrator.domain.need import waits_for
+from orchestrator.domain.need import needed_anywhere, waits_for
 from orchestrator.domain.observation import MAX_CRASHES, Memory, Observation
 from orchestrator.domain.plan import plan
 from orchestrator.domain.target import Target
@@ -125,6 +125,22 @@ def test_a_pool_of_another_runtime_is_where_it_came_from() -> None:
     other = replace(BEFORE, runtime=make_runtime("triton-2.x"))
     seen = update(last_good=other, pods=(make_view("p1"), make_view("p2", runtime="triton-2.x")))
     assert plan(seen, NOW).actions == (LoadCopy("p2", GOOD, other, 0, False),)
+
+
+def test_the_status_names_the_runtime_that_answers() -> None:
+    """Not that of a change of framework which may never load; and that runtime is the one that is not to be stopped."""
+    served = replace(STATUS, runtime="mlserver-0.x", active_runtime="triton-2.x")
+    copies, pods = (make_copy(key=GOOD, pod="p2"),), (make_view("p1"), make_view("p2", runtime="triton-2.x"))
+    seen = update(status=served, copies=copies, pods=pods, route=make_route(endpoint("p2")))
+    for target in (make_target(), PROBLEM):
+        status = status_of(replace(seen, target=target, last_good=None), "2026-01-01T00:00:00Z")
+        assert status is not None
+        assert status.runtime == "triton-2.x"
+    assert needed_anywhere(make_model(status=served), PROBLEM, None) == {"triton-2.x"}
+    updated = replace(seen, copies=(make_copy(),))
+    status = status_of(updated, "2026-01-01T00:00:00Z")
+    assert status is not None
+    assert (status.runtime, status.active_runtime) == ("mlserver-0.x", "mlserver-0.x")
 
 
 def test_while_the_update_has_no_pod_to_go_to_what_served_comes_back() -> None:
