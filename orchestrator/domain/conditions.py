@@ -64,8 +64,9 @@ def status_of(seen: Observation, timestamp: str) -> ModelStatus | None:
         # Also of a target that was changed again before its status could be stored.
         old = as_active(old, loaded)
     runtime = target.runtime.name if isinstance(target, Target) else old.runtime
-    if seen.serving and not seen.serves_target and old.active_runtime:
-        # Where requests are answered, not where a change that may never load would be.
+    before = bool(seen.serving) or seen.fallback is not None
+    if before and not seen.serves_target and old.active_runtime:
+        # Where requests are answered, or will be, not where a change that may never load would be.
         runtime = old.active_runtime
     return replace(
         old,

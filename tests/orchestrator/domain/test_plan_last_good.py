@@ -137,6 +137,10 @@ def test_the_status_names_the_runtime_that_answers() -> None:
         assert status is not None
         assert status.runtime == "triton-2.x"
     assert needed_anywhere(make_model(status=served), PROBLEM, None) == {"triton-2.x"}
+    away = replace(seen, copies=(), last_good=replace(BEFORE, runtime=make_runtime("triton-2.x")))
+    status = status_of(away, "2026-01-01T00:00:00Z")
+    assert status is not None
+    assert status.runtime == "triton-2.x", "it stands by, which writes no status"
     updated = replace(seen, copies=(make_copy(),))
     status = status_of(updated, "2026-01-01T00:00:00Z")
     assert status is not None

@@ -71,18 +71,31 @@ async def test_an_adapter_that_takes_the_question_and_does_not_answer_is_ended_i
 ) -> None:
     """And nothing is read into its silence about its server. One that answers now and then is left alone."""
     ended: dict[str, list[str]] = {"server": [], "adapter": []}
-    monkeypatch.setattr(liveness, "_TIMEOUT_S", 0.05)
-    async with adapter_at(tmp_path / "a", *(SILENT, SILENT, SILENT, WELL) * 2) as adapter:
-        probe = LivenessProbe(
-            tmp_path / "a", end_server=ended["server"].append, end_adapter=ended["adapter"].append, every_s=0.001
-        )
-        async with running(probe.run()):
-            await eventually(lambda: len(adapter.answers) == 1)
-            assert ended == {"server": [], "adapter": []}
-            adapter.answers = [SILENT]
-            await eventually(lambda: len(ended["adapter"]) >= 2)
+    answers = [SILENT, SILENT, SILENT, WELL, SILENT, SILENT, SILENT, WELL]
+
+    async def asked(*_: object) -> tuple[int, str]:
+        answer = answers.pop(0) if answers else SILENT
+        if answer == SILENT:
+            raise TimeoutError
+        assert ended == {"server": [], "adapter": []}
+        return answer
+
+    monkeypatch.setattr(liveness, "asked", asked)
+    probe = LivenessProbe(
+        tmp_path / "a", end_server=ended["server"].append, end_adapter=ended["adapter"].append, every_s=0.001
+    )
+    async with running(probe.run()):
+        await eventually(lambda: len(ended["adapter"]) >= 2)
+    assert answers == []
     assert ended["server"] == []
     assert set(ended["adapter"]) == {"the adapter has not answered for a minute"}
+
+
+async def test_it_is_a_timeout_that_is_taken_for_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a socket that takes the question."""
+    monkeypatch.setattr(liveness, "_TIMEOUT_S", 0.05)
+    async with adapter_at(tmp_path / "a", SILENT):
+        assert await hung(tmp_path / "a") is None
 
 
 async def test_it_is_ended_once_that_was_said_three_times_in_a_row(tmp_path: Path) -> None:
