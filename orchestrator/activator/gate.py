@@ -36,8 +36,9 @@ _RETRY_LAST_S: Final = 2.0
 _MAX_STALE: Final = 100
 #: A hot model whose server died must not become a stream of messages to the leader.
 _STALE_EVERY_S: Final = 0.5
-#: A name whose model is ready is kept so long after its last waiter, with its answer: what comes next need not ask.
-_LINGER_S: Final = 1.0
+#: A name whose model is ready is kept so long after its last waiter, with its answer: what comes next need not ask. Nobody
+#: is evicted meanwhile: so it is over, and known to be, before the controller looks for room again (MIN_RESIDENCY_S).
+LINGER_S: Final = 0.5
 
 
 @dataclass(slots=True)
@@ -177,7 +178,7 @@ class Gate:
             self._untold.pop(waiter.model, None)
         elif isinstance(name.answer, ReadyAt) and not name.stale:
             # The flags last told stand: a model is not unwanted for a moment between two requests.
-            name.release_at = now + _LINGER_S
+            name.release_at = now + LINGER_S
             self._due = min(self._due, name.release_at)
         else:
             self._untold[waiter.model] = None

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from orchestrator.activator.gate import Gate
+from orchestrator.activator.gate import LINGER_S, Gate
 from orchestrator.activator.waiter import Forward, Readiness, Reply, Verdict, Waiter
+from orchestrator.controller.actor import MIN_RESIDENCY_S
 from orchestrator.domain.demand import Answer, OnDemand, ReadyAt, Refused, WaitFor, Want
 from tests.properties import examples
 
@@ -195,12 +196,17 @@ def test_who_comes_later_takes_the_latest_answer() -> None:
     asked.answer("m", ReadyAt(("x:1",)), 1.0)
     asked.leave(first, 1.0)
     assert not asked.changes().release
-    second = admit(asked, now=1.5)
+    second = admit(asked, now=1.0 + LINGER_S / 2)
     assert second.verdict == Forward(("x:1",), 1)
     assert not asked.changes().want
     asked.leave(second, 2.0)
     asked.tick(3.0)
     assert asked.changes().release == ("m",)
+
+
+def test_a_request_that_is_over_keeps_nobody_in_memory_when_room_is_looked_for_again() -> None:
+    """What is wanted is not evicted: were it wanted for that long, one in steady use would be evicted in its place."""
+    assert 2 * LINGER_S <= MIN_RESIDENCY_S
 
 
 def test_a_refusal_is_not_kept() -> None:
