@@ -38,8 +38,14 @@ class Process:
 
     pid: int
     role: str
-    command: str
+    #: Its command line when it was found: it may be gone by when it is asked.
+    words: tuple[str, ...]
     process: psutil.Process
+
+    @property
+    def command(self) -> str:
+        """The words in a line."""
+        return " ".join(self.words)
 
     def send(self, number: int) -> None:
         """Send a signal; it is an error if the process is gone."""
@@ -65,10 +71,9 @@ class Process:
 
     def option(self, flag: str) -> str:
         """The value of an option, given as `flag value` or `flag=value`."""
-        words = self.process.cmdline()
-        for position, word in enumerate(words):
+        for position, word in enumerate(self.words):
             if word == flag:
-                return words[position + 1]
+                return self.words[position + 1]
             if word.startswith(f"{flag}="):
                 return word.partition("=")[2]
         raise AssertionError(f"{self.role} has no {flag}: {self.command}")
@@ -132,9 +137,10 @@ def _described(found: Iterable[psutil.Process]) -> tuple[Process, ...]:
     described = []
     for process in found:
         with suppress(psutil.Error):
-            command = " ".join(process.cmdline())
+            words = tuple(process.cmdline())
+            command = " ".join(words)
             if process.status() == psutil.STATUS_ZOMBIE or not command:
                 continue
             role = next((name for name, word in _ROLES if word in f"{command} "), "")
-            described.append(Process(process.pid, role, command, process))
+            described.append(Process(process.pid, role, words, process))
     return tuple(described)
