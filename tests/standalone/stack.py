@@ -204,6 +204,13 @@ class Stack(DesiredState):
         """All TrainedModels by name."""
         return {item["metadata"]["name"]: item for item in self._fetch("/v1/trainedmodels")["items"]}
 
+    def status(self, name: str) -> Document:
+        """The status of the model, which has to be there."""
+        document = self.get(name)
+        assert document is not None, f"{name} is gone"
+        status: Document = document["status"]
+        return status
+
     def condition(self, name: str, kind: str = "Ready") -> Condition:
         """A condition of the model; empty if there is no such model or condition."""
         return _condition(self.get(name), kind)

@@ -154,7 +154,6 @@ def live(stack: Stack, name: str) -> dict[str, Any]:
 
 def ready_since(stack: Stack, name: str) -> str:
     """When Ready last changed."""
-    document = stack.get(name)
-    assert document is not None
-    since: str = next(c["lastTransitionTime"] for c in document["status"]["conditions"] if c["type"] == "Ready")
+    conditions = stack.status(name)["conditions"]
+    since: str = next(c["lastTransitionTime"] for c in conditions if c["type"] == "Ready")
     return since

@@ -270,12 +270,4 @@ def loads(stack: Stack, name: str) -> list[str]:
 
 def loaded_since(stack: Stack, name: str, before: Sequence[str]) -> bool:
     """Whether what was loaded after all that is the version before, once, and then what serves."""
-    return loads(stack, name) == [*before, before[-1], revision(stack, name)]
-
-
-def revision(stack: Stack, name: str) -> str:
-    """What the status says that serves."""
-    document = stack.get(name)
-    assert document is not None
-    found: str = document["status"]["activeRevision"]
-    return found
+    return loads(stack, name) == [*before, before[-1], stack.status(name)["activeRevision"]]

@@ -79,9 +79,7 @@ def test_serving_runtime_of_the_users_runs_by_its_server_type(
     shared.wait_ready(name)
     assert len(adapter_pids(shared, runtime)) == 1
     assert adapter_pids(shared, runtime_of(framework)) == before
-    document = shared.get(name)
-    assert document is not None
-    assert document["status"]["runtime"] == runtime
+    assert shared.status(name)["runtime"] == runtime
     with shared.client() as client:
         theirs = client.classes(name, models.images)
         builtin = client.classes(line[framework], models.images)

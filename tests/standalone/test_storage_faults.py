@@ -68,7 +68,8 @@ def test_a_full_disk_fails_a_model_and_nothing_else(make_stack: Callable[..., St
             stack.wait_ready("comes-late")
             wait_until(
                 lambda: (
-                    stack.condition("waits", "UpToDate").status == "True" and _uri(stack, "waits").endswith("-3.joblib")
+                    stack.condition("waits", "UpToDate").status == "True"
+                    and stack.status("waits").get("activeStorageUri", "").endswith("-3.joblib")
                 ),
                 lambda: f"not updated: {stack.get('waits')}\n{stack.tail()}",
                 within=60,
@@ -200,10 +201,3 @@ def test_stores_that_fail_in_every_way_hold_up_nobody(shared: Stack, liar: Liar,
         shared.wait_gone(each)
     shared.remove("servingruntime-hasty.yaml")
     shared.secret(liar=None)
-
-
-def _uri(stack: Stack, name: str) -> str:
-    document = stack.get(name)
-    assert document is not None
-    uri: str = document["status"].get("activeStorageUri", "")
-    return uri

@@ -48,9 +48,7 @@ def wait_up_to_date(stack: Stack, name: str, uri: str) -> None:
 
 def active(stack: Stack, name: str) -> str:
     """What the status says that serves."""
-    document = stack.get(name)
-    assert document is not None
-    uri: str = document["status"]["activeStorageUri"]
+    uri: str = stack.status(name)["activeStorageUri"]
     return uri
 
 
