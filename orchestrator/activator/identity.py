@@ -22,8 +22,6 @@ Metadata = Iterable[tuple[str, str | bytes]]
 _ID: Final = "mm-vmodel-id"
 _ID_BIN: Final = "mm-vmodel-id-bin"
 
-#: The shape of a TrainedModel's name. Nothing else can be served, so nothing else is asked for.
-_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 #: How much of a name that is none is repeated to its sender.
 _SHOWN: Final = 80
 
@@ -92,11 +90,6 @@ def agreed(message: bytes, told: str) -> bytes:
     if named:
         raise BadIdentity(f"metadata mm-vmodel-id names model '{shown(told)}', the message '{shown(named)}'")
     return inference_pb2.ModelName(name=told).SerializeToString() + message
-
-
-def is_name(name: str) -> bool:
-    """Whether a TrainedModel could be called that."""
-    return _NAME.fullmatch(name) is not None
 
 
 def shown(name: str) -> str:

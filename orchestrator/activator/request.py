@@ -14,8 +14,9 @@ from typing import Final, Protocol
 import grpc
 
 from orchestrator.activator.hold import Hold
-from orchestrator.activator.identity import BadIdentity, forwarded, is_name, is_retry, named_in_metadata, shown
+from orchestrator.activator.identity import BadIdentity, forwarded, is_retry, named_in_metadata, shown
 from orchestrator.activator.waiter import Forward, Readiness, Reply, Waiter
+from orchestrator.domain.names import is_subdomain
 
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -91,7 +92,7 @@ class Request:
 
     def admit(self, *, load: bool) -> None:
         """Take a place at the gate; raises End if there is none, or no such model can be."""
-        if not is_name(self.model):
+        if not is_subdomain(self.model):
             raise End(grpc.StatusCode.NOT_FOUND, f"model '{shown(self.model)}' not found: no model can have this name")
         admitted = self.hold.admit(
             self.model,

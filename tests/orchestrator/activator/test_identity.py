@@ -8,7 +8,6 @@ from orchestrator.activator.identity import (
     BadIdentity,
     agreed,
     forwarded,
-    is_name,
     is_retry,
     named_in_message,
     named_in_metadata,
@@ -67,14 +66,6 @@ def test_message_and_metadata_agree_or_are_made_to() -> None:
     assert agreed(message("", b"x"), "m") == sent
     with pytest.raises(BadIdentity, match="'m', the message 'n'"):
         agreed(message("n"), "m")
-
-
-def test_names() -> None:
-    """RFC 1123 subdomains of at most 253 characters."""
-    for name in ("m", "a-b.c", "0", "x" * 253):
-        assert is_name(name)
-    for name in ("", "A", "a_b", "-a", "a-", "a b", "a/b", "é", "x" * 254, "m\n"):
-        assert not is_name(name)
 
 
 def test_a_long_name_is_not_repeated_whole() -> None:

@@ -69,7 +69,7 @@ async def test_metadata_that_contradict_themselves_end_it_at_once(hold: Hold) ->
     assert hold.waiting == 0
 
 
-@pytest.mark.parametrize("name", ["", "No_Model", "x" * 100_000])
+@pytest.mark.parametrize("name", ["", "No_Model", "a..b", "x" * 100_000])
 async def test_what_no_model_can_be_called_is_not_asked_for(hold: Hold, name: str) -> None:
     """NOT_FOUND with a text of bounded length; the leader hears nothing of it."""
     made = request(hold)
