@@ -17,6 +17,7 @@ import yaml
 from orchestrator.__main__ import _parser
 from orchestrator.domain.config import Config, parse_config
 from orchestrator.domain.errors import EventReason, Reason
+from orchestrator.domain.serving_runtime import parse_serving_runtime
 from orchestrator.domain.storage import SECRET_NAME, StorageConfig, find_credentials
 from orchestrator.domain.trained_model import parse_storage_uri, parse_trained_model
 from tests.documents import fences, typed
@@ -138,10 +139,12 @@ def test_decisions_are_listed() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_yaml_in_documents_is_a_trained_model(document: Path) -> None:
-    """YAML blocks are objects that the product takes, but for what it takes the place of."""
+def test_yaml_in_documents_is_what_the_product_takes(document: Path) -> None:
+    """YAML blocks are objects of its kinds, but for what it takes the place of."""
     for raw in map(yaml.safe_load, fences(document.read_text(), "yaml")):
-        if raw["kind"] != "InferenceService":
+        if raw["kind"] == "ServingRuntime":
+            assert not parse_serving_runtime(raw).unused
+        elif raw["kind"] != "InferenceService":
             parse_storage_uri(parse_trained_model(raw).storage_uri)
 
 
