@@ -101,7 +101,7 @@ def test_a_flood_is_held_within_bounds_or_refused_in_words(fresh: tuple[Cold, in
             enough = traffic.answered + 50
             wait_until(partial(answered, traffic, enough), "the warm model does not answer")
         assert not flood.resets, "requests without a status: their clients read INTERNAL"
-        assert flood.statuses == {StatusCode.RESOURCE_EXHAUSTED: COUNT - held(flood)}
+        assert set(flood.statuses) == {StatusCode.RESOURCE_EXHAUSTED}
         assert 0 < held(flood) <= 800
         assert flood.sent < HEAP
 
