@@ -6,16 +6,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Final
 
 import pytest
+import yaml
 
-from tests.standalone.manifests import serving_runtime, trained_model
+from tests.documents import fences, section
+from tests.standalone.manifests import Document, serving_runtime, trained_model
 from tests.standalone.models import Models
 from tests.standalone.servers import adapter_pids, runtime_of
 from tests.standalone.stack import Stack
 from tests.standalone.waiting import holds_for, wait_until
 from tests.trees import files_below
 
+OPERATIONS: Final = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
+(DOCUMENTED,) = map(yaml.safe_load, fences(section(OPERATIONS.read_text(), "A ServingRuntime of your own"), "yaml"))
 GRACE_S = 3.0
 
 
@@ -67,14 +73,16 @@ def test_pool_lives_as_long_as_models_need_it(make_stack: Callable[..., Stack], 
         assert pids(stack, "mlserver").isdisjoint(servers)
 
 
-@pytest.mark.parametrize(("server_type", "framework"), [("mlserver", "lightgbm"), ("triton", "onnx")])
+@pytest.mark.parametrize(
+    ("made", "framework"), [(DOCUMENTED, "sklearn"), (serving_runtime("users-triton", "triton", ["onnx"]), "onnx")]
+)
 def test_serving_runtime_of_the_users_runs_by_its_server_type(
-    line: dict[str, str], shared: Stack, models: Models, name: str, server_type: str, framework: str
+    line: dict[str, str], shared: Stack, models: Models, name: str, made: Document, framework: str
 ) -> None:
-    """A named runtime gets a server of its own, whatever its image; the built-in ones are not touched."""
-    runtime = f"users-{server_type}"
+    """A named runtime, the documentation's or another, gets a server of its own, whatever its image; the built-in ones are not touched."""
+    runtime = made["metadata"]["name"]
     before = adapter_pids(shared, runtime_of(framework))
-    shared.apply(serving_runtime(runtime, server_type, [framework]))
+    shared.apply(made)
     shared.apply(trained_model(name, models.sample(framework), framework, runtime=runtime))
     shared.wait_ready(name)
     assert len(adapter_pids(shared, runtime)) == 1
