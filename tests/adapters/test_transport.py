@@ -116,7 +116,8 @@ async def test_files_that_do_not_fit_together_change_nothing(bench: Bench) -> No
     with capture_logs() as logs:
         assert await bench.code(bench.channel(client)) is grpc.StatusCode.OK
         assert await bench.code(bench.channel(client)) is grpc.StatusCode.OK
-    assert [line["event"] for line in logs] == ["identity_unreadable"]
+    # Its server may be told to be ready meanwhile.
+    assert [line["event"] for line in logs if line["event"].startswith("identity")] == ["identity_unreadable"]
     assert "PRIVATE" not in repr(logs)
     (bench.tls / "tls.key").unlink()
     (bench.tls / "tls.key").write_bytes(new.key)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from adapters.runtimes.stubs import Stubs, instance_of
+from tests.adapters.world import until
 
 Start = Callable[..., Awaitable[asyncio.subprocess.Process]]
 
@@ -52,6 +53,8 @@ async def start(repository: Path) -> AsyncIterator[Start]:
         words = command(file, f"{model}_{instance}")
         child = await asyncio.create_subprocess_exec(*words, executable="/bin/sh", stdin=asyncio.subprocess.PIPE)
         started.append(child)
+        # In the moment of an exec a process has no command line.
+        await until(lambda: Path(f"/proc/{child.pid}/cmdline").read_bytes() != b"")
         return child
 
     yield start

@@ -95,7 +95,7 @@ async def test_an_answer_without_an_end_is_cut_off(liar: LyingStore, tmp_path: P
 
 @pytest.mark.parametrize(("pause", "words"), [(True, "did not answer in time"), (False, "broke the connection")])
 async def test_an_answer_that_breaks_off_is_asked_for_again(
-    impatient: S3Store, liar: LyingStore, tmp_path: Path, pause: bool, words: str
+    s3: S3Store, impatient: S3Store, liar: LyingStore, tmp_path: Path, pause: bool, words: str
 ) -> None:
     """A page that stops in the middle, silent or cut: the library's tries are as many as for one that never begins."""
 
@@ -106,7 +106,7 @@ async def test_an_answer_that_breaks_off_is_asked_for_again(
         raise ConnectionResetError
 
     liar.before = lambda _: web.Response(content_type="application/xml", body=half())
-    seen, message = await failure(impatient, source("p/"), credentials(liar.endpoint), tmp_path)
+    seen, message = await failure(impatient if pause else s3, source("p/"), credentials(liar.endpoint), tmp_path)
     assert seen is Reason.STORAGE_UNAVAILABLE
     assert words in message
     assert liar.requests == ["LIST", "LIST"]

@@ -33,9 +33,12 @@ def sleeper(mark: str, code: str = "exec sleep 100") -> subprocess.Popen[bytes]:
 def test_carriers_are_told_by_the_whole_mark() -> None:
     """Not by a part of it, and never this process."""
     mark = f"WML_TEST={os.getpid()}-one"
-    command = [sys.executable, "-c", "input()"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, env=dict([mark.split("=")])) as child:
+    command, pipe = [sys.executable, "-c", "print(flush=True); input()"], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=dict([mark.split("=")])) as child:
         try:
+            # In the moment of an exec a process has no environment that could be read.
+            assert child.stdout is not None
+            assert child.stdout.readline()
             assert [child.pid] == carriers(mark)
             assert carriers(mark[:-1]) == []
         finally:

@@ -110,7 +110,7 @@ async def test_a_dismissed_guard_ends_nothing(stack: Stack, child: subprocess.Po
     assert guards() == []
     assert child.poll() is None
     assert stack.private.is_dir()
-    assert descriptors() == before
+    assert descriptors() <= before
     await guarding.dismiss()
 
 
@@ -167,7 +167,7 @@ async def test_the_first_that_cannot_be_started_is_an_error(
         broken.setattr(sys, "executable", str(tmp_path / "none"))
         with pytest.raises(FileNotFoundError):
             await guarding.start()
-    assert descriptors() == before
+    assert descriptors() <= before
     await guarding.dismiss()
 
 
@@ -179,7 +179,7 @@ async def test_a_guard_that_died_just_now_can_be_dismissed(stack: Stack) -> None
     os.kill(await the_guard(), signal.SIGKILL)
     await eventually(lambda: not guards())
     await guarding.dismiss()
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["first", "second"])

@@ -47,10 +47,16 @@ def start(settings: PodSettings, stack: Stack) -> Start:
     return started
 
 
-def one(stack: Stack, pod: RuntimePod, role: str) -> int:
-    """The process with this role."""
-    (pid,) = carriers(f"{UNIT}={stack.token}:{pod.name}/{role}")
-    return pid
+async def one(stack: Stack, pod: RuntimePod, role: str) -> int:
+    """The process with this role; in the moment of an exec it has no environment to be told by."""
+    seen: list[int] = []
+
+    def there() -> bool:
+        seen[:] = carriers(f"{UNIT}={stack.token}:{pod.name}/{role}")
+        return len(seen) == 1
+
+    await eventually(there)
+    return seen[0]
 
 
 async def test_what_a_pod_is_to_the_controller(start: Start, stack: Stack) -> None:
@@ -89,7 +95,7 @@ async def test_a_pod_that_leaves_keeps_its_server_until_it_is_empty(
         pod.leave()
         assert pod.view().terminating
         await asked.wait()
-        assert len(alive(stack)) == 2
+        await eventually(lambda: len(alive(stack)) == 2)
         assert not task.done()
         empty.set()
         async with asyncio.timeout(10):
@@ -106,16 +112,16 @@ async def test_a_pod_that_leaves_keeps_its_server_until_it_is_empty(
 async def test_a_dead_server_comes_back_in_the_same_pod(start: Start, stack: Stack) -> None:
     """Same endpoint, with a message that says what happened, and without its shared memory; the adapter lives on."""
     async with start() as (pod, _):
-        before, adapter = pod.view(), one(stack, pod, "adapter")
+        before, adapter = pod.view(), await one(stack, pod, "adapter")
         left = SHARED_MEMORY / f"{stack.shm_prefix}01234567_left"
         left.touch()
-        os.kill(one(stack, pod, "server"), signal.SIGKILL)
+        os.kill(await one(stack, pod, "server"), signal.SIGKILL)
         await eventually(lambda: pod.troubled)
         assert "server was killed by signal 9; its last words: started start" in pod.view().message
         await eventually(lambda: len(alive(stack)) == 2)
         assert not left.exists()
         assert (before.uid, before.endpoint) == (pod.view().uid, pod.view().endpoint)
-        assert adapter == one(stack, pod, "adapter")
+        assert adapter == await one(stack, pod, "adapter")
 
 
 async def test_a_server_that_hangs_is_started_again(
@@ -124,13 +130,13 @@ async def test_a_server_that_hangs_is_started_again(
     """It is its adapter that says so; the message has its words."""
     monkeypatch.setattr("orchestrator.platform.local.pod.LivenessProbe", partial(LivenessProbe, every_s=0.01))
     async with start() as (pod, _):
-        server, adapter = one(stack, pod, "server"), one(stack, pod, "adapter")
+        server, adapter = await one(stack, pod, "server"), await one(stack, pod, "adapter")
         async with adapter_at(stack.socket("pod-01234567").with_suffix(".http"), HUNG):
             await eventually(lambda: pod.troubled)
         assert pod.view().message == "server was ended: no answer for 16 s"
         await eventually(lambda: len(alive(stack)) == 2)
-        assert one(stack, pod, "server") != server
-        assert one(stack, pod, "adapter") == adapter
+        assert await one(stack, pod, "server") != server
+        assert await one(stack, pod, "adapter") == adapter
 
 
 async def test_an_adapter_that_hangs_is_started_again(
@@ -140,11 +146,11 @@ async def test_an_adapter_that_hangs_is_started_again(
     monkeypatch.setattr("orchestrator.platform.local.pod.LivenessProbe", partial(LivenessProbe, every_s=0.01))
     monkeypatch.setattr("orchestrator.platform.local.liveness._TIMEOUT_S", 0.05)
     async with start() as (pod, _):
-        server, adapter = one(stack, pod, "server"), one(stack, pod, "adapter")
+        server, adapter = await one(stack, pod, "server"), await one(stack, pod, "adapter")
         async with adapter_at(stack.socket("pod-01234567").with_suffix(".http"), SILENT):
             await eventually(lambda: adapter not in alive(stack))
         await eventually(lambda: len(alive(stack)) == 2)
-        assert one(stack, pod, "server") == server
+        assert await one(stack, pod, "server") == server
 
 
 async def test_a_stolen_port_ends_it(start: Start, stack: Stack) -> None:
@@ -153,7 +159,7 @@ async def test_a_stolen_port_ends_it(start: Start, stack: Stack) -> None:
         with socket.socket() as thief:
             thief.bind(("127.0.0.1", pod.ports[0]))
             thief.listen()
-            os.kill(one(stack, pod, "server"), signal.SIGKILL)
+            os.kill(await one(stack, pod, "server"), signal.SIGKILL)
             async with asyncio.timeout(10):
                 await task
     assert alive(stack) == []

@@ -47,6 +47,8 @@ async def test_a_port_that_was_taken_is_another_pod(pods: PodSet, stack: Stack) 
     with socket.socket() as thief:
         thief.bind((host, int(port)))
         thief.listen()
+        # In the moment of an exec a process has no environment to be told by.
+        await eventually(lambda: carriers(f"{UNIT}={stack.token}:{before.name}/server"))
         (server,) = carriers(f"{UNIT}={stack.token}:{before.name}/server")
         os.kill(server, signal.SIGKILL)
         await eventually(lambda: [pod for pod in pods.pods() if pod.uid != before.uid])

@@ -60,10 +60,16 @@ async def running(
 async def test_a_killed_child_is_started_again(tmp_path: Path, mark: str) -> None:
     """And what it left in another session is gone by then."""
     async with running(mark, lambda: spec(tmp_path, LEAVES_A_GRANDCHILD)) as (process, _):
-        await eventually(lambda: len(carriers(f"WML_TEST={mark}")) == 2)
+        seen: list[int] = []
+
+        def both() -> bool:
+            seen[:] = carriers(f"WML_TEST={mark}")
+            return len(seen) == 2
+
+        await eventually(both)
         first = process.pid
         assert first is not None
-        grandchild = next(pid for pid in carriers(f"WML_TEST={mark}") if pid != first)
+        (grandchild,) = set(seen) - {first}
         os.kill(first, signal.SIGKILL)
         await eventually(lambda: process.pid not in {None, first})
         assert grandchild not in carriers(f"WML_TEST={mark}")
@@ -157,9 +163,8 @@ async def test_a_cancelled_one_leaves_no_child(tmp_path: Path, mark: str) -> Non
     """Cancelling kills at once, and waits until the kernel has let go of it: not even a zombie is left."""
     process = Process("child", lambda: spec(tmp_path, DEAF), marks={"WML_TEST": mark}, random=half)
     task = asyncio.create_task(process.run())
-    await eventually(lambda: carriers(f"WML_TEST={mark}"))
+    await eventually(lambda: process.pid is not None)
     pid = process.pid
-    assert pid is not None
     task.cancel()
     await asyncio.wait({task})
     assert task.cancelled()
