@@ -221,7 +221,8 @@ class Stack:
         """A unary call; `_` in the metadata's keys stands for `-`."""
         unary: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self.channel.unary_unary(SERVICE + method)
         pairs = tuple((key.replace("_", "-"), value) for key, value in metadata.items())
-        return await unary(message, metadata=pairs, timeout=20)
+        # A test may have a thousand under way, on the one event loop that answers them, too.
+        return await unary(message, metadata=pairs, timeout=60)
 
     async def error(self, method: str, message: bytes, **metadata: str | bytes) -> tuple[grpc.StatusCode, str]:
         """The error of a call that has to fail."""

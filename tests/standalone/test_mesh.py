@@ -186,7 +186,7 @@ async def test_over_the_bound_envoy_refuses_as_the_activator_does(stack: Stack, 
     await publish(stack, server.address)
     server.hold.clear()
     calls = [asyncio.create_task(stack.call("ModelInfer", b"", mm_vmodel_id="m")) for _ in range(MAX_REQUESTS)]
-    await eventually(lambda: len(server.calls) == MAX_REQUESTS)
+    await eventually(lambda: len(server.calls) == MAX_REQUESTS, within=50)
     code, text = await stack.error("ModelInfer", b"", mm_vmodel_id="m")
     assert (code, f"{MAX_REQUESTS} requests for one model" in text) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
     server.hold.set()
