@@ -27,6 +27,8 @@ from tests.standalone.waiting import wait_until
 ROOT: Final = Path(__file__).resolve().parents[2]
 WALKTHROUGH: Final = section((ROOT / "README.md").read_text(), "By hand")
 STORE_PORT: Final = 9000
+#: Long enough for any line, on a busy machine too: training takes five seconds alone, and three times that beside others.
+_LINE_S: Final = 90.0
 #: The contract's bound for an orderly end, and the store's.
 _END_S: Final = 10.0
 
@@ -123,7 +125,7 @@ def test_the_walkthrough_does_what_it_says(terminal: Terminal, checkout: Path, p
             # READY is False, or nobody answers yet, for a few seconds.
             typed_last = until_prints(terminal, line, " True ")
         else:
-            typed_last = terminal.type(line)
+            typed_last = terminal.type(line, within=_LINE_S)
         assert typed_last.code == 0, typed_last
         said[line] = typed_last.said
     get, wide, describe = (said[line] for line in lines if re.search("wml-serving (get|describe)", line))

@@ -82,9 +82,17 @@ def test_change_and_change_back(
             wait_up_to_date(shared, name, models.uri(f"probe-{number}.{SUFFIX[framework]}"))
     assert watch.witness.phases(name) == [1, 2, 1]
     watch.readiness.check(name)
-    of_it = [line for line in shared.text().splitlines() if f'"trained_model": "{name}"' in line]
-    assert {event: sum(f'"event": "{event}"' in line for line in of_it) for event in TRY} == dict.fromkeys(TRY, 3)
-    assert not [line for line in of_it if '"level": "warning"' in line]
+
+    def of_it() -> list[str]:
+        return [line for line in shared.text().splitlines() if f'"trained_model": "{name}"' in line]
+
+    def tries() -> dict[str, int]:
+        lines = of_it()
+        return {event: sum(f'"event": "{event}"' in line for line in lines) for event in TRY}
+
+    # An adapter reports what is loaded, and then writes it down and says so.
+    wait_until(lambda: tries() == dict.fromkeys(TRY, 3), lambda: f"not three tries: {tries()}")
+    assert not [line for line in of_it() if '"level": "warning"' in line]
 
 
 def test_changes_that_come_faster_than_they_can_be_made(
