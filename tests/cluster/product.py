@@ -122,7 +122,8 @@ class Product:
         )
 
     def _live(self, name: str, problems: list[str]) -> Object:
-        for pod in self.cluster.pods(ORCHESTRATOR):
+        # One that was made just now has no address yet.
+        for pod in (pod for pod in self.cluster.pods(ORCHESTRATOR) if "podIP" in pod["status"]):
             with self.cluster.reach(pod["status"]["podIP"], ADMIN_PORT) as address:
                 try:
                     with _DIRECT.open(f"http://{address}/v1/trainedmodels/{name}", timeout=10) as answer:
