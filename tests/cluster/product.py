@@ -118,7 +118,7 @@ class Product:
         """What the admin API says of the model, copies and all; of a replica that can say so, once one can."""
         problems: list[str] = []
         return wait_until(
-            lambda: self._live(name, problems), lambda: f"no replica knows {name}: {problems[-2:]}", within=20, poll=1
+            lambda: self._live(name, problems), lambda: f"no replica knows {name}: {problems[-2:]}", within=60, poll=1
         )
 
     def _live(self, name: str, problems: list[str]) -> Object:
