@@ -56,12 +56,15 @@ def _until_mounted(cluster: Cluster, pod: Object, container: str, role: str) -> 
 
 
 def _until_served(cluster: Cluster, pod: Object, port: int, role: str) -> None:
-    """Who connects is shown the certificate of the Secret."""
+    """Who connects is shown the certificate of the Secret; a pod that is deleted meanwhile is waited for no longer."""
 
     def served() -> bool:
         with cluster.reach(pod["status"]["podIP"], port) as address:
             host, _, here = address.rpartition(":")
-            shown = ssl.get_server_certificate((host, int(here)), timeout=10)
+            try:
+                shown = ssl.get_server_certificate((host, int(here)), timeout=10)
+            except OSError:
+                return cluster.find("pod", pod["metadata"]["name"]) is None
         return shown.split() == _stored(cluster, role)["tls.crt"].split()
 
     wait_until(served, f"{pod['metadata']['name']} serves with another certificate", within=60, poll=0.5)

@@ -118,11 +118,12 @@ class Product:
         """What the admin API says of the model, copies and all; of a replica that can say so, once one can."""
         problems: list[str] = []
         return wait_until(
-            lambda: self._live(name, problems), lambda: f"no replica knows {name}: {problems[-2:]}", within=20, poll=1
+            lambda: self._live(name, problems), lambda: f"no replica knows {name}: {problems[-2:]}", within=60, poll=1
         )
 
     def _live(self, name: str, problems: list[str]) -> Object:
-        for pod in self.cluster.pods(ORCHESTRATOR):
+        # One that was made just now has no address yet.
+        for pod in (pod for pod in self.cluster.pods(ORCHESTRATOR) if "podIP" in pod["status"]):
             with self.cluster.reach(pod["status"]["podIP"], ADMIN_PORT) as address:
                 try:
                     with _DIRECT.open(f"http://{address}/v1/trainedmodels/{name}", timeout=10) as answer:

@@ -18,6 +18,7 @@ from tests.cluster.cluster import Cluster, condition_of
 from tests.cluster.product import LEASE, Product, trained_model
 from tests.cluster.warm import NUMBER, answered, copies, witnessed
 from tests.documents import fences, section
+from tests.standalone.waiting import wait_until
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 BESIDE: Final = section((ROOT / "docs" / "operations.md").read_text(), "Beside KServe")
@@ -87,7 +88,10 @@ def test_kserves_definitions_are_used_as_they_are(warm: Product, space: Cluster,
     header, row = (line.split() for line in space.kubectl("get", MODELS, name).splitlines())
     assert header == ["NAME", "URL", "READY", "AGE"]
     assert row[2] == "True"
-    assert "Loaded" in space.kubectl("describe", MODELS, name).partition("Events:")[2]
+    # Written a little after the condition.
+    wait_until(
+        lambda: "Loaded" in space.kubectl("describe", MODELS, name).partition("Events:")[2], "no Event says so", poll=1
+    )
     with witnessed(own, name) as witness:
         pass
     witness.check()

@@ -92,6 +92,8 @@ def test_an_authority_that_is_deleted_is_followed_by_another(crowd: Product) -> 
                 secret,
                 lambda o: o["data"]["ca.crt"] != old[AUTHORITY]["ca.crt"],
                 "does not trust the new one",
+                # It is made a minute later if the authority was just then made that it would have been signed by.
+                within=150,
             )["data"]
             trusted = base64.b64decode(data["ca.crt"])
             assert trusted == base64.b64decode(made) + base64.b64decode(old[AUTHORITY]["ca.crt"])

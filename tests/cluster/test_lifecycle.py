@@ -81,7 +81,7 @@ class Node:
     def left(self) -> list[str]:
         """What is there of it."""
         found = [f"cgroup {path}" for path in _cgroups(self.directory)]
-        found += [f"process {p.pid}" for p in _processes(self.directory)]
+        found += [f"process {pid}" for pid in _processes(self.directory)]
         mounts = Path("/proc/self/mountinfo").read_text().splitlines()
         found += [line for line in mounts if str(self.directory) in line]
         # The lock's file stays, unlocked, and the log of what was.
@@ -98,14 +98,16 @@ def _cgroups(directory: Path) -> list[Path]:
     return [path for hierarchy in cgroups.hierarchies() if (path := hierarchy / name).exists()]
 
 
-def _processes(directory: Path) -> list[psutil.Process]:
-    found = []
+def _processes(directory: Path) -> dict[int, list[str]]:
+    """Pid → command line, as it was when it was found: most of a node's processes are there for a moment."""
+    found = {}
     for process in psutil.process_iter():
         try:
+            line = process.cmdline()
             if process.environ().get("WML_CLUSTER_NODE") == str(directory) or any(
-                str(directory) in word for word in process.cmdline()
+                str(directory) in word for word in line
             ):
-                found.append(process)
+                found[process.pid] = line
         except psutil.Error:
             # It ended meanwhile.
             continue
@@ -140,15 +142,15 @@ def _told(node: Node) -> None:
 
 def _orphaned(node: Node) -> None:
     """The parent on whose leash it is is killed."""
-    [parent] = [p for p in _processes(node.directory) if "-c" in p.cmdline()[:3]]
-    parent.kill()
+    [parent] = [pid for pid, line in _processes(node.directory).items() if line[-1:] == [_PARENT]]
+    os.kill(parent, signal.SIGKILL)
 
 
 def _unheld(node: Node) -> None:
     """The process that would clean up is killed itself: the node dies, and `down` clears up."""
-    [holder] = [p for p in _processes(node.directory) if p.cmdline()[-2:] == ["hold", "--leash"]]
+    [holder] = [pid for pid, line in _processes(node.directory).items() if line[-2:] == ["hold", "--leash"]]
     first = psutil.Process(int(node.first_process))
-    holder.kill()
+    os.kill(holder, signal.SIGKILL)
     wait_until(lambda: not first.is_running(), "the node outlives its holder", within=30)
     node.run("down")
 
@@ -169,7 +171,8 @@ def test_it_leaves_nothing(second: Node, end: Callable[[Node], None]) -> None:
     try:
         wait_until(second.is_ready, "the node did not come up", within=120)
         object_ = json.dumps(pod("busy", units.PAUSE))
-        second.run("exec", f"echo '{object_}' | kubectl apply -f - && kubectl wait --for=condition=Ready pod/busy")
+        wait = "kubectl wait --for=condition=Ready --timeout=120s pod/busy"
+        second.run("exec", f"echo '{object_}' | kubectl apply -f - && {wait}")
         assert _cgroups(second.directory)
         end(second)
         wait_until(

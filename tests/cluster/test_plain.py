@@ -16,6 +16,7 @@ from tests.cluster.node import users
 from tests.cluster.product import ORCHESTRATOR, Product
 from tests.cluster.warm import RUNTIME, WARM, witnessed
 from tests.standalone.models import Models
+from tests.standalone.waiting import wait_until
 
 #: What the product names.
 USER: Final = 1000
@@ -41,7 +42,12 @@ def plain(warm: Product, models: Models, name: str) -> Iterator[Product]:
 
 def lead_anew(product: Product, user: int | None) -> None:
     """Have another leader, which names this user, and wait until its pools have rolled out."""
-    cluster = product.cluster
+    cluster, known = product.cluster, ("kubectl", "get", "--raw", f"/apis/{users.GROUP}")
+    # It is asked for once, by a process that starts; an API server takes a moment to say of a definition what it is.
+    wait_until(
+        lambda: (cluster.run(*known).returncode == 0) == (user is None),
+        "the API server does not say what cluster it is",
+    )
     cluster.kubectl("rollout", "restart", "deployment/wml-serving-orchestrator")
     cluster.rolled_out("deployment", "wml-serving-orchestrator")
     for pool in POOLS:

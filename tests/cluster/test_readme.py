@@ -11,6 +11,7 @@ from tests.cluster.product import KEY, Product
 from tests.cluster.terminal import behind, shell, until_it_works
 from tests.cluster.warm import RUNTIME, WARM
 from tests.documents import section, typed
+from tests.standalone.waiting import wait_until
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 LINES: Final = typed(section((ROOT / "README.md").read_text(), "In a cluster"))
@@ -37,6 +38,9 @@ def test_the_walkthrough_does_what_it_says(product: Product, tmp_path: Path) -> 
     forward = next(line for line in lines if line.endswith("&"))
     begun = lines.index(forward)
     said = {line: shell(product.cluster, line) for line in lines[2:begun]}
+    describe = next(line for line in said if "kubectl describe" in line)
+    # An Event is written a little after the condition that `kubectl wait` has waited for.
+    wait_until(lambda: "Loaded" in shell(product.cluster, describe).partition("Events:")[2], "no Event says so", poll=1)
     with behind(product.cluster, forward):
         predict, delete, end = lines[begun + 1 :]
         assert end == "kill %1"
@@ -48,8 +52,6 @@ def test_the_walkthrough_does_what_it_says(product: Product, tmp_path: Path) -> 
     assert table.split()[:7] == ["NAME", "URL", "READY", "AGE", "RUNTIME", "REASON", "UPTODATE"]
     live = next(text for line, text in said.items() if "kubectl exec" in line)
     assert "sklearn-digits" in live
-    described = next(text for line, text in said.items() if "kubectl describe" in line)
-    assert "Loaded" in described.partition("Events:")[2]
 
 
 def test_live_state_is_shown_through_a_forwarded_port(warm: Product) -> None:

@@ -220,8 +220,7 @@ def failed(product: Product, models: Models, secrets: dict[str, dict[str, str]])
     product.store_credentials(**secrets["broken"])
     try:
         cluster.apply(*runtimes, *(row.made() for row in table.values()))
-        wait_for(product, {name: partial(_says, row) for name, row in table.items()})
-        conditions = {name: condition_of(found, "Ready") for name, found in listed(product).items() if name in table}
+        conditions = wait_for(product, {name: partial(_says, row) for name, row in table.items()})
         with product.client() as client:
             told = [row for row in table.values() if row.reason != "RuntimeStarting"]
             refusals = {row.name: refusal(client, row.name, models) for row in told}
@@ -247,8 +246,7 @@ def mended(product: Product, models: Models, failed: Seen, secrets: dict[str, di
         *(copied(builtin, name) for name in ("late-mlserver", "unpullable", "no-adapter")),
         *(row.made(**row.mended) for row in failed.rows.values() if row.mended),
     )
-    wait_for(product, dict.fromkeys(failed.rows, lambda c: c.get("status") == "True"))
-    return {name: condition_of(found, "Ready") for name, found in listed(product).items()}
+    return wait_for(product, dict.fromkeys(failed.rows, lambda c: c.get("status") == "True"))
 
 
 def _says(row: Row, condition: Object) -> bool:
@@ -259,26 +257,26 @@ def _says(row: Row, condition: Object) -> bool:
     )
 
 
-def listed(product: Product) -> dict[str, Object]:
-    """All TrainedModels by name."""
-    return {found["metadata"]["name"]: found for found in product.cluster.all("trainedmodels")}
-
-
-def wait_for(product: Product, wanted: Mapping[str, Callable[[Object], bool]], *, within: float = 180.0) -> None:
+def wait_for(
+    product: Product, wanted: Mapping[str, Callable[[Object], bool]], *, within: float = 180.0
+) -> dict[str, Object]:
     """
-    Wait until Ready of each model is as wanted, or for as long as that may take.
+    Ready of each model once all are as wanted, or after as long as that may take.
 
     One that is not is left to its own test, so that it fails alone, and with what is said of it.
     """
+    seen: dict[str, Object] = {}
 
     def all_are() -> bool:
-        found = listed(product)
-        return all(check(condition_of(found.get(name, {}), "Ready")) for name, check in wanted.items())
+        listed = product.cluster.all("trainedmodels")
+        seen.update({found["metadata"]["name"]: condition_of(found, "Ready") for found in listed})
+        return all(check(seen.get(name, {})) for name, check in wanted.items())
 
     try:
         wait_until(all_are, "", within=within, poll=1.0)
     except AssertionError:
-        return
+        pass
+    return seen
 
 
 def events(product: Product, reasons: Mapping[str, str]) -> dict[str, list[Object]]:

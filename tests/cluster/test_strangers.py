@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -124,6 +124,14 @@ def open_to(cluster: Cluster, name: str, doors: dict[Door, tuple[str, int]]) -> 
     return opened(cluster.execute(name, "python", "-c", TRY, json.dumps([*doors.values()])), doors)
 
 
+def until_open_to(cluster: Cluster, name: str, doors: dict[Door, tuple[str, int]], wanted: Set[Door]) -> None:
+    """Wait until just those take a pod's connections: who enforces policies hears of a new one, and of a new pod, a moment later."""
+    wait_until(
+        lambda: open_to(cluster, name, doors) == wanted,
+        lambda: f"{name} is let through to {open_to(cluster, name, doors)}",
+    )
+
+
 def opened(said: str, doors: dict[Door, tuple[str, int]]) -> set[Door]:
     return {door for door, taken in zip(doors, json.loads(said), strict=True) if taken}
 
@@ -133,8 +141,8 @@ def test_other_pods_are_let_through_to_requests_and_what_only_reads(
 ) -> None:
     """To nothing else, though it listens: the node, whose kubelet probes it, is let through to all of it."""
     doors = addresses(warm)
-    assert open_to(neighbour, "neighbour", doors) == {("mesh", 8033), ("orchestrator", 8080)}
-    assert open_to(stranger, "stranger", doors) == {("mesh", 8033)}
+    until_open_to(neighbour, "neighbour", doors, {("mesh", 8033), ("orchestrator", 8080)})
+    until_open_to(stranger, "stranger", doors, {("mesh", 8033)})
     if not warm.cluster.external:
         assert opened(warm.cluster.python("-c", TRY, json.dumps([*doors.values()])), doors) == {*DOORS}
 
@@ -144,10 +152,7 @@ def test_prometheus_is_let_through_to_metrics(warm: Product, stranger: Cluster) 
     doors, policy = addresses(warm), yaml.safe_load(MONITORING.read_text())
     policy["spec"]["ingress"][0]["from"][0]["namespaceSelector"]["matchExpressions"][0]["values"] = [stranger.namespace]
     with applied(warm.cluster, policy):
-        wait_until(
-            lambda: open_to(stranger, "stranger", doors) == METRICS.keys() | {("mesh", 8033)},
-            lambda: f"it is let through to {open_to(stranger, 'stranger', doors)}",
-        )
+        until_open_to(stranger, "stranger", doors, METRICS.keys() | {("mesh", 8033)})
         for door, figure in METRICS.items():
             host, port = doors[door]
             assert figure in stranger.execute("stranger", "python", "-c", READ, f"http://{host}:{port}/metrics"), door
@@ -188,7 +193,7 @@ def test_a_pod_outside_is_refused(warm: Product, stranger: Cluster) -> None:
     doors = addresses(warm)
     called = {door: doors[door] for door in (("runtime", 8085), ("orchestrator", 8090))}
     with applied(warm.cluster, letting_in(stranger.namespace)):
-        wait_until(lambda: open_to(stranger, "stranger", called) == {*called}, "the policy does not let it in")
+        until_open_to(stranger, "stranger", called, {*called})
         heard = {
             (component, what): knocked(stranger, *address, certificate)
             for (component, _), address in called.items()

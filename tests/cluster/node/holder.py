@@ -18,6 +18,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,8 @@ _NAMESPACES: Final = (
     *("--propagation", "private"),
 )
 _PR_SET_PDEATHSIG: Final = 1
+#: Who asks for the holder has the lock for an instant: that is waited for, and no holder.
+_ASKED_S: Final = 1.0
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
@@ -83,10 +86,15 @@ def locked() -> Iterator[None]:
     """Be the one who has the node. Raises Busy."""
     LOCK.parent.mkdir(parents=True, exist_ok=True)
     with LOCK.open("a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Busy("the node of this checkout is held by another process") from None
+        deadline = time.monotonic() + _ASKED_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise Busy("the node of this checkout is held by another process") from None
+            time.sleep(0.01)
         lock.seek(0)
         lock.truncate()
         lock.write(str(os.getpid()))

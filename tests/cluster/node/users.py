@@ -14,7 +14,8 @@ from typing import Any, Final
 RANDOM_UID: Final = 1000730000
 
 #: The definition without which the cluster is any Kubernetes.
-SIGN: Final = "securitycontextconstraints.security.openshift.io"
+GROUP: Final = "security.openshift.io"
+SIGN: Final = f"securitycontextconstraints.{GROUP}"
 
 _NAME: Final = "random-users"
 _API: Final = "admissionregistration.k8s.io/v1beta1"
@@ -22,14 +23,14 @@ _API: Final = "admissionregistration.k8s.io/v1beta1"
 
 def sign() -> dict[str, Any]:
     """The definition, of nothing in particular."""
-    plural, _, group = SIGN.partition(".")
+    plural = SIGN.partition(".")[0]
     schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
         "metadata": {"name": SIGN},
         "spec": {
-            "group": group,
+            "group": GROUP,
             "scope": "Cluster",
             "names": {"kind": "SecurityContextConstraints", "plural": plural},
             "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
