@@ -19,6 +19,7 @@ from tests.adapters.process import adapter
 from tests.adapters.runtimes.inference_server import inference_server
 from tests.adapters.world import FakeServer, World, until
 from tests.families import LOOPBACKS
+from tests.ports import reserved
 
 PATIENCE_S = 120.0
 LOAD_S = 90.0
@@ -149,51 +150,45 @@ async def test_a_server_that_hangs_is_not_alive_but_one_that_loads_is(
 
 async def test_a_process_answers_at_its_ports_and_its_socket(tmp_path: Path) -> None:
     """And a port that is taken is exit code 1. Whoever scrapes cannot drain, and whoever drains asks for nothing else."""
-    with sockets.socket() as taken, sockets.socket() as free:
-        taken.bind(("127.0.0.1", 0))
-        free.bind(("127.0.0.1", 0))
-        port, drain_port = taken.getsockname()[1], free.getsockname()[1]
-        taken.listen(1)
+    with sockets.create_server(("127.0.0.1", 0)) as taken:
         for option in ("--health-port", "--drain-port"):
-            with adapter(tmp_path, "127.0.0.1:9", options=(option, str(port))) as refused:
+            with adapter(tmp_path, "127.0.0.1:9", options=(option, str(taken.getsockname()[1]))) as refused:
                 assert await asyncio.to_thread(refused.process.wait, 30) == 1
-    ports = ("--health-port", str(port), "--drain-port", str(drain_port))
-    options = (*ports, "--health-socket", f"{tmp_path}/h.sock", "--drain-seconds", "0.2")
-    async with inference_server() as server:
-        with adapter(tmp_path, server.target, options=options) as process:
-            await until(lambda: listens(f"{tmp_path}/h.sock"))
-            async with (
-                aiohttp.ClientSession() as tcp,
-                aiohttp.ClientSession(connector=aiohttp.UnixConnector(f"{tmp_path}/h.sock")) as unix,
-            ):
-                probes = [Probe(tcp, f"http://127.0.0.1:{port}"), Probe(unix)]
-                for probe in probes:
-                    assert await probe.get("/healthz") == (200, "ok")
-                    assert await probe.get("/livez") == (200, "ok")
-                async with asyncio.timeout(30):
-                    while (await probes[0].get("/readyz"))[0] != 200:
-                        await asyncio.sleep(0.02)
-                kubelet = Probe(tcp, f"http://127.0.0.1:{drain_port}")
-                assert (await probes[0].get("/drain"))[0] == 404
-                for path in ("/healthz", "/readyz", "/livez", "/metrics"):
-                    assert (await kubelet.get(path))[0] == 404
-                assert (await probes[0].get("/readyz"))[0] == 200
-                for probe in (kubelet, probes[1]):
-                    assert await probe.get("/drain") == (200, "left: nothing")
-                assert [(await probe.get("/readyz"))[0] for probe in probes] == [503, 503]
-            assert process.process.poll() is None
+    with reserved() as port, reserved() as drain_port:
+        ports = ("--health-port", str(port), "--drain-port", str(drain_port))
+        options = (*ports, "--health-socket", f"{tmp_path}/h.sock", "--drain-seconds", "0.2")
+        async with inference_server() as server:
+            with adapter(tmp_path, server.target, options=options) as process:
+                await until(lambda: listens(f"{tmp_path}/h.sock"))
+                async with (
+                    aiohttp.ClientSession() as tcp,
+                    aiohttp.ClientSession(connector=aiohttp.UnixConnector(f"{tmp_path}/h.sock")) as unix,
+                ):
+                    probes = [Probe(tcp, f"http://127.0.0.1:{port}"), Probe(unix)]
+                    for probe in probes:
+                        assert await probe.get("/healthz") == (200, "ok")
+                        assert await probe.get("/livez") == (200, "ok")
+                    async with asyncio.timeout(30):
+                        while (await probes[0].get("/readyz"))[0] != 200:
+                            await asyncio.sleep(0.02)
+                    kubelet = Probe(tcp, f"http://127.0.0.1:{drain_port}")
+                    assert (await probes[0].get("/drain"))[0] == 404
+                    for path in ("/healthz", "/readyz", "/livez", "/metrics"):
+                        assert (await kubelet.get(path))[0] == 404
+                    assert (await probes[0].get("/readyz"))[0] == 200
+                    for probe in (kubelet, probes[1]):
+                        assert await probe.get("/drain") == (200, "left: nothing")
+                    assert [(await probe.get("/readyz"))[0] for probe in probes] == [503, 503]
+                assert process.process.poll() is None
 
 
 async def test_a_process_listens_for_both_families(tmp_path: Path) -> None:
     """For leaders and kubelets alike: a pod has an address of either family, or of both."""
-    with sockets.socket() as free, sockets.socket() as other:
-        free.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        fleet, health = free.getsockname()[1], other.getsockname()[1]
-    # The last that is said counts.
-    options = ("--listen", f"[::]:{fleet}", "--health-port", str(health))
-    with adapter(tmp_path, "127.0.0.1:9", options=options):
-        await until(lambda: all(accepts(host, port) for port in (fleet, health) for host in LOOPBACKS))
+    with reserved() as fleet, reserved() as health:
+        # The last that is said counts.
+        options = ("--listen", f"[::]:{fleet}", "--health-port", str(health))
+        with adapter(tmp_path, "127.0.0.1:9", options=options):
+            await until(lambda: all(accepts(host, port) for port in (fleet, health) for host in LOOPBACKS))
 
 
 def accepts(host: str, port: int) -> bool:
