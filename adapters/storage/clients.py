@@ -54,6 +54,9 @@ class Clients:
             "retries": {"mode": "standard", "total_max_attempts": limits.attempts},
             # No bound here: listings and downloads have bounds, and a slow model must not block others of its store.
             "max_pool_connections": 0,
+            # The library may leave the timer of `read_s` running on a connection that nobody uses. A connection that is
+            # used after it has fired looks like a store that did not answer: none is kept that long.
+            "connector_args": {"keepalive_timeout": limits.read_s / 3},
             "http_session_cls": partial(BoundedSession, limits.answer_bytes),
             "s3": {"addressing_style": "path"},
             # Checksums beyond the ETag are an AWS speciality that other stores reject.

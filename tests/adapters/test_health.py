@@ -19,6 +19,7 @@ from tests.adapters.process import adapter
 from tests.adapters.runtimes.inference_server import inference_server
 from tests.adapters.world import FakeServer, World, until
 from tests.families import LOOPBACKS
+from tests.ports import reserved
 
 PATIENCE_S = 120.0
 LOAD_S = 90.0
@@ -147,19 +148,9 @@ async def test_a_server_that_hangs_is_not_alive_but_one_that_loads_is(
     assert (await probe.get("/livez"))[0] == 503
 
 
-def reserved() -> sockets.socket:
-    """A port that nobody is given meanwhile, and that whoever asks for its number may have: bound, and not listening."""
-    made = sockets.socket()
-    made.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
-    made.bind(("127.0.0.1", 0))
-    return made
-
-
 async def test_a_port_that_is_taken_ends_a_process(tmp_path: Path) -> None:
     """With exit code 1."""
-    with sockets.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen(1)
+    with sockets.create_server(("127.0.0.1", 0)) as taken:
         for option in ("--health-port", "--drain-port"):
             with adapter(tmp_path, "127.0.0.1:9", options=(option, str(taken.getsockname()[1]))) as refused:
                 assert await asyncio.to_thread(refused.process.wait, 30) == 1
@@ -167,11 +158,10 @@ async def test_a_port_that_is_taken_ends_a_process(tmp_path: Path) -> None:
 
 async def test_a_process_answers_at_its_ports_and_its_socket(tmp_path: Path) -> None:
     """Whoever scrapes cannot drain, and whoever drains asks for nothing else."""
-    async with inference_server() as server:
-        with reserved() as health, reserved() as drain:
-            port, drain_port = health.getsockname()[1], drain.getsockname()[1]
-            ports = ("--health-port", str(port), "--drain-port", str(drain_port))
-            options = (*ports, "--health-socket", f"{tmp_path}/h.sock", "--drain-seconds", "0.2")
+    with reserved() as port, reserved() as drain_port:
+        ports = ("--health-port", str(port), "--drain-port", str(drain_port))
+        options = (*ports, "--health-socket", f"{tmp_path}/h.sock", "--drain-seconds", "0.2")
+        async with inference_server() as server:
             with adapter(tmp_path, server.target, options=options) as process:
                 await until(lambda: listens(f"{tmp_path}/h.sock"))
                 async with (
@@ -198,8 +188,7 @@ async def test_a_process_answers_at_its_ports_and_its_socket(tmp_path: Path) -> 
 
 async def test_a_process_listens_for_both_families(tmp_path: Path) -> None:
     """For leaders and kubelets alike: a pod has an address of either family, or of both."""
-    with reserved() as free, reserved() as other:
-        fleet, health = free.getsockname()[1], other.getsockname()[1]
+    with reserved() as fleet, reserved() as health:
         # The last that is said counts.
         options = ("--listen", f"[::]:{fleet}", "--health-port", str(health))
         with adapter(tmp_path, "127.0.0.1:9", options=options):

@@ -29,6 +29,15 @@ async def test_equal_credentials_share_a_client_and_the_idle_make_room() -> None
     await clients.close()
 
 
+@pytest.mark.parametrize("read_s", [0.15, 10.0, StorageLimits().read_s])
+async def test_no_connection_waits_for_use_as_long_as_for_an_answer(read_s: float) -> None:
+    """Longer, it may be given up in between: the next request would fail with a timeout without having waited."""
+    clients = Clients(StorageLimits(read_s=read_s))
+    async with clients.client(credentials(ENDPOINT)) as client:
+        assert client.meta.config.connector_args["keepalive_timeout"] < read_s / 2
+    await clients.close()
+
+
 async def test_callers_at_the_same_time_get_the_same_client() -> None:
     """A thousand models of one store are one connection pool."""
     clients = Clients(StorageLimits())

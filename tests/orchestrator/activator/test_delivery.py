@@ -91,6 +91,8 @@ async def test_who_reads_slowly_has_its_time(
 ) -> None:
     """A large message has longer than a small one, at a least rate."""
     monkeypatch.setattr("orchestrator.activator.delivery._WRITE_S", 0.0)
+    # Far more time than the wait below takes.
+    monkeypatch.setattr("orchestrator.activator.delivery._LEAST_BYTES_PER_S", LARGE / 20)
     call = await unread(channel, "ModelInfer")
     # Another client that waits its deadline out is the clock.
     assert await narrow.infer("large", SMALL, timeout=1).code() is grpc.StatusCode.DEADLINE_EXCEEDED

@@ -226,7 +226,8 @@ async def test_a_retry_of_the_mesh_makes_the_want_stale(stack: Stack) -> None:
     stack.serve("m")
     await stack.infer("m", message("m"), metadata=(("x-envoy-attempt-count", "3"),))
     await stack.infer("m", message("m"), metadata=(("x-envoy-attempt-count", "1"),))
-    assert [want.stale for _, want in stack.leader.wants] == [True]
+    # A name whose requests are over is released after a while, and the next one wants it anew.
+    assert [want.stale for _, want in stack.leader.wants].count(True) == 1
 
 
 async def test_the_servers_errors_pass_unchanged(stack: Stack) -> None:

@@ -6,8 +6,8 @@ import asyncio
 import base64
 import inspect
 import json
-import socket
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 from types import CoroutineType
 
@@ -27,6 +27,7 @@ from tests.orchestrator.builders import make_raw_model
 from tests.orchestrator.controller.bench import SECRET
 from tests.orchestrator.platform.kube.fake_api import Answer, Call, FakeApi, Silence, fake_api
 from tests.orchestrator.waiting import eventually
+from tests.ports import reserved
 
 LEASE = group("coordination.k8s.io/v1", "leases", "ns", names.ORCHESTRATOR_NAME)
 MODEL = group("serving.kubeflow.org/v1alpha1", "trainedmodels", "ns", "m")
@@ -77,12 +78,13 @@ def left_over() -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """On ports of its own, and in a hurry to renew its lease."""
-    for name in ("ADMIN_PORT", "CONTROL_PORT"):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            monkeypatch.setattr(names, name, free.getsockname()[1])
     monkeypatch.setattr("orchestrator.platform.kube.lease.Timing", lambda: Timing(retry_s=0.02))
+    with reserved() as admin, reserved() as control:
+        monkeypatch.setattr(names, "ADMIN_PORT", admin)
+        monkeypatch.setattr(names, "CONTROL_PORT", control)
+        yield
 
 
 @pytest.mark.usefixtures("own_logs")

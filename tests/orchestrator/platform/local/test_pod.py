@@ -38,6 +38,8 @@ def start(settings: PodSettings, stack: Stack) -> Start:
         task = asyncio.create_task(pod.run())
         try:
             await eventually(lambda: len(alive(stack)) == 2)
+            # What was started a moment ago may not have said its first word yet, which some look for after its end.
+            await eventually(lambda: "started" in (stack.logs / f"{pod.name}.log").read_text())
             yield pod, task
         finally:
             pod.stop(0.5)
