@@ -92,6 +92,8 @@ def test_kserves_definitions_are_used_as_they_are(warm: Product, space: Cluster,
     wait_until(
         lambda: "Loaded" in space.kubectl("describe", MODELS, name).partition("Events:")[2], "no Event says so", poll=1
     )
+    # READY waits for the Envoys that are ready: the other may be on its way, and no client is sent there.
+    space.rolled_out("deployment", "wml-serving-mesh")
     with witnessed(own, name) as witness:
         pass
     witness.check()

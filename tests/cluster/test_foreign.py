@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests import log_lines
 from tests.cluster.cluster import Cluster, condition_of
 from tests.cluster.node import units
 from tests.cluster.pods import pod
@@ -139,7 +140,7 @@ def test_what_is_added_by_hand_stays(warm: Product) -> None:
 
 def repaired(product: Product, runtime: str) -> int:
     """How often the leader says that it has put the runtime's pool right."""
-    said = map(json.loads, product.cluster.logs(product.leader()["metadata"]["name"]).splitlines())
+    said = log_lines.events(product.cluster.logs(product.leader()["metadata"]["name"]))
     return sum(line["event"] == "pool_applied" and line["runtime"] == runtime and line["repair"] for line in said)
 
 
