@@ -116,7 +116,8 @@ def _a_past_goes(warm: Product, name: str) -> bool:
         # A server that starts knows no rights yet, and would refuse a watch for that.
         with warm.cluster.out_of_reach():
             changes.make()
-            with warm.cluster.without("apiserver"):
+            # One that is told to end lets its watchers have seconds, of the ten that a lease is trusted.
+            with warm.cluster.without("apiserver", now=True):
                 warm.cluster.python("-c", COMPACT)
             answers(warm)
         changes.heard()
