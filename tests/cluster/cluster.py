@@ -221,9 +221,9 @@ class Cluster:
         inside.start_unit(unit)
 
     @contextmanager
-    def without(self, unit: str) -> Iterator[None]:
-        """For as long as a component is absent."""
-        self.stop(unit)
+    def without(self, unit: str, *, now: bool = False) -> Iterator[None]:
+        """For as long as a component is absent; `now`: it gets no chance to say good-bye."""
+        (self.kill if now else self.stop)(unit)
         try:
             yield
         finally:
