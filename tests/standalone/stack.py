@@ -15,9 +15,12 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
+
+import psutil
 
 from tests.leash import leashed
 from tests.small_disk import on_small_disk
@@ -148,8 +151,7 @@ class Stack(DesiredState):
         except subprocess.TimeoutExpired:
             return None
         finally:
-            for left in self.processes():
-                left.process.kill()
+            self.signal_all(signal.SIGKILL)
             self._process.kill()
             self._process.wait()
             self._process = None
@@ -163,7 +165,7 @@ class Stack(DesiredState):
     def signal_all(self, number: int) -> None:
         """Send a signal to every process of the stack."""
         for each in self.processes():
-            if each.alive:
+            with suppress(psutil.NoSuchProcess):
                 each.send(number)
 
     def processes(self, *roles: str) -> tuple[Process, ...]:
