@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -34,6 +35,8 @@ COMMAND: Final = Path(__file__).resolve().parents[2] / ".venv" / "bin" / "wml-se
 _START_S: Final = 30.0
 _STOP_S: Final = 10.0
 _TAIL_LINES: Final = 30
+#: Above those of well-known services.
+_LEAST_PORT: Final = 15_000
 #: What lets root read what nobody may.
 _OVERRIDES: Final = "-dac_override,-dac_read_search"
 
@@ -288,11 +291,13 @@ class Stack(DesiredState):
 
 
 def free_port() -> int:
-    """A loopback port that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port that nobody has now, nor is given who asks for any: the kernel gives those above."""
+    given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    while True:
+        port = _LEAST_PORT + secrets.randbelow(max(given, 2 * _LEAST_PORT) - _LEAST_PORT)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def listens(port: int) -> bool:
