@@ -101,9 +101,10 @@ def deaths(stack: Stack, runtime: str) -> Iterator[list[Window]]:
 
     def follow() -> None:
         while not over.wait(0.05):
+            alive = time.monotonic()
             for server in stack.processes("mlserver", "triton"):
-                if has(server) and (moment := _end(server, over)):
-                    died.append(Window(moment, moment))
+                if has(server) and (window := _end(server, alive, over)):
+                    died.append(window)
 
     thread = threading.Thread(target=follow, name="deaths")
     thread.start()
@@ -114,17 +115,23 @@ def deaths(stack: Stack, runtime: str) -> Iterator[list[Window]]:
         thread.join()
 
 
-def _end(process: Process, over: threading.Event) -> float:
-    """When the process was gone with all its threads and sockets; 0 if it is not before all is over."""
+def _end(process: Process, alive: float, over: threading.Event) -> Window | None:
+    """
+    From when it was seen last (`alive` at the earliest) until when it was gone with all its threads and sockets.
+
+    None if it is not before all is over. Who looks may be late, by more than who was in its hands is told.
+    """
     try:
         handle = os.pidfd_open(process.pid)
     except ProcessLookupError:
-        return time.monotonic()
+        return Window(alive, time.monotonic())
     try:
         while not over.is_set():
+            looked = time.monotonic()
             if select.select([handle], [], [], 0.05)[0]:
-                return time.monotonic()
-        return 0.0
+                return Window(alive, time.monotonic())
+            alive = looked
+        return None
     finally:
         os.close(handle)
 
