@@ -95,7 +95,8 @@ def cold_stack(directory: Path, models: Models, store: Store) -> Iterator[Cold]:
     stack = Stack(directory)
     with Liar() as liar:
         liar.buckets[BUCKET] = {"model.joblib": models.file(f"padded-{PROBERS[COLD]}.joblib").read_bytes()}
-        liar.stalled.add(BUCKET)
+        # Some bytes at a time: an adapter asks a store that is silent for half a minute again, and gives it up after three.
+        liar.dripping.add(BUCKET)
         liar.release()
         stack.secret(default=store.entry(), slow=liar.entry)
         with stack:
@@ -105,7 +106,7 @@ def cold_stack(directory: Path, models: Models, store: Store) -> Iterator[Cold]:
             assert document is not None
             size = document["live"]["copies"][0]["reservedBytes"]
             stack.apply(
-                serving_runtime(RUNTIME, "mlserver", ["sklearn"], memory=str(size * 3 // 2)),
+                serving_runtime(RUNTIME, "mlserver", ["sklearn"], memory=str(size * 3 // 2), load_s=600),
                 trained_model(COLD, f"s3://{BUCKET}/model.joblib", "sklearn", runtime=RUNTIME, key="slow"),
             )
             stack.wait_ready(COLD)
