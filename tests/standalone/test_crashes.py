@@ -8,10 +8,14 @@ meets a port that nobody listens on while the only Envoy is started again.
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
+from collections.abc import Collection
+from contextlib import suppress
 from functools import partial
 
 import grpc
+import psutil
 import pytest
 
 from tests.standalone.envoy_stack import admin_get
@@ -111,7 +115,7 @@ def test_load_outlives_its_adapter(battered: Stack, models: Models) -> None:
         wait_warm(watch)
         serving = wait_until(lambda: only_stub(battered), "a process that was replaced does not end")
         change(battered, models, by=10)
-        begun = wait_until(lambda: stubs(battered) - serving, "Triton does not begin to load", poll=0.005)
+        begun = wait_until(lambda: stopped(stubs(battered) - serving), "Triton does not begin to load", poll=0.005)
         with frozen(*begun):
             killed = kill(*before)
             wait_until(
@@ -141,6 +145,14 @@ def only_stub(stack: Stack) -> frozenset[Process]:
     """The one that runs it, while there is no other."""
     found = stubs(stack)
     return found if len(found) == 1 else frozenset()
+
+
+def stopped(found: Collection[Process]) -> list[Process]:
+    """Those that go no further from now on: the first process of a load only completes a configuration, and soon ends."""
+    for each in found:
+        with suppress(psutil.NoSuchProcess):
+            each.send(signal.SIGSTOP)
+    return [each for each in found if each.alive]
 
 
 def change(stack: Stack, models: Models, *, by: int) -> None:
