@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -32,6 +31,7 @@ from orchestrator.platform.local.installation import find_installation
 from orchestrator.transport.identity import MESH, Identities
 from orchestrator.transport.server import OnlyRole, server_credentials
 from tests.orchestrator.waiting import eventually
+from tests.standalone.stack import free_port
 
 SERVICE = "/inference.GRPCInferenceService/"
 NODE = "mesh-0"
@@ -141,9 +141,7 @@ class _Handler(grpc.GenericRpcHandler):
 
 def free_address() -> str:
     """An address that nobody serves."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 class CountedUsage(Usage):

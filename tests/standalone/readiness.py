@@ -46,9 +46,10 @@ class Readiness:
         said = said_instead(self.samples, models, since=since)
         assert not said, "READY was not True:\n" + "\n".join(said)
 
-    def denied(self, model: str, *, since: float) -> bool:
-        """Whether anything but True was said of the model after that moment (monotonic)."""
-        return any(not sample.ready(model) for sample in self.samples if sample.asked > since)
+    def denied(self, model: str, *words: str, since: float) -> bool:
+        """Whether anything but True was said of the model after that moment (monotonic), once with all these words."""
+        said = (sample.of(model) for sample in self.samples if sample.asked > since)
+        return any(not each.ready and all(word in each.words for word in words) for each in said)
 
     def _run(self) -> None:
         while not self._stop.wait(_EVERY_S):

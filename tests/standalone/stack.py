@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
+
+import psutil
 
 from tests.leash import leashed
 from tests.small_disk import on_small_disk
@@ -31,6 +35,8 @@ COMMAND: Final = Path(__file__).resolve().parents[2] / ".venv" / "bin" / "wml-se
 _START_S: Final = 30.0
 _STOP_S: Final = 10.0
 _TAIL_LINES: Final = 30
+#: Above those of well-known services.
+_LEAST_PORT: Final = 15_000
 #: What lets root read what nobody may.
 _OVERRIDES: Final = "-dac_override,-dac_read_search"
 
@@ -148,8 +154,7 @@ class Stack(DesiredState):
         except subprocess.TimeoutExpired:
             return None
         finally:
-            for left in self.processes():
-                left.process.kill()
+            self.signal_all(signal.SIGKILL)
             self._process.kill()
             self._process.wait()
             self._process = None
@@ -163,7 +168,7 @@ class Stack(DesiredState):
     def signal_all(self, number: int) -> None:
         """Send a signal to every process of the stack."""
         for each in self.processes():
-            if each.alive:
+            with suppress(psutil.NoSuchProcess):
                 each.send(number)
 
     def processes(self, *roles: str) -> tuple[Process, ...]:
@@ -286,11 +291,13 @@ class Stack(DesiredState):
 
 
 def free_port() -> int:
-    """A loopback port that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port that nobody has now, nor is given who asks for any: the kernel gives those above."""
+    given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    while True:
+        port = _LEAST_PORT + secrets.randbelow(max(given, 2 * _LEAST_PORT) - _LEAST_PORT)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def listens(port: int) -> bool:

@@ -5,6 +5,7 @@ After a change that failed: whatever dies or leaves memory, what comes back is t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final
 
@@ -109,6 +110,11 @@ def wait_good(watch: Watch) -> None:
         watch.witness.heard(name, number, times=4, within=BACK_S)
 
 
+def patiently_watching(stack: Stack, models: Models, *names: str) -> AbstractContextManager[Watch]:
+    """Asks so seldom, and waits so long, that all is held while servers start: 800 for one model, 1,000 in all at most."""
+    return watching(stack, models, *names, rate=5.0 * len(names), deadline=BACK_S)
+
+
 def nothing_else(watch: Watch) -> bool:
     """Whether no other version has ever answered."""
     return {name: watch.witness.phases(name) for name in GOOD} == {name: [n] for name, n in GOOD.items()}
@@ -137,7 +143,7 @@ def test_version_before_comes_back_after_a_restart_of_everything(outdated: Stack
     """The stack is ended, and started again on the same STATE."""
     assert outdated.stop() == 0
     outdated.start()
-    with watching(outdated, models, *GOOD) as watch:
+    with patiently_watching(outdated, models, *GOOD) as watch:
         wait_good(watch)
         wait_outdated(outdated)
         wait_good(watch)
@@ -205,7 +211,7 @@ def test_version_before_is_loaded_first_although_the_changed_one_would_load_by_n
     )
     battered.wait_ready(*versions)
     servers = battered.processes("triton", "mlserver")
-    with watching(battered, models, *versions) as watch:
+    with patiently_watching(battered, models, *versions) as watch:
         for name, (_, old, _) in versions.items():
             watch.witness.heard(name, old)
             store.put(uris[name], b"this is no model\n" * 10)
@@ -247,7 +253,7 @@ def test_version_before_comes_back_while_the_changed_one_is_fetched_for_the_othe
     battered.apply(trained_model("moves", models.uri("probe-6.joblib"), "sklearn"))
     battered.wait_ready("moves")
     servers = battered.processes("mlserver")
-    with watching(battered, models, "moves") as watch:
+    with patiently_watching(battered, models, "moves") as watch:
         watch.witness.heard("moves", 6)
         battered.apply(trained_model("moves", "s3://stalls/model.onnx", "onnx", key="liar"))
         wait_until(lambda: liar.fetched["stalls"], "the changed one is not fetched")
