@@ -96,9 +96,9 @@ class Process:
 def frozen(*processes: Process) -> Iterator[None]:
     """SIGSTOP, and SIGCONT at the end."""
     assert processes
-    for each in processes:
-        each.send(signal.SIGSTOP)
     try:
+        for each in processes:
+            each.send(signal.SIGSTOP)
         yield
     finally:
         for each in processes:

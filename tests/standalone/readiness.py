@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Any, Final, Self
 
 from tests.standalone.verdicts import Said, Sample, said_instead
@@ -60,7 +61,7 @@ class Readiness:
             except urllib.error.HTTPError as error:
                 error.close()
                 continue
-            except (OSError, ValueError):
+            except (OSError, ValueError, HTTPException):
                 continue
             said = {item["metadata"]["name"]: _said_ready(item) for item in items}
             self.samples.append(Sample(asked, time.monotonic(), said))
