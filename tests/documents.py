@@ -5,6 +5,7 @@ What the documents tell a reader to type, and what they show.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Final
 
 _FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -29,3 +30,10 @@ def section(text: str, title: str) -> str:
     _, found, rest = text.partition(f"\n## {title}\n")
     assert found, f"no heading {title!r}"
     return rest.partition("\n## ")[0]
+
+
+def own_serving_runtime() -> str:
+    """The ServingRuntime that the documentation shows, as YAML."""
+    operations = Path(__file__).resolve().parents[1] / "docs" / "operations.md"
+    (shown,) = fences(section(operations.read_text(), "A ServingRuntime of your own"), "yaml")
+    return shown

@@ -17,8 +17,9 @@ from typing import Any, Final, NamedTuple
 
 from orchestrator.domain.addresses import host_port
 from orchestrator.mesh.upstream import address, endpoints
+from tests.ports import free_port
 from tests.standalone.envoy_stack import envoy_binary
-from tests.standalone.stack import free_port, listens
+from tests.standalone.stack import listens
 from tests.standalone.waiting import wait_until
 
 _KINDS: Final = "type.googleapis.com/envoy.extensions"

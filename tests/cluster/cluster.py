@@ -27,6 +27,13 @@ from tests.cluster.relay import relayed
 from tests.standalone.waiting import wait_until
 
 _FORWARDING: Final = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) ->")
+_NAMED: Final = """
+import socket, sys
+try:
+    print(*{address[0] for *_, address in socket.getaddrinfo(sys.argv[1], None, socket.AF_INET)})
+except socket.gaierror:
+    pass
+"""
 Object = dict[str, Any]
 
 
@@ -115,6 +122,14 @@ class Cluster:
 
     # Waiting.
 
+    def until_it_answers(self, *, within: float = 60.0) -> None:
+        """Wait until the API server does."""
+        wait_until(
+            lambda: self.run("kubectl", "get", "--raw", "/readyz").returncode == 0,
+            "the API server does not answer",
+            within=within,
+        )
+
     def until(
         self, kind: str, name: str, condition: Callable[[Object], object], what: str, *, within: float = 60.0
     ) -> Object:
@@ -174,6 +189,10 @@ class Cluster:
         assert done.returncode == 0, done.stderr
 
     # Network.
+
+    def addresses(self, host: str) -> set[str]:
+        """What DNS says of a name on the node; none, while it has not heard of it."""
+        return set(self.python("-c", _NAMED, host).split())
 
     @contextmanager
     def reach(self, host: str, port: int) -> Iterator[str]:

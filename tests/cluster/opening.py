@@ -79,7 +79,7 @@ def installed(bare: Cluster, store: Store, models: Models) -> Product:
 
 
 def _prepared(cluster: Cluster) -> Cluster:
-    wait_until(lambda: cluster.run("kubectl", "get", "--raw", "/readyz").returncode == 0, "the API server is not ready")
+    cluster.until_it_answers(within=30)
     cluster.apply(manifests.namespace(cluster.namespace))
     wait_until(lambda: cluster.find("serviceaccount", "default"), "the namespace has no service account", within=60)
     return cluster

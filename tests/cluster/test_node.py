@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import urllib.request
-from typing import Final
 
 import pytest
 
@@ -12,15 +11,6 @@ from tests.cluster.node import units
 from tests.cluster.node.place import NODE
 from tests.cluster.pods import pod
 from tests.standalone.waiting import wait_until
-
-#: Which addresses a name has; none, while DNS has not heard of it.
-NAMED: Final = """
-import socket, sys
-try:
-    print(*{address[0] for *_, address in socket.getaddrinfo(sys.argv[1], 80, socket.AF_INET)})
-except socket.gaierror:
-    pass
-"""
 
 
 def test_the_node_is_ready(bare: Cluster) -> None:
@@ -48,9 +38,7 @@ def test_a_headless_service_has_the_addresses_of_its_pods(space: Cluster) -> Non
     addresses = {p["status"]["podIP"] for p in space.pods("app=many")}
     assert len(addresses) == 2
     host = f"many.{space.namespace}.svc.cluster.local"
-    wait_until(
-        lambda: set(space.python("-c", NAMED, host).split()) == addresses, f"{host} is not {addresses}", poll=0.5
-    )
+    wait_until(lambda: space.addresses(host) == addresses, f"{host} is not {addresses}", poll=0.5)
     said = space.execute("one", "nslookup", f"{host}.")
     assert all(address in said for address in addresses), said
 
@@ -79,9 +67,7 @@ def test_a_component_can_be_absent_for_a_while(bare: Cluster) -> None:
     """Without the API server nobody answers; with it again, the node is what it was."""
     with bare.without("apiserver"), pytest.raises(KubectlError, match="refused"):
         bare.get("node", NODE)
-    wait_until(
-        lambda: bare.run("kubectl", "get", "--raw", "/readyz").returncode == 0, "the API server is not back", within=60
-    )
+    bare.until_it_answers()
     bare.until_condition("node", NODE)
 
 

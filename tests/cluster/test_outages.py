@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Final
 
-from tests.cluster.cluster import KubectlError
+from tests.cluster.cluster import KubectlError, Object
 from tests.cluster.cold import asking, cold
 from tests.cluster.handover import handed_over
 from tests.cluster.meanwhile import Meanwhile
@@ -44,23 +44,26 @@ ask("compaction", revision=revision, physical=True)
 """
 
 
-def restarts(product: Product) -> dict[str, int]:
-    """Pod and container → how often it was started again."""
+def containers(product: Product) -> dict[str, Object]:
+    """Pod and container → what is said of it."""
     return {
-        f"{pod['metadata']['name']}/{status['name']}": status["restartCount"]
+        f"{pod['metadata']['name']}/{status['name']}": status
         for pod in product.cluster.pods(OURS)
         for which in ("containerStatuses", "initContainerStatuses")
         for status in pod["status"].get(which, ())
     }
 
 
+def restarts(product: Product) -> dict[str, int]:
+    """Pod and container → how often it was started again."""
+    return {where: status["restartCount"] for where, status in containers(product).items()}
+
+
 def started_since(product: Product, moment: datetime) -> list[str]:
     """The containers that run since then, or since later; of the moment the second counts."""
     return [
-        f"{pod['metadata']['name']}/{status['name']}"
-        for pod in product.cluster.pods(OURS)
-        for which in ("containerStatuses", "initContainerStatuses")
-        for status in pod["status"].get(which, ())
+        where
+        for where, status in containers(product).items()
         if (running := status["state"].get("running")) and datetime.fromisoformat(running["startedAt"]) >= moment
     ]
 
@@ -72,15 +75,6 @@ def lists_again(product: Product) -> Counter[str]:
         line["path"].rpartition("/")[2]
         for line in said
         if line["event"] == "watch_listed_again" and line["problem"].startswith("410 ")
-    )
-
-
-def answers(product: Product) -> None:
-    """Wait until the API server does."""
-    wait_until(
-        lambda: product.cluster.run("kubectl", "get", "--raw", "/readyz").returncode == 0,
-        "the API server is not back",
-        within=60,
     )
 
 
@@ -124,7 +118,7 @@ def _a_past_goes(warm: Product, name: str) -> bool:
             # One that is told to end lets its watchers have seconds, of the ten that a lease is trusted.
             with warm.cluster.without("apiserver", now=True):
                 assert compaction.wait(30) == 0
-            answers(warm)
+            warm.cluster.until_it_answers()
         changes.heard()
         kept = _lease(warm)["acquireTime"] == acquired
         if kept:
@@ -198,7 +192,7 @@ def test_a_minute_without_the_api_server(warm: Product, name: str) -> None:
                 holds_for(lambda: not witness.lost, "a request was lost", seconds=30)
                 answer = ask()
                 holds_for(lambda: not witness.lost, "a request was lost", seconds=30)
-            answers(warm)
+            warm.cluster.until_it_answers()
             changes.make()
             # Nobody leads. Whoever does next has not seen it, and must not say that it is not there.
             new = ask_new()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from pathlib import Path
 from typing import Final
 
 import grpc
@@ -21,12 +20,10 @@ from tests.cluster.cluster import condition_of
 from tests.cluster.node import images
 from tests.cluster.product import MESH, ORCHESTRATOR, Product, trained_model
 from tests.cluster.warm import NUMBER, WARM
-from tests.documents import fences, section
+from tests.documents import own_serving_runtime
 from tests.standalone.models import Models
 from tests.standalone.waiting import wait_until
 
-OPERATIONS: Final = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
-(DOCUMENTED,) = fences(section(OPERATIONS.read_text(), "A ServingRuntime of your own"), "yaml")
 SUFFIX: Final = {"sklearn": "joblib", "onnx": "onnx"}
 #: What clients have sent to the Envoy of a pod, as it counts itself.
 ASKED: Final = r"""
@@ -35,8 +32,6 @@ opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 stats = opener.open(r"http://127.0.0.1:9901/stats?filter=^http\.mesh\.downstream_rq_total$", timeout=10).read()
 print(int(stats.split()[1]))
 """
-#: Which addresses a name has.
-NAMED: Final = "import socket, sys; print(*{a[4][0] for a in socket.getaddrinfo(sys.argv[1], None)})"
 
 
 def asked(product: Product) -> dict[str, int]:
@@ -56,7 +51,7 @@ def test_every_envoy_is_asked(warm: Product) -> None:
     assert len(before) == 2
     # Names of somebody's cluster are not known here.
     if not warm.cluster.external:
-        assert set(warm.cluster.python("-c", NAMED, service).split()) == before.keys()
+        assert warm.cluster.addresses(service) == before.keys()
 
     def more(since: dict[str, int]) -> list[int]:
         return [count - since[address] for address, count in asked(warm).items()]
@@ -118,7 +113,7 @@ def test_a_runtime_that_comes_and_goes(product: Product, models: Models, name: s
 
     With this build's image, since the one that it names is on no node here, and with less to ask for.
     """
-    cluster, made = product.cluster, yaml.safe_load(DOCUMENTED)
+    cluster, made = product.cluster, yaml.safe_load(own_serving_runtime())
     runtime, server = made["metadata"]["name"], made["spec"]["containers"][0]
     server["image"] = images.MLSERVER.reference()
     server["resources"]["requests"] = {"cpu": "50m", "memory": "64Mi"}

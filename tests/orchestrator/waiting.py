@@ -8,14 +8,17 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
-async def eventually(condition: Callable[[], Any], *, within: float = 10.0) -> None:
-    """Wait until the condition holds."""
+async def eventually(condition: Callable[[], T], *, within: float = 10.0) -> T:
+    """The first true value of the condition."""
     deadline = time.monotonic() + within
-    for pause in itertools.chain((0.001, 0.005), itertools.repeat(0.01)):
-        if condition():
-            return
+    pauses = itertools.chain((0.001, 0.005), itertools.repeat(0.01))
+    while True:
+        if value := condition():
+            return value
         assert time.monotonic() < deadline, "waited in vain"
-        await asyncio.sleep(pause)
+        await asyncio.sleep(next(pauses))

@@ -31,7 +31,7 @@ from orchestrator.platform.local.installation import find_installation
 from orchestrator.transport.identity import MESH, Identities
 from orchestrator.transport.server import OnlyRole, server_credentials
 from tests.orchestrator.waiting import eventually
-from tests.standalone.stack import free_port
+from tests.ports import free_port
 
 SERVICE = "/inference.GRPCInferenceService/"
 NODE = "mesh-0"

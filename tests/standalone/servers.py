@@ -1,12 +1,15 @@
 """
-The model servers of a stack, asked directly, past the mesh.
+The servers of a stack, asked directly: model servers past the mesh, and Envoy of itself.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
 from pathlib import Path
 
 from tests.standalone.client import Client
+from tests.standalone.envoy_stack import admin_get
 from tests.standalone.processes import Process
 from tests.standalone.stack import Stack
 
@@ -49,3 +52,9 @@ def indexed(stack: Stack, framework: str) -> frozenset[str]:
         index = client.triton.get_model_repository_index()
         # MLServer says State.READY.
         return frozenset(m.name for m in index.models if m.state.removeprefix("State.") == "READY")
+
+
+def envoy_says(stack: Stack, target: str) -> bytes:
+    """What the admin API of its Envoy answers; nothing while that is not up."""
+    bootstrap = json.loads(Path(stack.process("envoy").option("--config-path")).read_text())
+    return asyncio.run(admin_get(bootstrap["admin"]["address"]["pipe"]["path"], target))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -24,6 +23,7 @@ from typing import Any, Final, Self
 import psutil
 
 from tests.leash import leashed
+from tests.ports import free_port
 from tests.small_disk import on_small_disk
 from tests.standalone.client import CallError, Client
 from tests.standalone.desired import DesiredState
@@ -35,8 +35,6 @@ COMMAND: Final = Path(__file__).resolve().parents[2] / ".venv" / "bin" / "wml-se
 _START_S: Final = 30.0
 _STOP_S: Final = 10.0
 _TAIL_LINES: Final = 30
-#: Above those of well-known services.
-_LEAST_PORT: Final = 15_000
 #: What lets root read what nobody may.
 _OVERRIDES: Final = "-dac_override,-dac_read_search"
 
@@ -288,16 +286,6 @@ class Stack(DesiredState):
     def _fetch(self, path: str) -> Any:
         with urllib.request.urlopen(self.admin + path, timeout=10) as response:
             return json.load(response)
-
-
-def free_port() -> int:
-    """A loopback port that nobody has now, nor is given who asks for any: the kernel gives those above."""
-    given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
-    while True:
-        port = _LEAST_PORT + secrets.randbelow(max(given, 2 * _LEAST_PORT) - _LEAST_PORT)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def listens(port: int) -> bool:

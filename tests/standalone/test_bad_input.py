@@ -16,11 +16,12 @@ from pathlib import Path
 import grpc
 import pytest
 
+from tests.ports import free_port
 from tests.standalone.client import CallError, Client
 from tests.standalone.liar import Liar
 from tests.standalone.manifests import serving_runtime, trained_model
 from tests.standalone.models import Labels, Models
-from tests.standalone.stack import Condition, Stack, free_port
+from tests.standalone.stack import Condition, Stack
 from tests.standalone.store import Store
 from tests.standalone.traffic import Traffic
 from tests.standalone.waiting import wait_until

@@ -7,7 +7,6 @@ meets a port that nobody listens on while the only Envoy is started again.
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import socket
 from collections.abc import Collection
@@ -18,11 +17,11 @@ import grpc
 import psutil
 import pytest
 
-from tests.standalone.envoy_stack import admin_get
 from tests.standalone.faults import BACK_S, TURNS, WARM, kill, moves, standby, wait_started_again, wait_warm
 from tests.standalone.manifests import trained_model
 from tests.standalone.models import Models
 from tests.standalone.processes import Process, frozen
+from tests.standalone.servers import envoy_says
 from tests.standalone.stack import Stack
 from tests.standalone.waiting import holds_for, wait_until
 from tests.standalone.watch import watching
@@ -223,7 +222,7 @@ def test_envoy_that_lost_its_port_meanwhile_comes_back(battered: Stack, models: 
             kill(*before)
             wait_started_again(battered, before)
             # It answers when its port is bound; what is bound only can be bound again.
-            wait_until(lambda: b"INITIALIZING" in envoy_state(battered), "Envoy does not come up")
+            wait_until(lambda: b"INITIALIZING" in envoy_says(battered, "/ready"), "Envoy does not come up")
             rival.bind(("127.0.0.1", battered.grpc_port))
             rival.listen(1)
         wait_until(lambda: '"envoy_without_listener"' in battered.text(), "it is not noticed")
@@ -235,10 +234,3 @@ def test_envoy_that_lost_its_port_meanwhile_comes_back(battered: Stack, models: 
 def answers(witness: Witness, name: str, number: int) -> bool:
     """Whether the model answers now, as this prober."""
     return witness.ask(name)().number == number
-
-
-def envoy_state(stack: Stack) -> bytes:
-    """What its Envoy says of itself; nothing while it has no admin socket."""
-    paths = {path for p in stack.processes("envoy") for path in p.footprint()}
-    admin = next((path for path in paths if path.endswith("/envoy.sock")), "")
-    return asyncio.run(admin_get(admin, "/ready")) if admin else b""

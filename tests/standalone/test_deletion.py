@@ -4,22 +4,18 @@ Deletion: withdraw, drain, unload, free the files; and the name is free again.
 
 from __future__ import annotations
 
-import asyncio
-import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
 
 from tests.standalone.client import CallError, Client
-from tests.standalone.envoy_stack import admin_get
 from tests.standalone.liar import Liar
 from tests.standalone.manifests import trained_model
 from tests.standalone.models import Models
-from tests.standalone.servers import indexed
+from tests.standalone.servers import envoy_says, indexed
 from tests.standalone.stack import Stack
 from tests.standalone.traffic import Traffic
 from tests.standalone.waiting import wait_until
@@ -119,9 +115,7 @@ def test_deletion_of_a_model_that_failed_or_is_on_its_way(
 
 def requests_taken(stack: Stack) -> int:
     """The requests that Envoy has begun to route, so far."""
-    bootstrap = json.loads(Path(stack.process("envoy").option("--config-path")).read_text())
-    admin = bootstrap["admin"]["address"]["pipe"]["path"]
-    said = asyncio.run(admin_get(admin, "/stats?filter=^http[.]mesh[.]downstream_rq_total$")).decode()
+    said = envoy_says(stack, "/stats?filter=^http[.]mesh[.]downstream_rq_total$").decode()
     return int(said.partition("downstream_rq_total: ")[2].split()[0])
 
 

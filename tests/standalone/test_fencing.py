@@ -24,12 +24,13 @@ import grpc
 import pytest
 
 from protos import fleet_pb2, fleet_pb2_grpc
+from tests.ports import free_port
 from tests.standalone.faults import WARM, moves, wait_warm
 from tests.standalone.manifests import trained_model
 from tests.standalone.models import BUCKET, Models
 from tests.standalone.processes import Process
 from tests.standalone.servers import adapter, indexed
-from tests.standalone.stack import Stack, free_port
+from tests.standalone.stack import Stack
 from tests.standalone.waiting import wait_until
 from tests.standalone.watch import watching
 

@@ -6,13 +6,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Final
 
 import pytest
 import yaml
 
-from tests.documents import fences, section
+from tests.documents import own_serving_runtime
 from tests.standalone.manifests import Document, serving_runtime, trained_model
 from tests.standalone.models import Models
 from tests.standalone.servers import adapter_pids, runtime_of
@@ -20,8 +18,6 @@ from tests.standalone.stack import Stack
 from tests.standalone.waiting import holds_for, wait_until
 from tests.trees import files_below
 
-OPERATIONS: Final = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
-(DOCUMENTED,) = map(yaml.safe_load, fences(section(OPERATIONS.read_text(), "A ServingRuntime of your own"), "yaml"))
 GRACE_S = 3.0
 
 
@@ -74,7 +70,11 @@ def test_pool_lives_as_long_as_models_need_it(make_stack: Callable[..., Stack], 
 
 
 @pytest.mark.parametrize(
-    ("made", "framework"), [(DOCUMENTED, "sklearn"), (serving_runtime("users-triton", "triton", ["onnx"]), "onnx")]
+    ("made", "framework"),
+    [
+        (yaml.safe_load(own_serving_runtime()), "sklearn"),
+        (serving_runtime("users-triton", "triton", ["onnx"]), "onnx"),
+    ],
 )
 def test_serving_runtime_of_the_users_runs_by_its_server_type(
     line: dict[str, str], shared: Stack, models: Models, name: str, made: Document, framework: str

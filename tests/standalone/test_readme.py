@@ -20,7 +20,8 @@ import pytest
 
 from samples.demo.stack import ADMIN_PORT, GRPC_PORT
 from tests.documents import fences, section, typed
-from tests.standalone.stack import free_port, listens
+from tests.ports import free_port
+from tests.standalone.stack import listens
 from tests.standalone.terminal import Terminal, Typed
 from tests.standalone.waiting import wait_until
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
 from tests.standalone.manifests import trained_model
 from tests.standalone.models import Models
 from tests.standalone.processes import Process
-from tests.standalone.stack import Stack, free_port, listens
+from tests.standalone.stack import Stack, listens
 from tests.standalone.waiting import wait_until
 
 #: A Unix socket's path has 107 bytes, and Triton's stub gets its paths by a command line.

@@ -7,11 +7,13 @@ Version n of a model is prober n: each answer says which version gave it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Final
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import pytest
 
+from tests.log_lines import events
 from tests.standalone.manifests import Document, trained_model
 from tests.standalone.models import Models
 from tests.standalone.servers import indexed, runtime_of
@@ -83,16 +85,16 @@ def test_change_and_change_back(
     assert watch.witness.phases(name) == [1, 2, 1]
     watch.readiness.check(name)
 
-    def of_it() -> list[str]:
-        return [line for line in shared.text().splitlines() if f'"trained_model": "{name}"' in line]
+    def of_it() -> list[Mapping[str, Any]]:
+        return [line for line in events(shared.text()) if line.get("trained_model") == name]
 
     def tries() -> dict[str, int]:
-        lines = of_it()
-        return {event: sum(f'"event": "{event}"' in line for line in lines) for event in TRY}
+        counted = Counter(line["event"] for line in of_it())
+        return {event: counted[event] for event in TRY}
 
     # An adapter reports what is loaded, and then writes it down and says so.
     wait_until(lambda: tries() == dict.fromkeys(TRY, 3), lambda: f"not three tries: {tries()}")
-    assert not [line for line in of_it() if '"level": "warning"' in line]
+    assert not [line for line in of_it() if line["level"] == "warning"]
 
 
 def test_changes_that_come_faster_than_they_can_be_made(

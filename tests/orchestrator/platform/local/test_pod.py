@@ -51,14 +51,8 @@ def start(settings: PodSettings, stack: Stack) -> Start:
 
 async def one(stack: Stack, pod: RuntimePod, role: str) -> int:
     """The process with this role; in the moment of an exec it has no environment to be told by."""
-    seen: list[int] = []
-
-    def there() -> bool:
-        seen[:] = carriers(f"{UNIT}={stack.token}:{pod.name}/{role}")
-        return len(seen) == 1
-
-    await eventually(there)
-    return seen[0]
+    (pid,) = await eventually(lambda: carriers(f"{UNIT}={stack.token}:{pod.name}/{role}"))
+    return pid
 
 
 async def test_what_a_pod_is_to_the_controller(start: Start, stack: Stack) -> None:

@@ -60,13 +60,7 @@ async def running(
 async def test_a_killed_child_is_started_again(tmp_path: Path, mark: str) -> None:
     """And what it left in another session is gone by then."""
     async with running(mark, lambda: spec(tmp_path, LEAVES_A_GRANDCHILD)) as (process, _):
-        seen: list[int] = []
-
-        def both() -> bool:
-            seen[:] = carriers(f"WML_TEST={mark}")
-            return len(seen) == 2
-
-        await eventually(both)
+        seen = await eventually(lambda: found if len(found := carriers(f"WML_TEST={mark}")) == 2 else [])
         first = process.pid
         assert first is not None
         (grandchild,) = set(seen) - {first}
